@@ -1,0 +1,27 @@
+"""Measure how the length, quantity and quality of clients' texts change federated LoRA fine-tuning.
+
+import cllora
+folder = cllora.run("demo")        # a preset, a YAML file or a Study
+page = cllora.report(folder)       # one self-contained HTML page
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cllora.reports import report
+    from cllora.runs import run
+    from cllora.spec import Experiment, Study
+
+__version__ = "0.1.0"
+__all__ = ["Experiment", "Study", "report", "run"]
+
+_HOMES = {"Experiment": "spec", "Study": "spec", "report": "reports", "run": "runs"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for, so that `import cllora` stays light."""
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cllora' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"cllora.{_HOMES[name]}"), name)

@@ -1,0 +1,206 @@
+"""The command line: results on stdout, progress on stderr, one clear line and exit code 2 for a user's mistake."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cllora.errors import UsageError
+
+app = typer.Typer(
+    help="Measure how the length, quantity and quality of clients' texts change federated LoRA fine-tuning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A preset's name (see `cllora list presets`) or a YAML file.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as model.context=256.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def run(
+    study: StudyName,
+    set_: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the runs; runs/NAME by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study and draw its report. Run again, it goes on where it stopped."""
+    from cllora.presets import find_study
+    from cllora.progress import study_progress
+    from cllora.reports import report as draw
+    from cllora.reports import result_rows, results_table
+    from cllora.runs import run as run_study
+
+    with study_progress() as (on_progress, on_corpus):
+        folder = run_study(find_study(study, set_ or []), out, on_progress=on_progress, on_corpus=on_corpus)
+    page = draw(folder)
+    if as_json:
+        _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
+    else:
+        _print(results_table(folder))
+        _print(f"Report: {page}")
+
+
+@app.command()
+def partition(study: StudyName, set_: Settings = None, as_json: Json = False) -> None:
+    """Show who would get which texts, and how skewed that really is. Nothing is trained."""
+    from cllora.presets import find_study
+    from cllora.progress import study_progress
+    from cllora.reports import partition_view
+    from cllora.runs.prepare import deal
+    from cllora.runs.study import check, samples_of
+
+    found = find_study(study, set_ or [])
+    check(found)
+    shown: dict[str, Any] = {}
+    samples = None
+    for cell in found.cells():
+        if cell.experiment.seed != found.seeds[0]:
+            continue
+        with study_progress() as (_, on_corpus):
+            samples = samples_of(cell.experiment, on_corpus)
+        dealt = deal(cell.experiment, samples)
+        shown[cell.name] = dict(dealt.realised)
+        if not as_json:
+            _print(partition_view(dealt, cell.experiment, cell.name))
+    if as_json:
+        _print_json(shown)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Any folder of runs.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; DIR/report.html by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
+    from cllora.reports import report as draw
+    from cllora.reports import result_rows, results_table
+
+    page = draw(folder, out)
+    if as_json:
+        _print_json({"report": str(page), "results": result_rows(folder)})
+    else:
+        _print(results_table(folder))
+        _print(f"Report: {page}")
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="corpora, features, partitioners, strategies, presets or figures")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what a study can name, with its options."""
+    from rich.table import Table
+
+    from cllora.registry import guess
+
+    registries = _registries()
+    if kind is not None and kind not in registries:
+        raise UsageError(f"there is no list of '{kind}'; {guess(kind, registries)}")
+    chosen = {kind: registries[kind]} if kind else registries
+    if as_json:
+        _print_json(
+            {k: {n: {"help": r.help(n), "options": _options(r, n)} for n in r.names()} for k, r in chosen.items()}
+        )
+        return
+    for title, registry in chosen.items():
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for column in ("name", "what it is", "options"):
+            table.add_column(column, overflow="fold")
+        for name in registry.names():
+            options = ", ".join(f"{key}={value}" for key, value in _options(registry, name).items())
+            table.add_row(name, registry.help(name), options)
+        _print(table)
+
+
+@app.command()
+def show(study: StudyName, set_: Settings = None, as_json: Json = False) -> None:
+    """Print the full study as YAML: a starting point for one's own."""
+    from cllora.presets import find_study
+    from cllora.runs.study import check
+
+    found = find_study(study, set_ or [])
+    check(found)
+    if as_json:
+        _print_json(found.to_mapping())
+    else:
+        sys.stdout.write(found.to_yaml())
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one run.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
+    merged: Annotated[bool, typer.Option("--merged", help="Write base and adapter as one model.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's adapter in PEFT's format, or base and adapter merged into one model."""
+    from cllora.runs.export import export_run
+
+    written = export_run(run_folder, out, merged=merged)
+    if as_json:
+        _print_json({"folder": str(written)})
+    else:
+        _print(f"Wrote {written}")
+
+
+def _registries() -> dict[str, Any]:
+    from cllora.corpus import corpora, features
+    from cllora.federated import strategies
+    from cllora.partition import partitioners
+    from cllora.presets import presets
+    from cllora.reports import figures
+
+    return {
+        "corpora": corpora,
+        "features": features,
+        "partitioners": partitioners,
+        "strategies": strategies,
+        "presets": presets,
+        "figures": figures,
+    }
+
+
+def _options(registry: Any, name: str) -> dict[str, Any]:
+    required = "(required)"
+    return {
+        key: required if parameter.default is parameter.empty else parameter.default
+        for key, parameter in registry.options(name).items()
+    }
+
+
+def _print(value: Any) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=isinstance(value, str), highlight=False).print(value)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def main() -> None:
+    """The `cllora` command."""
+    try:
+        app()
+    except UsageError as error:
+        sys.stderr.write(f"cllora: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        # A full disk or a folder without permission; a run keeps what it has and goes on from there.
+        sys.stderr.write(f"cllora: {error.filename or 'file'}: {error.strerror or error}; what was written is kept\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("cllora: stopped; run the same command again to go on\n")
+        sys.exit(130)

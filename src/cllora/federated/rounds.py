@@ -1,0 +1,177 @@
+"""The round, as a generator: whoever iterates it logs, saves, draws progress, or stops."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cllora.errors import UsageError
+from cllora.federated.strategy import Strategy
+from cllora.seeds import rng
+from cllora.spec import Experiment, LocalSpec
+from cllora.store import message_bytes
+from cllora.types import Arrays, Ids, Layout, Losses, Partition, Round, Task, Trained, Update, Vector, Work
+
+
+class Learner(Protocol):
+    """What rounds need of a learner; `cllora.model.learner.Learner` is one."""
+
+    layout: Layout
+
+    def initial(self, seed: int) -> Vector: ...
+
+    def train(self, work: Work, ids: Ids, local: LocalSpec, seed: int, *purpose: str | int) -> Trained: ...
+
+    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses: ...
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What stays the same from round to round."""
+
+    experiment: Experiment
+    partition: Partition
+    strategy: Strategy
+    learner: Learner
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One client's part in a round: its local adapter, what it sends, the memory it keeps, and the record of it."""
+
+    local: Vector
+    update: Update
+    memory: Arrays
+    record: dict[str, Any]
+
+
+def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round]:
+    """Every round in turn, from round 0 (the untrained adapter, evaluated) or from the one after `after`.
+
+    Raises:
+        UsageError: an update is not finite; the line names the round and the client.
+    """
+    if after is None:
+        began = time.perf_counter()
+        start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
+        after = _measured(federation, Round(0, start, {}, (), {}), [], began)
+        yield after
+    for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
+        after = _round(federation, number, after)
+        yield after
+
+
+def chosen_clients(experiment: Experiment, number: int) -> list[int]:
+    """The clients of a round: drawn without replacement, all equally likely, sorted."""
+    draw = rng(experiment.seed, "clients", number)
+    chosen = draw.choice(experiment.partition.num_clients, experiment.federation.clients_per_round, replace=False)
+    return sorted(int(client) for client in chosen)
+
+
+def _round(federation: Federation, number: int, before: Round) -> Round:
+    began = time.perf_counter()
+    turns = []
+    for client in chosen_clients(federation.experiment, number):
+        task = Task(number, client, federation.strategy.send(before.state))
+        turns.append(_turn(federation, task, before.memories.get(client, {})))
+    state = federation.strategy.join(before.state, [turn.update for turn in turns])
+    memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns if turn.memory}}
+    return _measured(federation, Round(number, state, memories, (), {}), turns, began)
+
+
+def _turn(federation: Federation, task: Task, memory: Arrays) -> _Turn:
+    """A chosen client's local work, from what it was sent to what it sends back."""
+    began = time.perf_counter()
+    experiment, learner = federation.experiment, federation.learner
+    ids = federation.partition.train(task.client)
+    trained: dict[str, Trained] = {}
+    for name, work in federation.strategy.work(task.sent, memory).items():
+        purpose = ("train", task.round, task.client, name)
+        try:
+            trained[name] = learner.train(work, ids, experiment.local, experiment.seed, *purpose)
+        except UsageError as error:
+            raise UsageError(f"round {task.round}, client {task.client}: {error}") from None
+    sent, memory = federation.strategy.reply(task.sent, memory, trained)
+    _check_finite(task, sent)
+    shared = trained["shared"]
+    update = Update(task.round, task.client, sent, shared.samples, shared.tokens, shared.steps, shared.loss)
+    record = {
+        "client": task.client,
+        "samples": shared.samples,
+        "tokens": shared.tokens,
+        "steps": shared.steps,
+        "train_loss": shared.loss,
+        "bytes_up": message_bytes(sent, learner.layout),
+        "bytes_down": message_bytes(task.sent, learner.layout),
+        "seconds": round(time.perf_counter() - began, 4),
+    }
+    return _Turn(shared.adapter, update, memory, record)
+
+
+def _check_finite(task: Task, sent: Arrays) -> None:
+    for key, vector in sent.items():
+        if not np.isfinite(vector).all():
+            raise UsageError(
+                f"round {task.round}, client {task.client}: its update '{key}' is not finite; lower local.learning_rate"
+            )
+
+
+def _measured(federation: Federation, after: Round, turns: list[_Turn], began: float) -> Round:
+    """The round with its losses and its record. Rounds that are not evaluated record no loss."""
+    experiment = federation.experiment
+    losses: tuple[Losses, ...] = ()
+    record: dict[str, Any] = {"round": after.number}
+    clients = [dict(turn.record) for turn in turns]
+    last = after.number == experiment.federation.num_rounds
+    if last or after.number % experiment.evaluation.every == 0:
+        losses = _evaluate(federation, after, {turn.update.client: turn.local for turn in turns}, last)
+        record |= global_losses(losses[0], federation.partition)
+        for client in clients:
+            client["local_loss"] = _local_loss(losses, client["client"], federation.partition)
+    record |= {
+        "clients": clients,
+        "bytes_up": sum(client["bytes_up"] for client in clients),
+        "bytes_down": sum(client["bytes_down"] for client in clients),
+        "seconds": round(time.perf_counter() - began, 4),
+    }
+    return dataclasses.replace(after, losses=losses, record=record)
+
+
+def _evaluate(federation: Federation, after: Round, local: Mapping[int, Vector], last: bool) -> tuple[Losses, ...]:
+    """The global adapter on every test sample there is, each once; the chosen clients' own adapters on the global
+    test and on their own; after the last round also every personal adapter on its owner's test."""
+    partition, evaluate = federation.partition, federation.learner.evaluate
+    adapter = after.state["adapter"]
+    everyone = np.unique(np.concatenate([partition.global_test, partition.test_ids]))
+    found = [evaluate("global", adapter, everyone)]
+    for client, vector in local.items():
+        ids = np.unique(np.concatenate([partition.global_test, partition.test(client)]))
+        found.append(evaluate(f"local/{client}", vector, ids))
+    if last:
+        for client in range(partition.num_clients):
+            own = federation.strategy.own(adapter, after.memories.get(client, {}))
+            if own is not None:
+                found.append(evaluate(f"personal/{client}", own, partition.test(client)))
+    return tuple(found)
+
+
+def global_losses(losses: Losses, partition: Partition) -> dict[str, float]:
+    """On the global test set: nats per token over all tokens, and the mean over samples of their own means."""
+    inside = np.isin(losses.sample, partition.global_test)
+    nll, tokens = losses.nll[inside], losses.tokens[inside]
+    return {
+        "global_loss": float(nll.sum() / tokens.sum()),
+        "global_loss_per_sample": float((nll / tokens).mean()),
+    }
+
+
+def _local_loss(losses: tuple[Losses, ...], client: int, partition: Partition) -> float | None:
+    """Nats per token of a client's own adapter, after its local training, on its own test set; None without one."""
+    block = next(block for block in losses if block.model == f"local/{client}")
+    inside = np.isin(block.sample, partition.test(client))
+    if not inside.any():
+        return None
+    return float(block.nll[inside].sum() / block.tokens[inside].sum())

@@ -1,0 +1,107 @@
+"""A frozen base with LoRA modules put in by PEFT, from the package, a folder or a hub."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+from cllora.errors import UsageError
+from cllora.model.source import where
+from cllora.spec import LoraSpec, ModelSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own."""
+
+    model: Any
+    precision: str
+    device: torch.device
+    full_parameters: int
+
+
+def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
+    """Load the base, freeze it, and add LoRA.
+
+    Raises:
+        UsageError: the model cannot be found or read, is no causal language model, has fewer positions than
+            `model.context`, or has no module named in `lora.target_modules`.
+    """
+    device = _device(model.device)
+    precision = _precision(model.precision, device)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            where(model.name), dtype=DTYPES[precision], attn_implementation="sdpa"
+        )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot load the model '{model.name}': {_one_line(error)}") from None
+    check_context(base.config, model)
+    full_parameters = sum(p.numel() for p in base.parameters())
+    return Base(add_lora(base, lora, model.name).to(device), precision, device, full_parameters)
+
+
+def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
+    """PEFT's LoRA on a causal model, everything else frozen, all modules but LoRA's dropout in evaluation mode.
+
+    Dropout that the base's own config asks for (OPT: 0.1) stays off: it is noise on weights that do not learn.
+    """
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=None if lora.target_modules is None else list(lora.target_modules),
+        use_rslora=lora.use_rslora,
+        fan_in_fan_out=base.config.model_type == "gpt2",
+    )
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks transformers by a name that transformers 5 has renamed; nothing a user could act on.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            model = peft.get_peft_model(base, config)
+    except ValueError as error:
+        raise UsageError(f"lora.target_modules does not fit the model '{name}': {_one_line(error)}") from None
+    model.eval()
+    return model
+
+
+def save_merged(base: Base, name: str, folder: Path) -> None:
+    """Write base and adapter as one plain model with its tokenizer, as `from_pretrained` reads it."""
+    base.model.merge_and_unload().save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(where(name)).save_pretrained(folder)
+
+
+def check_context(config: Any, model: ModelSpec) -> None:
+    """Hold `model.context` to the positions that the model has."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and model.context > limit:
+        raise UsageError(
+            f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
+            f"set model.context to {limit} or less"
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("model.device is cuda, but torch sees no GPU; set model.device to cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if name != "auto":
+        return name
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

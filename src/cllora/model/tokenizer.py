@@ -1,0 +1,41 @@
+"""A transformers tokenizer seen as a corpus needs it: ids for texts, and a fingerprint of what it does."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cllora.errors import UsageError
+from cllora.model.source import where
+
+
+class ModelTokenizer:
+    """The tokenizer of a model, with its own special tokens and without cutting."""
+
+    def __init__(self, name: str) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(where(name))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot load a tokenizer for model '{name}': {_first_line(error)}") from None
+        self.vocabulary: int = len(self._tokenizer)
+        self.fingerprint = _fingerprint(self._tokenizer)
+
+    def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+        """Token ids per text, uncut."""
+        ids: list[list[int]] = self._tokenizer(
+            list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False
+        )["input_ids"]
+        return ids
+
+
+def _fingerprint(tokenizer: Any) -> str:
+    """A hash of what the tokenizer does: its whole definition where it is a fast one, else class and vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    definition = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(f"{type(tokenizer).__name__}\n{definition}".encode()).hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,55 @@
+"""One cell: its folder, its rounds, its final adapter."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from cllora.federated import Federation, Strategy, rounds, strategies
+from cllora.model.learner import Learner
+from cllora.runs.environment import environment
+from cllora.runs.prepare import deal
+from cllora.spec import Experiment
+from cllora.store import begin, last_round, save_round, write_json, write_partition
+from cllora.types import Round, Samples, Vector
+
+
+def strategy_of(experiment: Experiment) -> Strategy:
+    """The experiment's strategy with its options, for its number of clients."""
+    choice = experiment.federation.strategy
+    strategy: Strategy = strategies.bind(choice.name, choice.options)(experiment.partition.num_clients)
+    return strategy
+
+
+def is_finished(folder: Path, experiment: Experiment) -> bool:
+    """Whether the folder holds this experiment, run to its end."""
+    if not (folder / "spec.json").exists():
+        return False
+    begin(folder, experiment)
+    last = last_round(folder)
+    return last is not None and last.number == experiment.federation.num_rounds and (folder / "adapter").is_dir()
+
+
+def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Iterator[Round]:
+    """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
+    begin(folder, experiment)
+    partition = deal(experiment, samples)
+    write_partition(folder, partition)
+    write_json(folder / "environment.json", environment(experiment, samples, learner))
+    last = last_round(folder)
+    for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
+        save_round(folder, after)
+        # Measurements are on disk now; what goes on is the state.
+        last = dataclasses.replace(after, losses=())
+        yield last
+    assert last is not None
+    _save_adapter(learner, last.state["adapter"], folder / "adapter")
+
+
+def _save_adapter(learner: Learner, adapter: Vector, folder: Path) -> None:
+    """Put the whole folder in place in one rename."""
+    partial = folder.with_name(".adapter.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    learner.save_adapter(adapter, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

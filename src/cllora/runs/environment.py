@@ -1,0 +1,51 @@
+"""What a run ran on, so that a reader of its folder knows."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cllora.model.learner import Learner
+from cllora.spec import Experiment
+from cllora.store import message_bytes
+from cllora.types import Samples
+
+PACKAGES = ("cllora", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy")
+
+
+def environment(experiment: Experiment, samples: Samples, learner: Learner) -> dict[str, Any]:
+    """Versions, hardware, precision, the data's fingerprint and what a message weighs."""
+    base = learner.base
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu",
+        },
+        "precision": base.precision,
+        "data": {"fingerprint": samples.fingerprint, "samples": len(samples), "dropped": dict(samples.dropped)},
+        "communication": {
+            "trainable_parameters": learner.layout.size,
+            "full_parameters": base.full_parameters,
+            "message_bytes": message_bytes({"adapter": np.zeros(learner.layout.size, np.float32)}, learner.layout),
+            "full_bytes": 4 * base.full_parameters,
+        },
+        "model": {"name": experiment.model.name, "type": base.model.config.model_type},
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, from /proc/cpuinfo where there is one."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

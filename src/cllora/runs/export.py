@@ -1,0 +1,36 @@
+"""A finished run's adapter, for use elsewhere."""
+
+import shutil
+from pathlib import Path
+
+from cllora.errors import UsageError
+from cllora.store import last_round, read_experiment
+
+
+def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
+    """Write the last round's adapter into `out`, in PEFT's format or merged into its base.
+
+    Raises:
+        UsageError: `run` is no run folder, has no finished round, or `out` exists already.
+    """
+    if not (run / "spec.json").exists():
+        raise UsageError(f"{run} is not the folder of a run: it has no spec.json")
+    if out.exists():
+        raise UsageError(f"{out} exists already; choose another --out")
+    experiment = read_experiment(run)
+    last = last_round(run)
+    if last is None:
+        raise UsageError(f"{run} has no finished round yet")
+    from cllora.model.flat import FlatAdapter
+    from cllora.model.load import load_base, save_merged
+
+    base = load_base(experiment.model, experiment.lora)
+    FlatAdapter(base.model).write(last.state["adapter"])
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if merged:
+        save_merged(base, experiment.model.name, partial)
+    else:
+        base.model.save_pretrained(partial, save_embedding_layers=False)
+    partial.rename(out)
+    return out

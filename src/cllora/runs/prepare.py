@@ -1,0 +1,69 @@
+"""From samples to a partition: which can be used, which are tested on, which class each is in, who owns it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora.corpus import feature_values
+from cllora.errors import UsageError
+from cllora.partition import Pool, classify, make_partition, quantile_cuts
+from cllora.seeds import rng
+from cllora.spec import Experiment
+from cllora.types import Ids, Partition, Samples
+
+
+def deal(experiment: Experiment, samples: Samples) -> Partition:
+    """The partition of an experiment.
+
+    The global test set is drawn first, from `rng(seed, "split")`, so that cells which differ in the partition
+    alone are tested on the same texts. Classes are cut at the quantiles of the pool that is dealt.
+
+    Raises:
+        UsageError: nothing is left to train on, or the scheme cannot deal these samples.
+    """
+    context = experiment.model.context
+    every = np.arange(len(samples), dtype=np.int64)
+    usable = every[samples.predicted(every, context) > 0]
+    if len(usable) == 0:
+        raise UsageError(f"no text has a token left to predict within model.context {context}; raise it")
+    pool, test = _split(experiment, samples, usable)
+    values = feature_values(samples, experiment.partition.by, context)
+    class_of = np.full(len(samples), -1, np.int64)
+    class_of[usable] = classify(values[usable], quantile_cuts(values[pool], experiment.partition.classes))
+    dealt = make_partition(
+        experiment.partition,
+        Pool(
+            ids=pool,
+            classes=class_of[pool],
+            values=values[pool],
+            tokens=samples.seen(pool, context),
+            uncut=samples.lengths()[pool],
+            columns=samples.columns,
+        ),
+        test,
+        experiment.seed,
+        context,
+    )
+    return dataclasses.replace(dealt, class_of=class_of)
+
+
+def _split(experiment: Experiment, samples: Samples, usable: Ids) -> tuple[Ids, Ids]:
+    """The pool that is dealt to clients, and the global test set."""
+    if samples.test is not None:
+        inside = np.isin(usable, samples.test)
+    else:
+        assert isinstance(experiment.data.test, float)
+        size = max(1, round(len(usable) * experiment.data.test))
+        inside = _mask(len(usable), rng(experiment.seed, "split").choice(len(usable), size, replace=False))
+    pool, test = usable[~inside], usable[inside]
+    if len(pool) == 0 or len(test) == 0:
+        raise UsageError(f"{len(usable)} usable texts leave {len(pool)} to train and {len(test)} to test on")
+    return pool, test
+
+
+def _mask(size: int, places: NDArray[Any]) -> NDArray[np.bool_]:
+    mask = np.zeros(size, bool)
+    mask[places] = True
+    return mask

@@ -1,0 +1,149 @@
+"""A whole study: checked before anything is loaded, then cell by cell into one folder."""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cllora.corpus import corpora, features, load_samples
+from cllora.errors import UsageError
+from cllora.federated import strategies
+from cllora.partition import partitioners
+from cllora.presets import find_study
+from cllora.registry import load_plugins
+from cllora.spec import Cell, DataSpec, Experiment, LoraSpec, ModelSpec, Study
+from cllora.store import read_json, write_json
+from cllora.types import Samples
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is: a round of a cell is done, or a cell that was finished before is passed over."""
+
+    cell: Cell
+    cells: int
+    index: int
+    round: int
+    rounds: int
+    resumed: bool
+
+
+def run(
+    study: Study | str,
+    out: Path | str | None = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_corpus: Callable[[int, int | None, str], None] | None = None,
+) -> Path:
+    """Run a study (a `Study`, a preset's name or a YAML file) to its end and return its folder.
+
+    Whatever of it the folder holds already is kept: finished cells are passed over, the one that was interrupted
+    goes on after its last whole round, and the numbers are those of a run that never stopped.
+
+    Raises:
+        UsageError: the study, its data or its model is not usable, or the folder holds another study.
+    """
+    study = find_study(study) if isinstance(study, str) else study
+    check(study)
+    folder = Path(out) if out is not None else Path("runs") / study.name
+    with _study_folder(folder, study):
+        _run_cells(study, folder, on_progress or (lambda _: None), on_corpus)
+    return folder
+
+
+def check(study: Study) -> None:
+    """Hold every name and option in the study against the registries.
+
+    Raises:
+        UsageError: the first that is unknown or not admitted.
+    """
+    load_plugins(study.base.load)
+    for cell in study.cells():
+        experiment = cell.experiment
+        partition, strategy, corpus = experiment.partition, experiment.federation.strategy, experiment.data.corpus
+        partitioners.bind(partition.scheme, partition.options)
+        features.bind(partition.by.name, partition.by.options)
+        strategies.bind(strategy.name, strategy.options)
+        if corpus is not None:
+            corpora.bind(corpus.name, corpus.options)
+
+
+def _run_cells(
+    study: Study,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+    on_corpus: Callable[[int, int | None, str], None] | None,
+) -> None:
+    from cllora.runs.cell import is_finished, run_cell
+
+    cells = study.cells()
+    loader = _Loader(on_corpus)
+    for index, cell in enumerate(cells):
+        experiment, place = cell.experiment, folder / cell.name
+        total = experiment.federation.num_rounds
+        if is_finished(place, experiment):
+            on_progress(Progress(cell, len(cells), index, total, total, resumed=True))
+            continue
+        samples = loader.samples(experiment)
+        for after in run_cell(experiment, place, samples, loader.learner(experiment, samples)):
+            on_progress(Progress(cell, len(cells), index, after.number, total, resumed=False))
+
+
+class _Loader:
+    """Keeps the last samples and the last base, which neighbouring cells share."""
+
+    def __init__(self, on_corpus: Callable[[int, int | None, str], None] | None) -> None:
+        self._on_corpus = on_corpus
+        self._samples: tuple[tuple[DataSpec, str], Samples] | None = None
+        self._learner: tuple[tuple[ModelSpec, LoraSpec, str], Any] | None = None
+
+    def samples(self, experiment: Experiment) -> Samples:
+        key = (experiment.data, experiment.model.name)
+        if self._samples is None or self._samples[0] != key:
+            self._samples = (key, samples_of(experiment, self._on_corpus))
+        return self._samples[1]
+
+    def learner(self, experiment: Experiment, samples: Samples) -> Any:
+        from cllora.model.learner import Learner
+        from cllora.model.load import load_base
+
+        key = (experiment.model, experiment.lora, samples.fingerprint)
+        if self._learner is None or self._learner[0] != key:
+            self._learner = None
+            base = load_base(experiment.model, experiment.lora)
+            self._learner = (key, Learner(base, samples, experiment.model.context))
+        return self._learner[1]
+
+
+def samples_of(experiment: Experiment, on_corpus: Callable[[int, int | None, str], None] | None = None) -> Samples:
+    """The experiment's texts as its model's tokenizer reads them, from the cache where they are there."""
+    from cllora.model.tokenizer import ModelTokenizer
+
+    return load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+
+
+@contextmanager
+def _study_folder(folder: Path, study: Study) -> Iterator[None]:
+    """Make or check the study's folder, and keep other processes out of it while it is worked in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process is running a study in {folder}; wait for it, or choose another --out"
+            ) from None
+        record = json.loads(json.dumps(study.to_mapping()))
+        path = folder / "study.json"
+        if not path.exists():
+            write_json(path, record)
+        elif read_json(path) != record:
+            raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
+        yield

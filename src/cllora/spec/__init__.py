@@ -1,0 +1,30 @@
+"""What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
+
+from cllora.spec.sections import (
+    Choice,
+    DataSpec,
+    EvaluationSpec,
+    Experiment,
+    FederationSpec,
+    LocalSpec,
+    LoraSpec,
+    ModelSpec,
+    PartitionSpec,
+)
+from cllora.spec.study import Cell, Study, axis_text, load_study_file
+
+__all__ = [
+    "Cell",
+    "Choice",
+    "DataSpec",
+    "EvaluationSpec",
+    "Experiment",
+    "FederationSpec",
+    "LocalSpec",
+    "LoraSpec",
+    "ModelSpec",
+    "PartitionSpec",
+    "Study",
+    "axis_text",
+    "load_study_file",
+]

@@ -1,0 +1,208 @@
+"""The sections of an experiment, and the experiment: everything that decides a run's numbers.
+
+Everything is frozen and checked on entry. Names of registered things (strategies, partitioners, ...) are checked
+one layer up, where they are known.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from cllora.errors import UsageError
+from cllora.registry import first_problem, guess
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of an experiment: frozen, no unknown fields, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Choice(Section):
+    """A registered name with its options, written `fedadam` or `{name: fedadam, server_lr: 0.1}`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class ModelSpec(Section):
+    """The frozen base: `embedded`, a hub name or a folder; and how much of a text it sees."""
+
+    name: str = "embedded"
+    context: Annotated[int, Field(ge=2)] = 128
+    attention: Literal["full"] = "full"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class LoraSpec(Section):
+    """PEFT's `LoraConfig` fields. Without `target_modules` PEFT's default for the model's family is taken."""
+
+    r: PositiveInt = 2
+    lora_alpha: PositiveFloat = 16
+    lora_dropout: Fraction = 0.05
+    target_modules: tuple[str, ...] | None = None
+    use_rslora: bool = False
+
+
+class DataSpec(Section):
+    """Where texts come from (exactly one of `corpus`, `path`, `hub`), and what is tested on.
+
+    `text` names a column, or is a template over columns such as `"{question}"`; `answer` likewise adds a second
+    part, and `loss_on: answer` takes the loss on it alone. `test` is a share of the rows, or names a file
+    (with `path`) or a split (with `hub` or a saved dataset).
+    """
+
+    corpus: Choice | None = None
+    path: str | None = None
+    hub: str | None = None
+    split: str = "train"
+    text: str = "text"
+    answer: str | None = None
+    loss_on: Literal["all", "answer"] = "all"
+    test: Annotated[float, Field(gt=0, lt=1)] | str = 0.1
+    limit: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_corpus(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and not any(value.get(key) for key in ("corpus", "path", "hub")):
+            return {**value, "corpus": "docstrings"}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataSpec":
+        given = [key for key in ("corpus", "path", "hub") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of corpus, path and hub, not {' and '.join(given)}")
+        if self.loss_on == "answer" and self.answer is None:
+            raise ValueError("loss_on: answer needs an answer column or template")
+        return self
+
+
+class PartitionSpec(Section):
+    """Who owns which text. Further fields are the scheme's own options (`alpha`, `budget`, `overlap`, ...)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    scheme: str = "client_mix"
+    num_clients: PositiveInt = 20
+    by: Choice = Choice(name="length")
+    classes: Annotated[int, Field(ge=1)] = 5
+    local_test: Fraction = 0.1
+    min_samples: Annotated[int, Field(ge=1)] = 10
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class FederationSpec(Section):
+    """Which strategy joins the clients' work, for how long, and how many take part in a round."""
+
+    strategy: Choice = Choice(name="fedavg")
+    num_rounds: PositiveInt = 20
+    clients_per_round: PositiveInt = 2
+
+
+class LocalSpec(Section):
+    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`."""
+
+    epochs: PositiveInt = 1
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt = 32
+    optim: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: PositiveFloat = 5e-5
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: NonNegativeFloat = 1.0
+
+
+class EvaluationSpec(Section):
+    """When to evaluate: every so many rounds, and always before the first and after the last."""
+
+    every: PositiveInt = 1
+
+
+class Experiment(Section):
+    """One cell of a study: everything that decides a run's numbers. Equal experiments are the same run."""
+
+    model: ModelSpec = ModelSpec()
+    lora: LoraSpec = LoraSpec()
+    data: DataSpec = DataSpec(corpus=Choice(name="docstrings"))
+    partition: PartitionSpec = PartitionSpec()
+    federation: FederationSpec = FederationSpec()
+    local: LocalSpec = LocalSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seed: NonNegativeInt = 0
+    load: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _enough_clients(self) -> "Experiment":
+        chosen, clients = self.federation.clients_per_round, self.partition.num_clients
+        if chosen > clients:
+            raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
+        return self
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, two spaces, no dependence on how it was written."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits of the SHA-256 of `to_json()`."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> "Experiment":
+        """An experiment from plain data.
+
+        Raises:
+            UsageError: an unknown field (with a guess) or a value that is not admitted.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise UsageError(explain(cls, error)) from None
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """One line for a validation error; an unknown field lists the known ones and guesses."""
+    for problem in error.errors():
+        if problem["type"] == "extra_forbidden":
+            *parents, last = (str(part) for part in problem["loc"])
+            known = _fields_at(model, parents)
+            path = ".".join([*parents, last])
+            return f"unknown field '{path}'; {guess(last, known)}"
+    return first_problem(error).replace("Value error, ", "")
+
+
+def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:
+    inner: Any = model
+    for name in parents:
+        inner = inner.model_fields[name].annotation
+    return list(inner.model_fields)

@@ -1,0 +1,211 @@
+"""A study: an experiment, what is varied over it, and how a user writes it down."""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator
+
+from cllora.errors import UsageError
+from cllora.registry import guess
+from cllora.spec.sections import Experiment, Section, explain
+
+STUDY_FIELDS = ("name", "grid", "control", "seeds")
+"""A study's own fields; the others are sections of its base experiment."""
+
+
+class Cell(Section):
+    """One experiment of a study and the axis values that set it apart (without the seed)."""
+
+    labels: dict[str, Any]
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """The cell's folder, such as `alpha=0.1,seed=0`."""
+        short = {axis: axis.split(".")[-1] for axis in self.labels}
+        unique = len(set(short.values())) == len(short)
+        parts = [f"{short[axis] if unique else axis}={axis_text(value)}" for axis, value in self.labels.items()]
+        text = ",".join([*parts, f"seed={self.experiment.seed}"])
+        return "".join(c if c.isalnum() or c in "=,.-_+" else "-" for c in text)
+
+
+class Study(Section):
+    """A base experiment, the axes varied over it, the seeds, and which cell is the control."""
+
+    name: str = "study"
+    base: Experiment = Experiment()
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    control: dict[str, Any] = Field(default_factory=dict)
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value or not all(c.isalnum() or c in "-_./@" for c in value) or ".." in value:
+            raise ValueError("use letters, digits, '-', '_' and '.' only")
+        return value
+
+    def cells(self) -> list[Cell]:
+        """Every combination of the grid's values and the seeds; seeds vary fastest.
+
+        Raises:
+            UsageError: a combination is no valid experiment.
+        """
+        return [
+            Cell(labels=dict(zip(self.grid, values, strict=True)), experiment=self._experiment(values, seed))
+            for values in itertools.product(*self.grid.values())
+            for seed in self.seeds
+        ]
+
+    def _experiment(self, values: Iterable[Any], seed: int) -> Experiment:
+        fields = self.base.model_dump(mode="json")
+        for axis, value in zip(self.grid, values, strict=True):
+            set_field(fields, axis, value)
+        return Experiment.parse({**fields, "seed": seed})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The study as a user writes it (sections on top), fully resolved."""
+        base = self.base.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
+        return {
+            "name": self.name,
+            **base,
+            "grid": {axis: list(values) for axis, values in self.grid.items()},
+            "control": dict(self.control),
+            "seeds": list(self.seeds),
+        }
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(_plain(self.to_mapping()), sort_keys=False, allow_unicode=True, width=100)
+
+    @classmethod
+    def parse(cls, written: Mapping[str, Any], settings: Iterable[str] = ()) -> "Study":
+        """A study from plain data (a YAML file's), changed by `section.field=value` settings.
+
+        Raises:
+            UsageError: an unknown field (with a guess), a value that is not admitted, or a control that is no cell.
+        """
+        if not isinstance(written, Mapping):
+            raise UsageError("a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`")
+        fields: dict[str, Any] = _plain(written)
+        for setting in settings:
+            _apply_setting(fields, setting)
+        known = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
+        for key in fields:
+            if key not in known:
+                raise UsageError(f"unknown field '{key}'; {guess(key, known)}")
+        sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
+        seeds = fields.pop("seeds", 1)
+        try:
+            study = cls.model_validate(
+                {
+                    **fields,
+                    "base": Experiment.parse(sections),
+                    "seeds": tuple(range(seeds)) if isinstance(seeds, int) else seeds,
+                    "grid": {axis: tuple(values) for axis, values in (fields.get("grid") or {}).items()},
+                    "control": fields.get("control") or {},
+                }
+            )
+        except ValidationError as error:
+            raise UsageError(explain(cls, error)) from None
+        except TypeError:
+            raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]") from None
+        study._check_grid()
+        return study
+
+    def _check_grid(self) -> None:
+        if not self.seeds:
+            raise UsageError("seeds: give at least one")
+        for axis, value in self.control.items():
+            if axis not in self.grid:
+                raise UsageError(f"control: '{axis}' is no axis of the grid; {guess(axis, self.grid)}")
+            if value not in self.grid[axis]:
+                shown = ", ".join(axis_text(v) for v in self.grid[axis])
+                raise UsageError(f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}")
+        for axis, values in self.grid.items():
+            if not values:
+                raise UsageError(f"grid: the axis '{axis}' has no values")
+        names = [cell.name for cell in self.cells()]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"grid: two cells are called '{name}'; give every value and seed once")
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which 1e-5 is a number, as in YAML 1.2; PyYAML alone would read a string."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Yaml)
+
+
+def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
+    """A study from a YAML file.
+
+    Raises:
+        UsageError: no such file, not YAML, or not a study.
+    """
+    try:
+        fields = _read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the study {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return Study.parse(fields, settings)
+
+
+def axis_text(value: Any) -> str:
+    """An axis value as a person reads it: 0.1, iid, fedadam."""
+    if isinstance(value, Mapping):
+        options = ",".join(f"{key}={v}" for key, v in value.items() if key != "name")
+        return f"{value.get('name', '')}({options})" if options else str(value.get("name", ""))
+    return str(value)
+
+
+def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
+    """Set `section.field` in nested plain data; a registered name's options can be reached below it."""
+    *parents, last = path.split(".")
+    place = fields
+    for name in parents:
+        inner = place.get(name)
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        place[name] = inner if isinstance(inner, dict) else {}
+        place = place[name]
+    place[last] = value
+
+
+def _apply_setting(fields: dict[str, Any], setting: str) -> None:
+    path, equals, text = setting.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise UsageError(f"--set takes section.field=value, not '{setting}'")
+    try:
+        value = _read_yaml(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
+    grid = fields.get("grid") or {}
+    if path in grid:
+        if isinstance(value, list):
+            grid[path] = value
+            return
+        # A single value fixes the field: the axis is gone, and with it what the control said of it.
+        del grid[path]
+        (fields.get("control") or {}).pop(path, None)
+    set_field(fields, path, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,32 @@
+"""Folders on disk: a run that whoever has it can resume, report or rerun. No pickle anywhere."""
+
+from cllora.store.files import atomic_write
+from cllora.store.folder import (
+    begin,
+    last_round,
+    read_experiment,
+    read_json,
+    read_losses,
+    read_partition,
+    read_rounds,
+    save_round,
+    write_json,
+    write_partition,
+)
+from cllora.store.wire import message_bytes, serialise
+
+__all__ = [
+    "atomic_write",
+    "begin",
+    "last_round",
+    "message_bytes",
+    "read_experiment",
+    "read_json",
+    "read_losses",
+    "read_partition",
+    "read_rounds",
+    "save_round",
+    "serialise",
+    "write_json",
+    "write_partition",
+]

@@ -1,0 +1,209 @@
+"""The folder of one run.
+
+    spec.json           the experiment
+    partition.parquet   sample, client (-1: global test set), role (train or test), class
+    partition.json      the heterogeneity that was realised
+    rounds.jsonl        one object per round, appended
+    losses.parquet/     the loss table, one file per round: round, model, sample, nll, tokens
+    state.safetensors   the server's state and the clients' memories after the last whole round
+    environment.json    versions, hardware, data fingerprint
+    adapter/            the final adapter in PEFT's format
+
+A round is committed when `state.safetensors` is replaced; whatever the other files hold of later rounds is the
+leaving of an interrupted process and is dropped on resuming.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from cllora.errors import UsageError
+from cllora.spec import Experiment
+from cllora.store.files import append_line, atomic_write
+from cllora.types import Arrays, Ids, Losses, Partition, Round
+
+GLOBAL_TEST = -1
+"""The `client` of the global test set in partition.parquet."""
+
+
+def begin(folder: Path, experiment: Experiment) -> None:
+    """Make the folder for a run, or check that the one there is of the same experiment.
+
+    Raises:
+        UsageError: the folder holds another experiment.
+    """
+    spec = folder / "spec.json"
+    if spec.exists():
+        if read_experiment(folder) != experiment:
+            raise UsageError(f"{folder} holds another experiment; choose another --out, or remove the folder")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(spec, lambda path: _write_text(path, experiment.to_json() + "\n"))
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """The experiment that a run folder is of."""
+    return Experiment.parse(read_json(folder / "spec.json"))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    atomic_write(path, lambda partial: _write_text(partial, json.dumps(value, indent=2, allow_nan=False) + "\n"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file.
+
+    Raises:
+        UsageError: no such file, or it is damaged.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    return value
+
+
+def write_partition(folder: Path, partition: Partition) -> None:
+    """Who owns what, as `partition.parquet`, and what it came to, as `partition.json`."""
+    clients = np.arange(partition.num_clients)
+    blocks: list[tuple[Ids, NDArray[np.int64], str]] = [
+        (partition.train_ids, np.repeat(clients, np.diff(partition.train_offsets)), "train"),
+        (partition.test_ids, np.repeat(clients, np.diff(partition.test_offsets)), "test"),
+        (partition.global_test, np.full(len(partition.global_test), GLOBAL_TEST), "test"),
+    ]
+    samples = np.concatenate([ids for ids, _, _ in blocks])
+    classes = np.full(len(samples), -1) if partition.class_of is None else partition.class_of[samples]
+    table = pa.table(
+        {
+            "sample": samples,
+            "client": np.concatenate([owners for _, owners, _ in blocks]).astype(np.int32),
+            "role": pa.array(np.repeat([role for *_, role in blocks], [len(ids) for ids, *_ in blocks])),
+            "class": classes.astype(np.int32),
+        }
+    )
+    atomic_write(folder / "partition.parquet", lambda path: pq.write_table(table, path))
+    write_json(folder / "partition.json", partition.realised)
+
+
+def read_partition(folder: Path) -> Partition:
+    """The inverse of `write_partition`."""
+    table = pd.read_parquet(folder / "partition.parquet")
+    realised = read_json(folder / "partition.json")
+    owned = table[table["client"] != GLOBAL_TEST]
+    clients = int(owned["client"].max()) + 1
+
+    def part(role: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows = owned[owned["role"] == role]
+        sizes = np.bincount(rows["client"], minlength=clients)
+        return rows["sample"].to_numpy(np.int64), np.concatenate([[0], np.cumsum(sizes)])
+
+    train_ids, train_offsets = part("train")
+    test_ids, test_offsets = part("test")
+    everyone = table.loc[table["client"] == GLOBAL_TEST, "sample"].to_numpy()
+    class_of = np.full(int(table["sample"].max()) + 1, -1, np.int64)
+    class_of[table["sample"]] = table["class"]
+    return Partition(train_ids, train_offsets, test_ids, test_offsets, everyone, realised, class_of)
+
+
+def save_round(folder: Path, after: Round) -> None:
+    """Put a round on disk: its losses, its line, and last the state, which commits it."""
+    losses = folder / "losses.parquet"
+    losses.mkdir(exist_ok=True)
+    table = _loss_table(after.number, after.losses)
+    atomic_write(losses / f"round-{after.number:05d}.parquet", lambda path: pq.write_table(table, path))
+    append_line(folder / "rounds.jsonl", json.dumps(after.record, allow_nan=False))
+    tensors = {f"server/{key}": vector for key, vector in after.state.items()}
+    for client, memory in after.memories.items():
+        tensors.update({f"memory/{client}/{key}": vector for key, vector in memory.items()})
+    metadata = {"round": str(after.number)}
+    atomic_write(
+        folder / "state.safetensors", lambda path: safetensors.numpy.save_file(tensors, path, metadata=metadata)
+    )
+
+
+def last_round(folder: Path) -> Round | None:
+    """The last whole round, to be handed in again; None if there is none. Drops what is left of later ones."""
+    state_file = folder / "state.safetensors"
+    if not state_file.exists():
+        (folder / "rounds.jsonl").unlink(missing_ok=True)
+        _drop_losses_after(folder, -1)
+        return None
+    with safetensors.safe_open(state_file, framework="numpy") as file:
+        number = int(file.metadata()["round"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    rounds = _keep_rounds(folder, number)
+    _drop_losses_after(folder, number)
+    state, memories = _state_of(tensors)
+    return Round(number, state, memories, (), rounds[-1] if rounds else {})
+
+
+def read_rounds(folder: Path) -> list[dict[str, Any]]:
+    """The objects in `rounds.jsonl`, without a last line that was cut off while being written."""
+    path = folder / "rounds.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def read_losses(folder: Path) -> pd.DataFrame:
+    """The loss table: round, model, sample, nll (nats, summed over the sample), tokens (predicted)."""
+    parts = sorted((folder / "losses.parquet").glob("round-*.parquet"))
+    if not parts:
+        raise UsageError(f"{folder} holds no losses yet; let `cllora run` finish a round first")
+    return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+
+
+def _loss_table(number: int, losses: tuple[Losses, ...]) -> pa.Table:
+    names = [block.model for block in losses]
+    index = np.repeat(np.arange(len(losses), dtype=np.int32), [len(block.sample) for block in losses])
+    return pa.table(
+        {
+            "round": np.full(len(index), number, np.int32),
+            "model": pa.DictionaryArray.from_arrays(pa.array(index), pa.array(names, pa.string())).cast(pa.string()),
+            "sample": np.concatenate([block.sample for block in losses] or [np.empty(0, np.int64)]),
+            "nll": np.concatenate([block.nll for block in losses] or [np.empty(0)]),
+            "tokens": np.concatenate([block.tokens for block in losses] or [np.empty(0, np.int64)]).astype(np.int32),
+        }
+    )
+
+
+def _state_of(tensors: Mapping[str, Any]) -> tuple[Arrays, dict[int, Arrays]]:
+    state: dict[str, Any] = {}
+    memories: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == "server":
+            state[rest] = tensor
+        else:
+            client, _, name = rest.partition("/")
+            memories.setdefault(int(client), {})[name] = tensor
+    return state, dict(memories)
+
+
+def _keep_rounds(folder: Path, number: int) -> list[dict[str, Any]]:
+    rounds = [record for record in read_rounds(folder) if record["round"] <= number]
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in rounds)
+    path = folder / "rounds.jsonl"
+    if path.read_text(encoding="utf-8") != text:
+        atomic_write(path, lambda partial: _write_text(partial, text))
+    return rounds
+
+
+def _drop_losses_after(folder: Path, number: int) -> None:
+    for part in (folder / "losses.parquet").glob("round-*.parquet"):
+        if int(part.stem.split("-")[1]) > number:
+            part.unlink()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

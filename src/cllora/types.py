@@ -1,0 +1,200 @@
+"""The values that flow through a study. All frozen, all plain arrays and numbers; nothing here remembers a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""An adapter: everything trainable, flat, float32, in the order of its `Layout`."""
+
+Arrays = Mapping[str, NDArray[np.float32]]
+"""Named vectors: a server's state (its `adapter` among them), a client's memory, or what crosses the network."""
+
+Ids = NDArray[np.int64]
+"""Sample ids."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of the tensors inside an adapter vector, in order."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers the vector holds."""
+        return int(sum(np.prod(shape) for shape in self.shapes))
+
+    def split(self, vector: Vector) -> dict[str, NDArray[np.float32]]:
+        """The tensors by name, as views of `vector` (size,)."""
+        tensors: dict[str, NDArray[np.float32]] = {}
+        start = 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            stop = start + int(np.prod(shape))
+            tensors[name] = vector[start:stop].reshape(shape)
+            start = stop
+        return tensors
+
+    def join(self, tensors: Mapping[str, NDArray[np.float32]]) -> Vector:
+        """The inverse of `split`."""
+        return np.concatenate([np.asarray(tensors[name], np.float32).ravel() for name in self.names])
+
+
+class Tokenizer(Protocol):
+    """What a corpus needs of a model's tokenizer, so that it need not know the model."""
+
+    fingerprint: str
+    vocabulary: int
+
+    def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+        """Token ids per text, uncut; with the tokenizer's own special tokens unless `special` is false."""
+        ...
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Texts as tokens, read once and memory-mapped. A sample is known by its integer id, 0 to `len - 1`.
+
+    `tokens` holds all samples one after the other, uncut; sample i is `tokens[offsets[i]:offsets[i + 1]]`.
+    `prompts[i]` is how many of its first tokens carry no loss (0 unless the loss is on answers only).
+    `texts` and `columns` (the source's own) are read from disk as they are asked for; `test` are the ids of the
+    global test set when the source names one.
+    `dropped` counts rows that could not be used, by reason.
+    """
+
+    texts: Sequence[str]
+    tokens: NDArray[np.integer[Any]]
+    offsets: NDArray[np.int64]
+    prompts: NDArray[np.int32]
+    columns: Mapping[str, Sequence[Any]]
+    fingerprint: str
+    test: Ids | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per sample, uncut, special tokens included. Shape (len,)."""
+        return np.diff(self.offsets)
+
+    def seen(self, ids: Ids, context: int) -> NDArray[np.int64]:
+        """Tokens of each sample that a model with this context sees. Shape (len(ids),)."""
+        lengths: NDArray[np.int64] = np.minimum(self.offsets[ids + 1] - self.offsets[ids], context)
+        return lengths
+
+    def predicted(self, ids: Ids, context: int) -> NDArray[np.int64]:
+        """Tokens of each sample that carry loss: seen, not of the prompt, and not the first. Shape (len(ids),)."""
+        labelled: NDArray[np.int64] = np.maximum(self.seen(ids, context) - np.maximum(self.prompts[ids], 1), 0)
+        return labelled
+
+    def tokens_of(self, sample: int, context: int) -> NDArray[np.int64]:
+        """The first `context` tokens of one sample."""
+        start, stop = self.offsets[sample], self.offsets[sample + 1]
+        return np.asarray(self.tokens[start : min(stop, start + context)], np.int64)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """For each client the ids it trains on and the ids it is tested on; and the ids of the global test set.
+
+    Clients' ids lie one after the other; client k's are `ids[offsets[k]:offsets[k + 1]]`, so that a hundred
+    thousand clients are four arrays. `class_of[id]` is a sample's class, the global test set's samples included.
+    """
+
+    train_ids: Ids
+    train_offsets: NDArray[np.int64]
+    test_ids: Ids
+    test_offsets: NDArray[np.int64]
+    global_test: Ids
+    realised: Mapping[str, Any] = field(default_factory=dict)
+    class_of: NDArray[np.int64] | None = None
+
+    @property
+    def num_clients(self) -> int:
+        return len(self.train_offsets) - 1
+
+    def train(self, client: int) -> Ids:
+        return self.train_ids[self.train_offsets[client] : self.train_offsets[client + 1]]
+
+    def test(self, client: int) -> Ids:
+        return self.test_ids[self.test_offsets[client] : self.test_offsets[client + 1]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of local training, seen from inside the client: where it starts and what pulls at it.
+
+    The gradient used is `g + mu * (w - center) + correction`, restricted to `trainable` (all of it if None).
+    `gradient` asks for the mean of the plain minibatch gradients g along the way to be returned.
+    """
+
+    start: Vector
+    center: Vector | None = None
+    mu: float = 0.0
+    correction: Vector | None = None
+    trainable: NDArray[np.bool_] | None = None
+    gradient: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token."""
+
+    adapter: Vector
+    samples: int
+    tokens: int
+    steps: int
+    loss: float
+    gradient: Vector | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a chosen client is sent: the arrays in `sent` are all that crosses the network."""
+
+    round: int
+    client: int
+    sent: Arrays
+
+
+@dataclass(frozen=True)
+class Update:
+    """What comes back: the arrays in `sent` cross the network; the counts weigh it."""
+
+    round: int
+    client: int
+    sent: Arrays
+    samples: int
+    tokens: int
+    steps: int
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """A block of the loss table: one model's summed negative log-likelihood (nats) and token count per sample.
+
+    `model` is `global`, `local/<client>` (that client's adapter just after its local training) or
+    `personal/<client>`. All arrays have one shape, (samples,).
+    """
+
+    model: str
+    sample: Ids
+    nll: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Round:
+    """State after a round and what was measured in it. Round 0 is the state before any training."""
+
+    number: int
+    state: Arrays
+    memories: Mapping[int, Arrays]
+    losses: tuple[Losses, ...]
+    record: Mapping[str, Any]
