@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cllora.corpus import feature_values
 from cllora.errors import UsageError
-from cllora.partition import Pool, classify, make_partition, quantile_cuts
+from cllora.partition import classes_of, make_partition, pool_of
 from cllora.seeds import rng
 from cllora.spec import Experiment
 from cllora.types import Ids, Partition, Samples
@@ -30,22 +30,17 @@ def deal(experiment: Experiment, samples: Samples) -> Partition:
         raise UsageError(f"no text has a token left to predict within model.context {context}; raise it")
     pool, test = _split(experiment, samples, usable)
     values = feature_values(samples, experiment.partition.by, context)
-    class_of = np.full(len(samples), -1, np.int64)
-    class_of[usable] = classify(values[usable], quantile_cuts(values[pool], experiment.partition.classes))
-    dealt = make_partition(
+    dealing = pool_of(
         experiment.partition,
-        Pool(
-            ids=pool,
-            classes=class_of[pool],
-            values=values[pool],
-            tokens=samples.seen(pool, context),
-            uncut=samples.lengths()[pool],
-            columns=samples.columns,
-        ),
-        test,
-        experiment.seed,
-        context,
+        ids=pool,
+        values=values[pool],
+        lengths=samples.lengths()[pool],
+        context=context,
+        columns=samples.columns,
     )
+    dealt = make_partition(experiment.partition, dealing, test, experiment.seed)
+    class_of = np.full(len(samples), -1, np.int64)
+    class_of[usable] = classes_of(values[usable], dealing.cuts)
     return dataclasses.replace(dealt, class_of=class_of)
 
 

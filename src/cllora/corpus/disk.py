@@ -1,0 +1,123 @@
+"""Samples on disk: one folder, written piece by piece and mapped into memory when it is read.
+
+meta.json       counts, types and the fingerprint
+tokens.bin      all tokens, one sample after the other, little-endian uint16 or uint32
+offsets.npy     int64, where each sample starts, and the end
+prompts.npy     int32, per sample
+rows.arrow      Arrow IPC: the texts, then the source's scalar columns
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from cllora.corpus.columns import RowWriter
+from cllora.corpus.encode import Sample
+from cllora.types import Samples
+
+
+class Column(Sequence[Any]):
+    """A column on disk as a sequence: an index gives a value, a slice a list."""
+
+    def __init__(self, values: pa.ChunkedArray) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        found = self._values[index]
+        return found.to_pylist() if isinstance(index, slice) else found.as_py()
+
+    def __iter__(self) -> Iterator[Any]:
+        for chunk in self._values.chunks:
+            yield from chunk.to_pylist()
+
+
+class SampleWriter:
+    """Appends samples to the files of a folder; what is in memory is eight bytes per sample."""
+
+    def __init__(self, folder: Path, vocabulary: int, text_column: str | None) -> None:
+        self._folder = folder
+        self._dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
+        self._tokens = (folder / "tokens.bin").open("wb")
+        self._rows = RowWriter(folder, without=text_column)
+        self._lengths: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._prompts: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._hash = hashlib.sha256(self._dtype.str.encode())
+        self.count = 0
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Append samples, in order."""
+        lengths = np.array([len(sample.tokens) for sample in samples], np.int32)
+        # NumPy raises OverflowError for a token that the type cannot hold.
+        tokens = np.fromiter(chain.from_iterable(s.tokens for s in samples), self._dtype, int(lengths.sum()))
+        self._tokens.write(tokens.data)
+        self._hash.update(tokens.data)
+        self._rows.add([sample.text for sample in samples], [sample.row for sample in samples])
+        self._lengths.append(lengths)
+        self._prompts.append(np.array([sample.prompt for sample in samples], np.int32))
+        self.count += len(samples)
+
+    def finish(self, test_start: int | None, dropped: Mapping[str, int]) -> None:
+        """Write what is known only now, and see all of it onto the disk."""
+        offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
+        prompts = np.concatenate(self._prompts)
+        np.save(self._folder / "offsets.npy", offsets)
+        np.save(self._folder / "prompts.npy", prompts)
+        self._rows.finish()
+        self.close()
+        for part in (offsets.data, prompts.data, str(test_start).encode()):
+            self._hash.update(part)
+        meta = {
+            "dtype": self._dtype.str,
+            "tokens": int(offsets[-1]),
+            "samples": self.count,
+            "test_start": test_start,
+            "dropped": dict(dropped),
+            "fingerprint": self._hash.hexdigest(),
+        }
+        (self._folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
+        for file in self._folder.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+    def close(self) -> None:
+        """Close all files, finished or not."""
+        self._tokens.close()
+        self._rows.close()
+
+
+def read_samples(folder: Path) -> Samples:
+    """The samples of a finished folder, mapped, not read.
+
+    Raises:
+        OSError, ValueError: files are missing or cut short.
+    """
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    tokens = np.memmap(folder / "tokens.bin", np.dtype(meta["dtype"]), mode="r")
+    table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+    samples = Samples(
+        texts=Column(table.column(0)),
+        tokens=tokens,
+        offsets=np.load(folder / "offsets.npy", mmap_mode="r"),
+        prompts=np.load(folder / "prompts.npy", mmap_mode="r"),
+        columns={name: Column(table.column(place)) for place, name in enumerate(table.column_names) if place > 0},
+        fingerprint=meta["fingerprint"],
+        test=None if meta["test_start"] is None else np.arange(meta["test_start"], meta["samples"], dtype=np.int64),
+        dropped=meta["dropped"],
+    )
+    if len(tokens) != meta["tokens"] or not len(samples) == len(samples.texts) == meta["samples"]:
+        raise ValueError("it is cut short")
+    return samples

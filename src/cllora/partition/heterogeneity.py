@@ -1,0 +1,142 @@
+"""How unlike the clients really are: measured on the deal, whatever was asked for."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import rel_entr
+
+from cllora.partition.deal import Deal
+from cllora.partition.pool import Pool
+
+Array = NDArray[np.float64]
+
+
+def gini(amounts: NDArray[Any]) -> float:
+    """Gini coefficient of non-negative amounts (K,): 0 if all are equal, 1 - 1/K if one has everything.
+
+    sum_ij |x_i - x_j| / (2 K^2 mean), by the sorted form sum_i (2i - K - 1) x_(i) / (K sum x).
+    """
+    x, k = np.sort(np.asarray(amounts, np.float64)), len(amounts)
+    return float(((2 * np.arange(1, k + 1) - k - 1) * x).sum() / (k * x.sum())) if x.sum() > 0 else 0.0
+
+
+def effective_number(amounts: NDArray[Any]) -> float:
+    """How many equal clients would be as concentrated: 1 / sum p^2, from 1 to K (inverse Simpson index)."""
+    total = np.asarray(amounts, np.float64).sum()
+    return float(1 / ((amounts / total) ** 2).sum()) if total > 0 else 0.0
+
+
+def jensen_shannon(mixes: Array, reference: Array) -> Array:
+    """Jensen-Shannon divergence of each mix (K, C) to the reference (C,), in bits, 0 to 1. Shape (K,).
+
+    JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 (Lin 1991); the divergence, not its square root.
+    """
+    middle = (mixes + reference) / 2
+    both = rel_entr(mixes, middle) + rel_entr(np.broadcast_to(reference, mixes.shape), middle)
+    return np.asarray((both.sum(axis=1) / (2 * np.log(2))).clip(0, 1))
+
+
+def total_variation(mixes: Array, reference: Array) -> Array:
+    """Half the summed absolute difference of each mix (K, C) to the reference (C,), 0 to 1. Shape (K,)."""
+    return np.asarray(np.abs(mixes - reference).sum(axis=1) / 2)
+
+
+def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
+    """Share of the variance of `values` (n,) that lies between groups (eta squared), 0 to 1; 0 for a constant."""
+    spread = values - values.mean()
+    total = float((spread**2).sum())
+    if total == 0:
+        return 0.0
+    counts = np.bincount(groups)
+    sums = np.bincount(groups, spread)
+    return float((sums[counts > 0] ** 2 / counts[counts > 0]).sum() / total)
+
+
+def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
+    """The realised heterogeneity of a deal, before each client's test part is split off. JSON-able.
+
+    Keys:
+        num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners.
+        clients: lists over clients of `samples`, `tokens` (as the model sees them), `class_shares` (K, C), and of
+            `js` and `tv`, the divergence of the client's class mix from the pool's; `names` if clients have any.
+        js_mean, tv_mean, largest_class_share_mean: means over clients.
+        samples, tokens: `gini`, `effective_clients`, `min`, `median`, `max` of the amounts per client.
+        variance_between: the share of the variance between clients of the feature's `values`, of their `log1p` (null
+            if a value is negative), and of `tokens`; `chance` is what any of them would be on average in a random
+            deal of the same sizes, (K - 1) / (N - 1).
+        classes: `pooled_shares`, and `described`, a list with the range, size and look of every class.
+        length_between_classes: the share of the variance of log length that lies between classes.
+    """
+    client, positions = deal.clients(), deal.positions
+    owners = np.bincount(positions, minlength=len(pool))
+    samples = deal.sizes()
+    tokens = np.bincount(client, pool.tokens[positions], minlength=deal.num_clients).astype(np.int64)
+    cells = client * pool.num_classes + pool.classes[positions]
+    counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
+    shares = counts / np.maximum(samples, 1)[:, None]
+    pooled = pool.class_counts() / len(pool)
+    js, tv = jensen_shannon(shares, pooled), total_variation(shares, pooled)
+    values = pool.values[positions]
+    return {
+        "num_clients": deal.num_clients,
+        "pool_samples": len(pool),
+        "used": int((owners > 0).sum()),
+        "unused": int((owners == 0).sum()),
+        "repeated": int((owners > 1).sum()),
+        "clients": {
+            **({"names": list(deal.names)} if deal.names else {}),
+            "samples": samples.tolist(),
+            "tokens": tokens.tolist(),
+            "class_shares": shares.tolist(),
+            "js": js.tolist(),
+            "tv": tv.tolist(),
+        },
+        "js_mean": float(js.mean()),
+        "tv_mean": float(tv.mean()),
+        "largest_class_share_mean": float(shares.max(axis=1).mean()),
+        "samples": _spread(samples),
+        "tokens": _spread(tokens),
+        "variance_between": {
+            "values": variance_between(values, client),
+            "log1p": variance_between(np.log1p(values), client) if values.min() >= 0 else None,
+            "tokens": variance_between(pool.tokens[positions].astype(np.float64), client),
+            "chance": (deal.num_clients - 1) / max(len(positions) - 1, 1),
+        },
+        "classes": {"pooled_shares": pooled.tolist(), "described": _described(pool)},
+        "length_between_classes": variance_between(np.log1p(pool.lengths.astype(np.float64)), pool.classes),
+    }
+
+
+def _spread(amounts: NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        "gini": gini(amounts),
+        "effective_clients": effective_number(amounts),
+        "min": int(amounts.min()),
+        "median": float(np.median(amounts)),
+        "max": int(amounts.max()),
+    }
+
+
+def _described(pool: Pool) -> list[dict[str, Any]]:
+    """Every class: its cut points (null at the ends), samples, feature, and what the model sees of its texts."""
+    low = [None, *pool.cuts.tolist()]
+    high = [*pool.cuts.tolist(), None]
+    described = []
+    for c in range(pool.num_classes):
+        mine = pool.classes == c
+        values = pool.values[mine]
+        described.append(
+            {
+                "from": low[c],
+                "below": high[c],
+                "samples": int(mine.sum()),
+                "min": float(values.min()),
+                "median": float(np.median(values)),
+                "max": float(values.max()),
+                "share_cut": float((pool.lengths[mine] > pool.context).mean()),
+                "median_tokens": float(np.median(pool.tokens[mine])),
+                "median_length": float(np.median(pool.lengths[mine])),
+            }
+        )
+    return described

@@ -1,0 +1,114 @@
+"""What a partitioner is handed, and the kind of option that several share."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+from cllora.errors import UsageError
+from cllora.partition.classes import quantile_classes
+from cllora.partition.deal import Deal
+from cllora.registry import Registry
+from cllora.spec import PartitionSpec
+from cllora.types import Ids
+
+
+def _alpha(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    if not number and value != "iid":
+        raise PydanticCustomError("alpha", "must be a positive number or iid")
+    return value
+
+
+Alpha = Annotated[float | Literal["iid"], PlainValidator(_alpha)]
+"""A Dirichlet strength: small is skewed, large is even, and `iid` is no skew at all, only chance."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples to be dealt and what is known of each. Arrays have shape (n,); position i is sample `ids[i]`.
+
+    `ids` ascend. `values` is the feature that the skew is by, `classes` its quantile classes 0 to C-1, cut at `cuts`
+    (C-1,).
+    `lengths` counts a sample's own tokens, `tokens` those that the model sees: at most `context`.
+    `columns` are the source's own and are indexed by sample id, not by position.
+    """
+
+    ids: Ids
+    values: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    cuts: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    context: int
+    num_clients: int
+    min_samples: int
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.cuts) + 1
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Samples per class. Shape (C,)."""
+        return np.bincount(self.classes, minlength=self.num_classes)
+
+
+def pool_of(
+    spec: PartitionSpec,
+    *,
+    ids: Ids,
+    values: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    context: int,
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> Pool:
+    """The pool that `spec` deals from: classes cut from the feature's `values`, tokens as the model sees them.
+
+    Args:
+        ids, values, lengths: the samples (ascending), their feature and their own (uncut) tokens; shape (n,).
+        context: the model's window in tokens.
+
+    Raises:
+        UsageError: a feature value is not finite.
+    """
+    if (np.diff(ids) <= 0).any():
+        raise ValueError("the pool's sample ids must ascend")
+    classes, cuts = quantile_classes(values, spec.classes)
+    return Pool(
+        ids=ids,
+        values=np.asarray(values, np.float64),
+        classes=classes,
+        cuts=cuts,
+        lengths=lengths,
+        tokens=np.minimum(lengths, context),
+        context=context,
+        num_clients=spec.num_clients,
+        min_samples=spec.min_samples,
+        columns=columns or {},
+    )
+
+
+Partitioner = Callable[..., Deal | list[Ids]]
+"""`scheme(pool, rng, *, options) -> Deal`, or a list with every client's positions in the pool."""
+
+partitioners: Registry[Partitioner] = Registry("partitioner")
+
+
+def check_enough(pool: Pool) -> None:
+    """Raises a UsageError unless every client can have `min_samples`."""
+    n, clients, least = len(pool), pool.num_clients, pool.min_samples
+    if n >= clients * least:
+        return
+    ways = [f"partition.num_clients to {n // least} or less"] if n >= least else []
+    ways += [f"partition.min_samples to {n // clients} or less"] if n >= clients else []
+    advice = f"set {' or '.join(ways)}" if ways else "more data is needed"
+    raise UsageError(f"partition: {n} samples cannot give {clients} clients at least {least} each; {advice}")

@@ -1,0 +1,57 @@
+"""What is said about bad input: one line that names the file, the line and the way out."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from test_corpus import ROWS, fails, jsonl, write_source
+
+BAD_FILES = [
+    ("a.jsonl", b'{"text": "ab"}\n\n{"text": \n', ["a.jsonl, line 3", "broken JSON"]),
+    ("a.jsonl", b'{"text": "ab"}\n[1]\n', ["line 2", "not a list"]),
+    ("a.json", b'[\n{"text": "ab"}\n]\n', ["line 1", "one JSON object per line"]),
+    ("a.jsonl", '{"text": "ab"}\n{"text": "ü"}\n'.encode("latin-1"), ["a.jsonl, line 2", "UTF-8", "convert"]),
+    ("a.jsonl", b"", ["no usable rows", "empty"]),
+    ("a.jsonl", b'{"text": " "}\n{"text": 1}\n', ["no usable rows: 1 empty, 1 not text"]),
+    ("a.jsonl", b'{"texts": "ab"}\n', ["no column 'text'", "did you mean 'texts'?"]),
+    ("a.jsonl.gz", gzip.compress(b'{"text": "ab"}\n' * 999)[:-30], ["cannot read", "a.jsonl.gz"]),
+    ("a.jsonl.gz", b'{"text": "ab"}\n', ["cannot read", "a.jsonl.gz"]),
+    ("a.csv", b"text,label\nab,1\n\ncd\n", ["a.csv, line 4: 1 fields, but the header has 2"]),
+    ("a.csv", b'text\nab\n"cd\nef\n', ["starts on line 3", "broken CSV"]),
+    ("a.csv", b"text,text\nab,cd\n", ["two columns of one name"]),
+    ("a.csv", "text\nab\nü\n".encode("latin-1"), ["a.csv, line 3", "UTF-8"]),
+    ("a.csv", b"text\n", ["empty"]),
+    ("a.txt", "ab\nü\n".encode("latin-1"), ["a.txt, line 2", "UTF-8"]),
+    ("a.parquet", b"PAR1 not really", ["a.parquet is not a Parquet file"]),
+    ("a.xlsx", b"ab", ["cannot tell what", ".parquet"]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), BAD_FILES)
+def test_bad_files(name: str, content: bytes, said: list[str], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = fails(tmp_path, path=str(tmp_path / name))
+    assert all(part in message for part in said), message
+
+
+def test_bad_paths(tmp_path: Path) -> None:
+    assert "data.path: there is no file or folder" in fails(tmp_path, path=str(tmp_path / "none.jsonl"))
+    assert "data.path: there is no file or folder" in fails(tmp_path, path=str(tmp_path / "*.none"))
+    assert "data.split" in fails(tmp_path, path=write_source("csv", tmp_path), split="validation")
+    (tmp_path / "folder").mkdir()
+    assert "no .txt files" in fails(tmp_path, path=str(tmp_path / "folder"))
+    path = jsonl(tmp_path / "a.jsonl", *ROWS)
+    assert "data.test: there is no file or folder" in fails(tmp_path, path=path, test="none.jsonl")
+    (tmp_path / "folder" / "latin.txt").write_bytes("ab\nü".encode("latin-1"))
+    assert "latin.txt, line 2" in fails(tmp_path, path=str(tmp_path / "folder"))
+    empty = jsonl(tmp_path / "empty.jsonl")
+    assert "empty.jsonl has no usable rows" in fails(tmp_path, path=path, test=empty)
+    (tmp_path / "folder" / "state.json").write_text("{}")
+    assert "cannot read the dataset" in fails(tmp_path, path=str(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize("template", ["{q", "{}", "{q!r}", "{n:3}", "{{q}}", "q}"])
+def test_broken_templates(template: str, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"q": "Why", "n": 3})
+    assert "data.text" in fails(tmp_path, path=path, text=template)

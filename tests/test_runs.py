@@ -1,0 +1,315 @@
+"""Whole studies on a tiny model: the folder, resuming after SIGKILL, what is refused."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import transformers
+from peft import PeftModel
+
+import cllora
+from cllora.errors import UsageError
+from cllora.runs.export import export_run
+from cllora.spec import Study
+from cllora.store import read_experiment, read_losses, read_partition, read_rounds
+
+WORDS = ("alpha", "beta", "gamma", "return", "value", "error", "file", "column", "array", "shape", "where", "none")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """400 made-up texts of 2 to 40 words by four owners."""
+    draw = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    with path.open("w") as file:
+        for row in range(400):
+            words = draw.choice(WORDS, draw.integers(2, 41))
+            file.write(json.dumps({"text": " ".join(words), "owner": f"owner-{row % 4}"}) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def study_fields(model, texts, **changes):
+    fields = {
+        "name": "tiny",
+        "model": {"name": str(model), "context": 64, "device": "cpu", "precision": "float32"},
+        "lora": {"r": 2, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]},
+        "data": {"path": str(texts), "test": 0.1},
+        "partition": {"num_clients": 6, "min_samples": 5, "local_test": 0.2},
+        "federation": {"num_rounds": 3, "clients_per_round": 2},
+        "local": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-2},
+        "grid": {"partition.alpha": [0.1, "iid"]},
+        "control": {"partition.alpha": "iid"},
+        "seeds": 1,
+    }
+    for path, value in changes.items():
+        section, _, field = path.partition("__")
+        if field:
+            fields[section] = {**fields[section], field: value}
+        else:
+            fields[section] = value
+    return fields
+
+
+def numbers(folder: Path):
+    """Everything in a study's folder that must not depend on when, how often interrupted, or how fast it ran."""
+    found = {}
+    for spec in sorted(folder.glob("*/spec.json")):
+        cell = spec.parent
+        rounds = json.loads(json.dumps(read_rounds(cell)))
+        for record in rounds:
+            record.pop("seconds")
+            for client in record["clients"]:
+                client.pop("seconds")
+        found[cell.name] = {
+            "rounds": rounds,
+            "losses": read_losses(cell).to_csv(),
+            "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
+            "state": (cell / "state.safetensors").read_bytes(),
+            "adapter": (cell / "adapter" / "adapter_model.safetensors").read_bytes(),
+        }
+    return found
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_models, texts, tmp_path_factory):
+    """The tiny study, run straight through."""
+    os.environ["CLLORA_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), folder)
+
+
+def test_a_run_is_a_folder_with_what_the_design_lists(finished):
+    cell = finished / "alpha=0.1,seed=0"
+    assert {path.name for path in cell.iterdir()} == {
+        "spec.json",
+        "partition.parquet",
+        "partition.json",
+        "rounds.jsonl",
+        "losses.parquet",
+        "state.safetensors",
+        "environment.json",
+        "adapter",
+    }
+    rounds = read_rounds(cell)
+    assert [record["round"] for record in rounds] == [0, 1, 2, 3]
+    assert rounds[0]["clients"] == []
+    assert rounds[1].keys() >= {"global_loss", "global_loss_per_sample", "clients", "bytes_up", "bytes_down", "seconds"}
+    client = rounds[1]["clients"][0]
+    assert client.keys() == {
+        "client",
+        "samples",
+        "tokens",
+        "steps",
+        "train_loss",
+        "local_loss",
+        "bytes_up",
+        "bytes_down",
+        "seconds",
+    }
+    assert rounds[1]["bytes_up"] == 2 * client["bytes_up"] > 2 * 4 * 512
+    environment = json.loads((cell / "environment.json").read_text())
+    assert environment["communication"]["trainable_parameters"] == 2 * 2 * 2 * 2 * 32
+
+
+def test_every_figure_is_a_group_by_over_the_loss_table(finished):
+    cell = finished / "alpha=0.1,seed=0"
+    losses, partition, rounds = read_losses(cell), read_partition(cell), read_rounds(cell)
+    everyone = set(partition.global_test) | set(partition.test_ids)
+    for record in rounds:
+        table = losses[(losses["round"] == record["round"])]
+        whole = table[table["model"] == "global"]
+        assert set(whole["sample"]) == everyone
+        assert len(whole) == len(everyone)
+        tested = whole[whole["sample"].isin(partition.global_test)]
+        assert record["global_loss"] == pytest.approx(tested["nll"].sum() / tested["tokens"].sum())
+        assert record["global_loss_per_sample"] == pytest.approx((tested["nll"] / tested["tokens"]).mean())
+        for client in record["clients"]:
+            own = table[table["model"] == f"local/{client['client']}"]
+            assert set(own["sample"]) == set(partition.global_test) | set(partition.test(client["client"]))
+            mine = own[own["sample"].isin(partition.test(client["client"]))]
+            assert client["local_loss"] == pytest.approx(mine["nll"].sum() / mine["tokens"].sum())
+
+
+def test_nothing_is_both_trained_and_tested_on(finished):
+    for alpha in ("0.1", "iid"):
+        partition = read_partition(finished / f"alpha={alpha},seed=0")
+        tested = set(partition.test_ids) | set(partition.global_test)
+        assert not tested & set(partition.train_ids)
+        assert len(tested) + len(partition.train_ids) == 400
+        assert (partition.class_of >= 0).all()
+
+
+def test_cells_of_a_seed_are_tested_on_the_same_texts_from_the_same_start(finished):
+    one, other = (finished / f"alpha={alpha},seed=0" for alpha in ("0.1", "iid"))
+    assert np.array_equal(read_partition(one).global_test, read_partition(other).global_test)
+    assert read_rounds(one)[0]["global_loss"] == read_rounds(other)[0]["global_loss"]
+    assert read_rounds(one)[-1]["global_loss"] != read_rounds(other)[-1]["global_loss"]
+
+
+def test_federation_lowers_the_loss(finished):
+    for cell in finished.glob("*/rounds.jsonl"):
+        rounds = read_rounds(cell.parent)
+        assert rounds[-1]["global_loss"] < rounds[0]["global_loss"]
+
+
+def test_the_final_adapter_loads_with_peft_and_gives_the_recorded_losses(finished, tiny_models, texts):
+    import torch
+
+    cell = finished / "alpha=iid,seed=0"
+    model = transformers.AutoModelForCausalLM.from_pretrained(str(tiny_models("opt")), dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, cell / "adapter").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tiny_models("opt")))
+    rows = [json.loads(line)["text"] for line in texts.read_text().splitlines()]
+    losses = read_losses(cell)
+    last = losses[(losses["round"] == 3) & (losses["model"] == "global")].head(12)
+    with torch.no_grad():
+        for row in last.itertuples():
+            ids = tokenizer(rows[row.sample], return_tensors="pt")["input_ids"][:, :64]
+            found = float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+            assert found == pytest.approx(row.nll, rel=2e-5)
+
+
+def test_export_as_adapter_and_merged_give_the_same_model(finished, tiny_models, tmp_path):
+    import torch
+
+    cell = finished / "alpha=iid,seed=0"
+    adapter, merged = export_run(cell, tmp_path / "a"), export_run(cell, tmp_path / "m", merged=True)
+    ids = torch.arange(10, 40)[None]
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(tiny_models("opt")), dtype=torch.float32)
+    with torch.no_grad():
+        apart = PeftModel.from_pretrained(base, adapter).eval()(input_ids=ids).logits
+        joined = transformers.AutoModelForCausalLM.from_pretrained(merged).eval()(input_ids=ids).logits
+    torch.testing.assert_close(apart, joined, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="exists already"):
+        export_run(cell, tmp_path / "a")
+
+
+def test_running_again_changes_nothing(finished, tiny_models, texts):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), finished)
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert all(before[path] == when for path, when in after.items())
+
+
+@pytest.mark.parametrize("strategy", ["fedadam", "scaffold", "ditto"])
+def test_stopping_between_rounds_and_going_on_gives_the_same_numbers(strategy, tiny_models, texts, tmp_path):
+    study = Study.parse(study_fields(tiny_models("opt"), texts, federation__strategy=strategy, grid={}, control={}))
+
+    class Stop(Exception):
+        pass
+
+    def stop_after(count):
+        def on_progress(progress):
+            if progress.round == count:
+                raise Stop
+
+        return on_progress
+
+    straight = cllora.run(study, tmp_path / "straight")
+    for count in (0, 2):
+        with pytest.raises(Stop):
+            cllora.run(study, tmp_path / "halting", on_progress=stop_after(count))
+    assert numbers(cllora.run(study, tmp_path / "halting")) == numbers(straight)
+
+
+# Imports take most of a short life, so one process imports and forks a runner for every line it is sent. It prints
+# the runner's number and, when that is gone, how it ended.
+SERVER = """
+import os, sys
+import cllora, cllora.runs.cell, cllora.model.tokenizer, transformers.models.opt.modeling_opt
+for line in sys.stdin:
+    study, folder = line.split()
+    runner = os.fork()
+    if runner == 0:
+        cllora.run(study, folder)
+        os._exit(0)
+    print(runner, flush=True)
+    print(os.waitpid(runner, 0)[1], flush=True)
+"""
+
+
+def test_killed_at_random_points_it_ends_with_the_same_numbers(finished, tiny_models, texts, tmp_path):
+    """SIGKILL, again and again, at moments spread over the run, until one is left to end."""
+    study = tmp_path / "study.yaml"
+    study.write_text(Study.parse(study_fields(tiny_models("opt"), texts)).to_yaml())
+    folder = tmp_path / "killed"
+    dice = random.Random(1)
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    ends = []
+    with server:
+        for _ in range(40):
+            seen = size(folder)
+            server.stdin.write(f"{study} {folder}\n")
+            server.stdin.flush()
+            runner = int(server.stdout.readline())
+            patience = time.monotonic() + 10
+            while size(folder) == seen and time.monotonic() < patience:
+                time.sleep(0.002)
+            time.sleep(dice.uniform(0, 0.05))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(runner, signal.SIGKILL)
+            ends.append(int(server.stdout.readline()))
+            if ends[-1] == 0:
+                break
+    assert ends.count(signal.SIGKILL) >= 5
+    assert numbers(cllora.run(str(study), folder)) == numbers(finished)
+
+
+def size(folder):
+    """How much there is in a folder that another process writes to."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size + 1
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def test_a_folder_that_holds_another_study_is_refused(finished, tiny_models, texts):
+    before = numbers(finished)
+    other = Study.parse(study_fields(tiny_models("opt"), texts, local__learning_rate=1e-3))
+    with pytest.raises(UsageError, match="holds another study"):
+        cllora.run(other, finished)
+    assert numbers(finished) == before
+
+
+def test_a_folder_in_use_is_refused(tiny_models, texts, tmp_path):
+    import fcntl
+
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path / "busy")
+
+
+def test_spec_json_is_the_experiment(finished):
+    cell = finished / "alpha=0.1,seed=0"
+    experiment = read_experiment(cell)
+    assert experiment.partition.options == {"alpha": 0.1}
+    assert experiment.to_json() + "\n" == (cell / "spec.json").read_text()
+
+
+def test_ditto_ends_with_a_personal_adapter_for_every_client(tiny_models, texts, tmp_path):
+    study = Study.parse(study_fields(tiny_models("opt"), texts, federation__strategy="ditto", grid={}, control={}))
+    cell = cllora.run(study, tmp_path / "ditto") / "seed=0"
+    losses, partition = read_losses(cell), read_partition(cell)
+    personal = losses[losses["model"].str.startswith("personal/")]
+    assert set(personal["round"]) == {3}
+    assert set(personal["model"]) == {f"personal/{k}" for k in range(6)}
+    assert len(personal) == len(partition.test_ids)
