@@ -130,3 +130,11 @@ def test_the_fingerprint_knows_names_and_versions(make_package: MakePackage, tmp
 
 def test_all_default_packages_are_installed() -> None:
     assert len(fingerprint_of(corpus.PACKAGES)) == 16
+
+
+def test_per_package_draws_over_the_whole_package_in_order():
+    everything = list(docstrings(packages=["numpy", "typer"]))
+    few = list(docstrings(packages=["numpy", "typer"], per_package=50))
+    assert [row["owner"] for row in few].count("numpy") == 50
+    assert [row for row in everything if row in few] == few
+    assert len({row["module"] for row in few}) > 30

@@ -35,18 +35,11 @@ def run(
     """Run a study and draw its report. Run again, it goes on where it stopped."""
     from cllora.presets import find_study
     from cllora.progress import study_progress
-    from cllora.reports import report as draw
-    from cllora.reports import result_rows, results_table
     from cllora.runs import run as run_study
 
     with study_progress() as (on_progress, on_corpus):
         folder = run_study(find_study(study, set_ or []), out, on_progress=on_progress, on_corpus=on_corpus)
-    page = draw(folder)
-    if as_json:
-        _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
-    else:
-        _print(results_table(folder))
-        _print(f"Report: {page}")
+    _report(folder, None, as_json)
 
 
 @app.command()
@@ -61,16 +54,15 @@ def partition(study: StudyName, set_: Settings = None, as_json: Json = False) ->
     found = find_study(study, set_ or [])
     check(found)
     shown: dict[str, Any] = {}
-    samples = None
     for cell in found.cells():
         if cell.experiment.seed != found.seeds[0]:
             continue
         with study_progress() as (_, on_corpus):
-            samples = samples_of(cell.experiment, on_corpus)
-        dealt = deal(cell.experiment, samples)
+            dealt = deal(cell.experiment, samples_of(cell.experiment, on_corpus))
         shown[cell.name] = dict(dealt.realised)
         if not as_json:
-            _print(partition_view(dealt, cell.experiment, cell.name))
+            _print(f"\n{cell.name}")
+            _print(partition_view(dealt, cell.experiment))
     if as_json:
         _print_json(shown)
 
@@ -82,15 +74,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
-    from cllora.reports import report as draw
-    from cllora.reports import result_rows, results_table
-
-    page = draw(folder, out)
-    if as_json:
-        _print_json({"report": str(page), "results": result_rows(folder)})
-    else:
-        _print(results_table(folder))
-        _print(f"Report: {page}")
+    _report(folder, out, as_json)
 
 
 @app.command(name="list")
@@ -153,6 +137,19 @@ def export(
         _print_json({"folder": str(written)})
     else:
         _print(f"Wrote {written}")
+
+
+def _report(folder: Path, out: Path | None, as_json: bool) -> None:
+    """Write the page; print the results and where it is."""
+    from cllora.reports import report as draw
+    from cllora.reports import result_rows, results_table
+
+    page = draw(folder, out)
+    if as_json:
+        _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
+    else:
+        _print(results_table(folder))
+        _print(f"Report: {page}")
 
 
 def _registries() -> dict[str, Any]:

@@ -35,6 +35,7 @@ class _Rate(ProgressColumn):
 @contextmanager
 def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
     """Two callbacks that draw: rounds over the whole study, and rows of a corpus being read."""
+    console = Console(stderr=True)
     bars = Bars(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -43,7 +44,8 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
     tasks: dict[str, int] = {}
 

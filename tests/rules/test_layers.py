@@ -20,6 +20,7 @@ ROWS = [
     {"runs", "reports"},
     {"progress"},
     {"cli"},
+    {"__main__"},
 ]
 HEIGHT = {room: height for height, row in enumerate(ROWS) for room in row}
 TORCH_ROOMS = {"model", "runs"}

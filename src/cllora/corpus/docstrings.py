@@ -14,6 +14,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import PositiveInt
+
 from cllora.errors import UsageError
 
 PACKAGES: tuple[str, ...] = (
@@ -52,12 +54,15 @@ _KINDS: dict[type[ast.AST], str] = {
 }
 
 
-def docstrings(*, packages: Sequence[str] | None = None, min_chars: int = 24) -> Iterator[dict[str, str]]:
+def docstrings(
+    *, packages: Sequence[str] | None = None, min_chars: int = 24, per_package: PositiveInt | None = None
+) -> Iterator[dict[str, str]]:
     """Yield the distinct docstrings of installed packages, owner by owner.
 
     Args:
         packages: names as one imports them, in the order to read them; default `PACKAGES`.
         min_chars: shorter docstrings are left out.
+        per_package: keep at most so many of each package, drawn over the whole of it (those with the smallest hash).
 
     Yields:
         Rows with the keys `text`, `owner`, `module` and `kind` (see `read_docstrings`). A text that occurs more than
@@ -67,13 +72,21 @@ def docstrings(*, packages: Sequence[str] | None = None, min_chars: int = 24) ->
         UsageError: a package is not installed.
     """
     names = PACKAGES if packages is None else tuple(packages)
-    roots = [(name, root) for name in names for root in _roots(name)]  # all, before the first (slow) read
+    roots = {name: _roots(name) for name in names}  # all, before the first (slow) read
     seen: set[str] = set()
-    for name, root in roots:
-        for row in read_docstrings(root, name):
+    for name in names:
+        rows = []
+        for row in (row for root in roots[name] for row in read_docstrings(root, name)):
             if len(row["text"]) >= min_chars and row["text"] not in seen:
                 seen.add(row["text"])
-                yield row
+                rows.append(row)
+        yield from rows if per_package is None else _drawn(rows, per_package)
+
+
+def _drawn(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
+    """`count` of the rows, in their order: those whose text has the smallest hash, which is as good as chance."""
+    kept = sorted(range(len(rows)), key=lambda i: hashlib.sha256(rows[i]["text"].encode()).digest())[:count]
+    return [rows[i] for i in sorted(kept)]
 
 
 def fingerprint_of(packages: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from pydantic import PositiveInt
+
 from cllora.corpus.docstrings import PACKAGES, docstrings, fingerprint_of
 from cllora.registry import Registry
 
@@ -23,7 +25,9 @@ corpora.register()(docstrings)
 
 
 @versions.register("docstrings")
-def docstrings_version(*, packages: Sequence[str] | None = None, min_chars: int = 24) -> str:
+def docstrings_version(
+    *, packages: Sequence[str] | None = None, min_chars: int = 24, per_package: PositiveInt | None = None
+) -> str:
     """The packages' names and versions, and that of the Python whose grammar reads them."""
-    del min_chars  # options are told apart by the cache itself
+    del min_chars, per_package  # options are told apart by the cache itself
     return f"{fingerprint_of(PACKAGES if packages is None else packages)}, Python {platform.python_version()}"

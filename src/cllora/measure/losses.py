@@ -1,0 +1,128 @@
+"""Group-bys over the loss table: who lost how much, where and when.
+
+A loss per token is the nats of all texts over all their predicted tokens, so long texts weigh more. A loss per
+sample is the mean of the texts' own means, so every text weighs the same; a text without predicted tokens has none.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cllora.types import Ids, Partition
+
+GLOBAL = "global"
+"""The `model` of the server's adapter in the loss table."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the loss table of one run comes to: `global_curve`, `class_curve`, `client_losses` and `local_gaps`.
+
+    `personal` are the `client_losses` of the clients' own final adapters; empty where a strategy keeps none.
+    """
+
+    curve: pd.DataFrame
+    classes: pd.DataFrame
+    clients: pd.DataFrame
+    gaps: pd.DataFrame
+    personal: pd.DataFrame
+
+
+def tables(losses: pd.DataFrame, partition: Partition) -> Tables:
+    """All of them at once.
+
+    Args:
+        losses: a run's loss table: round, model, sample, nll (nats, summed over the sample), tokens.
+    """
+    return Tables(
+        curve=global_curve(losses, partition),
+        classes=class_curve(losses, partition),
+        clients=client_losses(losses, partition),
+        gaps=local_gaps(losses, partition),
+        personal=client_losses(losses, partition, "personal"),
+    )
+
+
+def global_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """The global model on the global test set, one row per evaluated round.
+
+    Returns columns round, loss (nats per token), loss_per_sample (nats per token, mean of the texts' means),
+    samples, tokens.
+    """
+    return _means(_rows(losses, GLOBAL, partition.global_test), ["round"])
+
+
+def class_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """`global_curve` for each class of text, with a column `class`; empty if the partition knows no classes."""
+    rows = _rows(losses, GLOBAL, partition.global_test)
+    known = -1 if partition.class_of is None else partition.class_of[rows["sample"].to_numpy()]
+    rows = rows.assign(**{"class": known})
+    return _means(rows[rows["class"] >= 0], ["round", "class"])
+
+
+def client_losses(losses: pd.DataFrame, partition: Partition, model: str = GLOBAL) -> pd.DataFrame:
+    """Every client's own test texts under one kind of model, one row per evaluated round and client.
+
+    `model` is `global`, or `local` or `personal`: then each client's own adapter, where it was evaluated.
+    Clients without test texts have no row. Returns columns round, client, loss, loss_per_sample, samples, tokens,
+    and against the untrained base on the same texts (round 0 of the global model): base (nats per token),
+    change = loss - base, and ratio = loss / base.
+    """
+    measured = _own_means(losses, partition, model)
+    base = _own_means(losses[losses["round"] == 0], partition, GLOBAL)
+    joined = measured.merge(base[["client", "loss"]].rename(columns={"loss": "base"}), on="client", how="left")
+    return joined.assign(change=joined["loss"] - joined["base"], ratio=joined["loss"] / joined["base"])
+
+
+def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """A client's adapter just after its local training against the global model that came out of the same round.
+
+    One row per evaluated round and client trained in it, all in nats per token: own_local, own_global and own_gap =
+    own_local - own_global on the client's own test texts (missing if it has none); test_local, test_global and
+    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there.
+    """
+    local = losses[losses["model"].str.startswith("local/")]
+    on_test = local[local["sample"].isin(partition.global_test)]
+    on_test = _means(on_test.assign(client=_client_of(on_test["model"])), ["round", "client"])
+    everyone = global_curve(losses, partition)
+    gaps = _renamed(on_test, "test_local").merge(
+        everyone[["round", "loss"]].rename(columns={"loss": "test_global"}), on="round"
+    )
+    for model, column in (("local", "own_local"), (GLOBAL, "own_global")):
+        gaps = gaps.merge(_renamed(_own_means(losses, partition, model), column), on=["round", "client"], how="left")
+    return gaps.assign(
+        own_gap=gaps["own_local"] - gaps["own_global"], test_gap=gaps["test_local"] - gaps["test_global"]
+    )
+
+
+def _rows(losses: pd.DataFrame, model: str, samples: Ids) -> pd.DataFrame:
+    return losses[(losses["model"] == model) & losses["sample"].isin(samples)]
+
+
+def _own_means(losses: pd.DataFrame, partition: Partition, model: str) -> pd.DataFrame:
+    """Means over the texts that each client is tested on; a text may have several owners."""
+    owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.test_offsets))
+    own = pd.DataFrame({"client": owners, "sample": partition.test_ids})
+    if model == GLOBAL:
+        rows = losses[losses["model"] == GLOBAL].merge(own, on="sample")
+    else:
+        rows = losses[losses["model"].str.startswith(f"{model}/")]
+        rows = rows.assign(client=_client_of(rows["model"])).merge(own, on=["client", "sample"])
+    return _means(rows, ["round", "client"])
+
+
+def _client_of(model: "pd.Series[str]") -> "pd.Series[int]":
+    return model.str.partition("/")[2].astype("int64") if len(model) else model.astype("int64")
+
+
+def _means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    seen = rows["tokens"] > 0
+    rows = rows.assign(samples=1, seen=seen, own_means=(rows["nll"] / rows["tokens"]).where(seen, 0.0))
+    found = rows.groupby(keys, as_index=False)[["nll", "tokens", "samples", "seen", "own_means"]].sum()
+    found = found.assign(loss=found["nll"] / found["tokens"], loss_per_sample=found["own_means"] / found["seen"])
+    return found[[*keys, "loss", "loss_per_sample", "samples", "tokens"]]
+
+
+def _renamed(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return frame[["round", "client", "loss"]].rename(columns={"loss": column})

@@ -1,0 +1,68 @@
+"""What a run came to: one flat row of numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cllora.measure.fairness import FAIRNESS, fairness
+from cllora.measure.losses import Tables
+
+
+def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: int | None = None) -> dict[str, float]:
+    """One run in numbers; losses in nats per token; what was not measured is NaN.
+
+    rounds              the last round that was evaluated
+    base_loss           the untrained base on the global test set
+    final_loss, final_loss_per_sample, change = final_loss - base_loss
+    best_loss, best_round   the lowest of all evaluated rounds: the better the more rounds there are to choose from
+    local_loss, own_gap, test_gap   as in `local_gaps`, each client's last local training, mean over clients
+    personal_loss       every client's own final adapter on its own test texts, mean over clients
+    loss_mean ...       the columns of `fairness` in the last round
+    bytes_up, bytes_down, bytes_full, saved, seconds   as in `communication`
+
+    Args:
+        tables: of the run's losses.
+        rounds: the objects of `rounds.jsonl`.
+        full_bytes: the size of all of the model's parameters in float32, if it is known.
+    """
+    curve, clients = tables.curve, tables.clients
+    first, last = curve.iloc[0], curve.iloc[-1]
+    best = curve.iloc[int(curve["loss"].argmin())]
+    fair = fairness(clients[clients["round"] == last["round"]])
+    gaps = tables.gaps.sort_values("round").groupby("client").tail(1)
+    base = float(first["loss"]) if first["round"] == 0 else math.nan
+    return {
+        "rounds": int(last["round"]),
+        "base_loss": base,
+        "final_loss": float(last["loss"]),
+        "final_loss_per_sample": float(last["loss_per_sample"]),
+        "change": float(last["loss"]) - base,
+        "best_loss": float(best["loss"]),
+        "best_round": int(best["round"]),
+        "local_loss": float(gaps["own_local"].mean()),
+        "own_gap": float(gaps["own_gap"].mean()),
+        "test_gap": float(gaps["test_gap"].mean()),
+        "personal_loss": float(tables.personal["loss"].mean()),
+        **{name: float(fair[name].iloc[0]) if len(fair) else math.nan for name in FAIRNESS},
+        **communication(rounds, full_bytes),
+    }
+
+
+def communication(rounds: Sequence[Mapping[str, Any]], full_bytes: int | None = None) -> dict[str, float]:
+    """Bytes that crossed the network, and the share saved against sending the full model just as often.
+
+    bytes_full = messages * full_bytes, where a message is one client's download or upload in one round, if it had
+    any bytes; saved = 1 - (bytes_up + bytes_down) / bytes_full. NaN without `full_bytes` or without messages.
+    """
+    exchanges = [client for record in rounds for client in record["clients"]]
+    up = sum(client["bytes_up"] for client in exchanges)
+    down = sum(client["bytes_down"] for client in exchanges)
+    messages = sum((client["bytes_up"] > 0) + (client["bytes_down"] > 0) for client in exchanges)
+    full = messages * full_bytes if full_bytes and messages else math.nan
+    return {
+        "bytes_up": up,
+        "bytes_down": down,
+        "bytes_full": full,
+        "saved": 1 - (up + down) / full,
+        "seconds": float(sum(record["seconds"] for record in rounds)),
+    }

@@ -1,0 +1,59 @@
+"""A figure: one section of the report, made by one registered function."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cllora.registry import Registry
+from cllora.reports.runs import Runs
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart, and in words what there is to see on it (read out in its place); a title if it is one of several."""
+
+    chart: go.Figure
+    alt: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a line in its dash (of Plotly's names), or without one a square."""
+
+    name: str
+    colour: str
+    dash: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A section of the report. Its caption is the docstring of the function that made it.
+
+    conclusion: one sentence computed from the data. It names a direction only where the data has one.
+    plots: charts, side by side where there is room.
+    legend: what the plots share; it stands above them, where it has room on any screen.
+    table: the numbers, also written as a CSV file.
+    folded: whether the table below the charts opens on a click; without charts it is always open.
+    notes: plain sentences, such as warnings.
+    """
+
+    title: str
+    conclusion: str
+    plots: tuple[Plot, ...] = ()
+    legend: tuple[Key, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    folded: bool = True
+    notes: tuple[str, ...] = ()
+
+
+figures: Registry[Callable[[Runs], Figure]] = Registry("figure")
+"""The report's sections, in order. A figure is `@figures.register() def name(runs: Runs) -> Figure`."""
+
+
+def caption(name: str) -> str:
+    """The docstring of a figure, its lines joined."""
+    return " ".join((inspect.getdoc(figures.get(name)) or "").split())

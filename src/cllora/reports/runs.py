@@ -1,0 +1,245 @@
+"""Any folder of runs, read into tidy tables that the figures group and draw."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cllora import measure, store
+from cllora.errors import UsageError
+from cllora.spec import Experiment, Study, axis_text
+from cllora.types import Partition
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as far as it came. `labels` are its axis values as text."""
+
+    folder: Path
+    labels: Mapping[str, str]
+    experiment: Experiment
+    partition: Partition
+    rounds: Sequence[Mapping[str, Any]]
+    environment: Mapping[str, Any]
+    tables: measure.Tables
+    outcome: Mapping[str, float]
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.seed
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.outcome["rounds"] >= self.experiment.federation.num_rounds)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a folder. A *cell* is a setting of the axes, the same over seeds, such as `alpha = 0.1`.
+
+    `axes` are the fields that differ between runs, by the name they are shown under; `control` the axis values that
+    others are compared with (empty: there is none); `missing` the cells of the study that hold no round yet.
+    """
+
+    name: str
+    axes: Mapping[str, str]
+    control: Mapping[str, str]
+    members: Sequence[Run]
+    missing: Sequence[str] = ()
+
+    def cell(self, labels: Mapping[str, str]) -> str:
+        """A cell's name as it is shown; a run of no axis goes by the study's name."""
+        return ", ".join(f"{axis} = {labels[axis]}" for axis in self.axes) or self.name
+
+    def short(self, cell: str) -> str:
+        """A cell's axis values alone, to stand at a tick of an axis that is called `axis_title`."""
+        run = next(run for run in self.members if self.cell(run.labels) == cell)
+        return ", ".join(run.labels.values()) or cell
+
+    @property
+    def axis_title(self) -> str:
+        return ", ".join(self.axes)
+
+    @property
+    def against(self) -> str:
+        """What others are compared with, in the words of the control alone: `alpha = iid`."""
+        return ", ".join(f"{axis} = {value}" for axis, value in self.control.items())
+
+    @cached_property
+    def cells(self) -> list[str]:
+        return list(dict.fromkeys(self.cell(run.labels) for run in self.members))
+
+    @cached_property
+    def controls(self) -> list[str]:
+        """The cells that others are compared with."""
+        chosen = [run for run in self.members if self.control and {**run.labels, **self.control} == dict(run.labels)]
+        return list(dict.fromkeys(self.cell(run.labels) for run in chosen))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for run in self.members})
+
+    @property
+    def first(self) -> list[Run]:
+        """One run of every cell: its first seed's."""
+        return [next(run for run in self.members if self.cell(run.labels) == cell) for cell in self.cells]
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The feature's range in each class, as the first run's partition cut it.
+
+        Where the partitions were not measured, or runs differ in their number of classes, the classes' numbers.
+        """
+        described = [run.partition.realised.get("classes", {}).get("described", []) for run in self.members]
+        if described[0] and len({len(each) for each in described}) == 1:
+            return [_range(one["from"], one["below"]) for one in described[0]]
+        highest = max(-1 if (c := run.partition.class_of) is None else int(c.max()) for run in self.members)
+        return [f"class {c + 1}" for c in range(highest + 1)] or ["all texts"]
+
+    def frame(self, table: str) -> pd.DataFrame:
+        """One of `cllora.measure.Tables` (curve, classes, ...) of all runs, the columns cell and seed put first."""
+        parts = []
+        for run in self.members:
+            part: pd.DataFrame = getattr(run.tables, table)
+            part = part.assign(cell=self.cell(run.labels), seed=run.seed)
+            parts.append(part[["cell", "seed", *part.columns[:-2]]])
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else parts[0]
+
+    def final(self, table: str) -> pd.DataFrame:
+        """`frame`, each run's last evaluated round only."""
+        rows = self.frame(table)
+        last: pd.DataFrame = rows[rows["round"] == rows.groupby(["cell", "seed"])["round"].transform("max")]
+        return last
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """A row per run: cell, the axes, seed, progress (`finished`, or the last round) and its outcomes."""
+        return pd.DataFrame(
+            [
+                {
+                    "cell": self.cell(run.labels),
+                    **run.labels,
+                    "seed": run.seed,
+                    "progress": "finished" if run.finished else f"round {run.outcome['rounds']}",
+                    **run.outcome,
+                }
+                for run in self.members
+            ]
+        )
+
+    def contrasts(self, metric: str, outcomes: pd.DataFrame | None = None) -> pd.DataFrame:
+        """`cllora.measure.contrasts` of one outcome, with the columns cell and control (names of cells) and
+        against (what sets the control apart) before it.
+
+        `outcomes` may be given to compare another number per run than those of `outcomes`.
+        """
+        runs = self.outcomes if outcomes is None else outcomes
+        found = measure.contrasts(runs, list(self.axes), self.control, metric)
+        labels = [dict(zip(self.axes, values, strict=True)) for values in found[list(self.axes)].to_numpy()]
+        found.insert(0, "cell", [self.cell(each) for each in labels])
+        found.insert(1, "control", [self.cell({**each, **self.control}) for each in labels])
+        found.insert(2, "against", self.against)
+        return found
+
+
+def read_runs(folder: Path) -> Runs:
+    """The runs in a study's folder, in the study's order; or, without `study.json`, all runs below a folder.
+
+    Then the axes are the experiments' fields that differ (the seed apart), and the control is `iid` if an axis
+    has that value. Runs without a single evaluated round are listed as missing.
+
+    Raises:
+        UsageError: there is no run, or none with a round.
+    """
+    if (folder / "study.json").is_file():
+        study = Study.parse(store.read_json(folder / "study.json"))
+        name, paths = study.name, list(study.grid)
+        written = dict(study.control)
+        wanted = [(folder / cell.name, cell.labels) for cell in study.cells()]
+    else:
+        found = sorted(path.parent for path in folder.rglob("spec.json"))
+        experiments = [store.read_experiment(each) for each in found]
+        name, (paths, settings) = folder.resolve().name, _differing(experiments)
+        wanted = sorted(zip(found, settings, strict=True), key=lambda pair: _order(pair[1]))
+        written = {path: "iid" for path in paths if any(labels[path] == "iid" for labels in settings)}
+    shown = _shown(paths)
+    runs = [
+        _read_run(path, {shown[axis]: axis_text(value) for axis, value in labels.items()})
+        for path, labels in wanted
+        if _has_round(path)
+    ]
+    if not runs:
+        raise UsageError(f"{folder} holds no run with a finished round; give a folder made by `cllora run --out`")
+    control = {shown[axis]: axis_text(value) for axis, value in written.items()}
+    return Runs(
+        name=name,
+        axes={shown[path]: path for path in paths},
+        control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
+        members=runs,
+        missing=[path.name for path, _ in wanted if not _has_round(path)],
+    )
+
+
+def _has_round(folder: Path) -> bool:
+    return bool(store.read_rounds(folder)) and (folder / "partition.parquet").exists()
+
+
+def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
+    partition, rounds = store.read_partition(folder), store.read_rounds(folder)
+    losses = store.read_losses(folder)
+    losses = losses[losses["round"] <= rounds[-1]["round"]]  # what is beyond was cut off while being written
+    tables = measure.tables(losses, partition)
+    recorded = folder / "environment.json"
+    environment = store.read_json(recorded) if recorded.exists() else {}
+    return Run(
+        folder=folder,
+        labels=labels,
+        experiment=store.read_experiment(folder),
+        partition=partition,
+        rounds=rounds,
+        environment=environment,
+        tables=tables,
+        outcome=measure.outcomes(tables, rounds, environment.get("communication", {}).get("full_bytes")),
+    )
+
+
+def _range(low: float | None, below: float | None) -> str:
+    text = {x: f"{x:.0f}" if x == round(x) else f"{x:.4g}" for x in (low, below) if x is not None}
+    if low is None or below is None:
+        return f"below {text[below]}" if below is not None else f"from {text[low]}" if low is not None else "all texts"
+    return f"{text[low]} to {text[below]}"
+
+
+def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The fields `section.field` in which experiments differ, and each experiment's values of them."""
+    fields = [_fields(experiment) for experiment in experiments]
+    every = list(dict.fromkeys(path for each in fields for path in each))
+    differ = [path for path in every if len({json.dumps(each.get(path)) for each in fields}) > 1]
+    return differ, [{path: each.get(path) for path in differ} for each in fields]
+
+
+def _fields(experiment: Experiment) -> dict[str, Any]:
+    sections = experiment.model_dump(mode="json", exclude={"seed"})
+    return {
+        path: value
+        for section, inner in sections.items()
+        for path, value in (
+            ((f"{section}.{field}", v) for field, v in inner.items()) if isinstance(inner, dict) else [(section, inner)]
+        )
+    }
+
+
+def _order(labels: Mapping[str, Any]) -> list[tuple[bool, float, str]]:
+    """Numbers by size, then words."""
+    return [(False, float(v), "") if isinstance(v, int | float) else (True, 0.0, axis_text(v)) for v in labels.values()]
+
+
+def _shown(paths: Sequence[str]) -> dict[str, str]:
+    """Axis paths to short names: partition.alpha to alpha, model.name to model; the path itself if two would clash."""
+    short = {path: path.removesuffix(".name").split(".")[-1] for path in paths}
+    return {path: s if list(short.values()).count(s) == 1 else path for path, s in short.items()}

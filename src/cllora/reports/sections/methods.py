@@ -1,0 +1,80 @@
+"""How it was measured, and on what."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from cllora.reports import words
+from cllora.reports.figure import Figure, figures
+from cllora.reports.runs import Run, Runs
+
+DEFINITIONS = (
+    (
+        "loss per token",
+        "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the perplexity",
+    ),
+    ("base", "the untrained model on the same texts: round 0, where the adapter changes nothing"),
+    (
+        "local loss",
+        "a client's own adapter just after its last local training, on its own test texts; mean over clients",
+    ),
+    ("client spread", "standard deviation over clients (population: divided by their number) of loss minus base"),
+    ("worst tenth", "mean of loss minus base over the tenth of clients, at least one, where it is highest"),
+    ("Jain's index", "(sum x)² / (K · sum x²) of x = loss over base loss; 1 is even, 1/K the most uneven"),
+    ("difference", "cell minus control, paired by seed; the interval is Student's t over seeds, 95 %"),
+    ("clear", "the interval leaves out zero; without one nothing is called clear"),
+    ("saved", "1 − bytes sent / (messages · parameters · 4 bytes)"),
+)
+
+
+@figures.register()
+def methods(runs: Runs) -> Figure:
+    """What the words mean, and the machine, the versions and the data that the numbers come from."""
+    rows = [*DEFINITIONS, *_recorded(runs.members)]
+    return Figure(
+        title="Methods and environment",
+        conclusion=_strength(runs),
+        table=pd.DataFrame(rows, columns=["what", "value"]),
+    )
+
+
+def _strength(runs: Runs) -> str:
+    seeds = runs.outcomes.groupby("cell")["seed"].nunique()
+    if seeds.max() == 1:
+        return "One seed: no interval is given, and a second seed may turn a difference round."
+    fewest = int(seeds.min())
+    return (
+        f"Every cell has at least {words.count(fewest, 'seed')}; intervals cover what a new seed changes (partition, "
+        "order, chosen clients), not another model or other texts."
+    )
+
+
+def _recorded(members: Iterable[Run]) -> list[tuple[str, str]]:
+    """What the runs' environment.json say, every differing value listed."""
+    found: dict[str, dict[str, None]] = {}
+    for run in members:
+        for what, value in _environment(run):
+            found.setdefault(what, {})[value] = None
+    return [(what, "; ".join(values)) for what, values in found.items()]
+
+
+def _environment(run: Run) -> list[tuple[str, str]]:
+    if not run.environment:
+        return [("environment", "not recorded")]
+    get = run.environment.get
+    hardware, data, sizes = get("hardware", {}), get("data", {}), get("communication", {})
+    dropped = ", ".join(f"{n} {reason}" for reason, n in data.get("dropped", {}).items() if n) or "none"
+    rows = [
+        ("versions", ", ".join(f"{name} {version}" for name, version in get("versions", {}).items())),
+        ("hardware", ", ".join(f"{key}: {value}" for key, value in hardware.items())),
+        ("precision", str(get("precision", ""))),
+        ("data fingerprint", str(data.get("fingerprint", ""))),
+        ("texts", f"{data['samples']:,}" if "samples" in data else ""),
+        ("dropped rows", dropped if data else ""),
+        ("trainable parameters", _of(sizes.get("trainable_parameters"), sizes.get("full_parameters"))),
+    ]
+    return [(what, value) for what, value in rows if value]
+
+
+def _of(trained: int | None, full: int | None) -> str:
+    return f"{trained:,} of {full:,}" if trained is not None and full is not None else ""

@@ -1,0 +1,69 @@
+"""All of it in one table."""
+
+import pandas as pd
+
+from cllora.reports import words
+from cllora.reports.figure import Figure, figures
+from cllora.reports.runs import Runs
+
+
+@figures.register()
+def results(runs: Runs) -> Figure:
+    """Every cell in one row: means over seeds, with the standard deviation over seeds where there are several. Losses
+    in nats per token. Worst tenth: the clients that training helped least. Jain's index of loss over base loss is 1
+    where all clients are helped in the same proportion."""
+    return Figure(
+        title="Results",
+        conclusion=words.effect(runs, "change_worst_tenth", "the change of loss for the worst tenth of clients"),
+        table=pd.DataFrame([result_row(runs, cell) for cell in runs.cells]),
+        notes=_weak(runs),
+    )
+
+
+def result_row(runs: Runs, cell: str) -> dict[str, str]:
+    """One cell's results as text."""
+    rows = runs.outcomes[runs.outcomes["cell"] == cell]
+    return {
+        "cell": cell,
+        "seeds": str(len(rows)),
+        "rounds": words.listed([str(n) for n in sorted(rows["rounds"].unique())]),
+        "final global loss": over_seeds(rows["final_loss"]),
+        "change against base": words.signed(rows["change"].mean()),
+        "difference to control": to_control(runs, cell),
+        "local loss, own texts": over_seeds(rows["local_loss"]),
+        "client spread": words.number(rows["change_std"].mean(), 4),
+        "worst tenth": words.signed(rows["change_worst_tenth"].mean()),
+        "Jain": words.number(rows["ratio_jain"].mean(), 5),
+        "MB up + down": words.megabytes((rows["bytes_up"] + rows["bytes_down"]).mean()),
+        "saved": words.percent(rows["saved"].mean()),
+        "seconds": words.number(rows["seconds"].mean(), 0),
+    }
+
+
+def over_seeds(values: "pd.Series[float]") -> str:
+    """Mean and, for several seeds, the sample standard deviation: `3.142 ± 0.011`."""
+    doubt = f" ± {words.number(values.std())}" if values.notna().sum() > 1 else ""
+    return f"{words.number(values.mean())}{doubt}"
+
+
+def to_control(runs: Runs, cell: str) -> str:
+    """A cell's difference in final global loss to its control, with the interval if there is one."""
+    if cell in runs.controls:
+        return "control"
+    found = runs.contrasts("final_loss").query("cell == @cell")
+    if found.empty:
+        return "–"
+    row = found.iloc[0]
+    if row["seeds"] < 2:
+        return words.signed(row["difference"])
+    return f"{words.signed(row['difference'])} [{words.signed(row['low'])}, {words.signed(row['high'])}]"
+
+
+def _weak(runs: Runs) -> tuple[str, ...]:
+    """What the numbers cannot carry."""
+    if len(runs.seeds) == 1:
+        return ("One seed: no interval can be given, and no difference told from chance.",)
+    return (
+        "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
+        "(not adjusted for there being several).",
+    )

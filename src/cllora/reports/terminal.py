@@ -1,0 +1,177 @@
+"""The same numbers for a terminal of 80 columns."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cllora.reports import words
+from cllora.reports.runs import Runs, read_runs
+from cllora.reports.sections.results import over_seeds
+from cllora.spec import Experiment, axis_text
+from cllora.types import Partition
+
+MOST_CLIENTS = 40
+"""More clients than this are not all shown."""
+BAR = 30
+MARKS = "123456789abcdefghijklmnopqrstuvwxyz"
+COLOURS = ("#5b3a8c", "#31688e", "#21918c", "#35b779", "#b5de2b")
+"""Backgrounds of the classes, from the first to the last; more classes share them in order."""
+
+
+def results_table(source: Path | Runs) -> Table:
+    """One row per cell: means over seeds, losses in nats per token, `±` the standard deviation over seeds.
+
+    Args:
+        source: a folder of runs, or what `read_runs` made of it.
+
+    Raises:
+        UsageError: there is no run with a finished round.
+    """
+    runs = read_runs(source) if isinstance(source, Path) else source
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=_caption(runs), caption_justify="left")
+    table.add_column(", ".join(runs.axes) or "run", style="bold")
+    for heading in ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    contrasts = runs.contrasts("final_loss").set_index("cell")["difference"]
+    for run, cell in zip(runs.first, runs.cells, strict=True):
+        rows = runs.outcomes[runs.outcomes["cell"] == cell]
+        against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
+        table.add_row(
+            Text(", ".join(run.labels.values()) or cell),
+            over_seeds(rows["final_loss"]).replace(" ± ", "±"),
+            words.signed(rows["change"].mean()),
+            against,
+            words.number(rows["local_loss"].mean()),
+            words.number(rows["change_std"].mean()),
+            words.signed(rows["change_worst_tenth"].mean()),
+            words.megabytes((rows["bytes_up"] + rows["bytes_down"]).mean()),
+            words.percent(rows["saved"].mean()).replace(" ", ""),
+        )
+    return table
+
+
+def result_rows(folder: Path) -> list[dict[str, Any]]:
+    """The outcomes of every run as plain data; what was not measured is None.
+
+    Raises:
+        UsageError: there is no run with a finished round.
+    """
+    rows: list[dict[str, Any]] = json.loads(read_runs(folder).outcomes.to_json(orient="records"))
+    return rows
+
+
+def _caption(runs: Runs) -> str:
+    said = [
+        "Nats per token. local: own adapters on own texts; spread: standard deviation over clients of loss minus base; "
+        "worst: that of the worst tenth; MB: up and down."
+    ]
+    if len(runs.seeds) == 1:
+        said.append("One seed: no difference can be told from chance.")
+    unfinished = sum(not run.finished for run in runs.members) + len(runs.missing)
+    if unfinished:
+        said.append(f"{words.count(unfinished, 'run')} unfinished.")
+    return " ".join(said)
+
+
+def partition_view(partition: Partition, experiment: Experiment) -> RenderableType:
+    """Who would get what, and how skewed that really is: a row per client, a summary, and the warnings.
+
+    A client's bar shows its class shares by the classes' numbers. Samples and tokens count training and test texts
+    together; tokens as the model sees them.
+
+    Args:
+        partition: with the `realised` numbers that `cllora.partition.make_partition` measures.
+    """
+    realised = partition.realised
+    shown = _shown(realised["clients"])
+    asked = experiment.partition
+    said = ", ".join([asked.scheme, *(f"{key} = {axis_text(v)}" for key, v in asked.options.items())])
+    parts: list[RenderableType] = [
+        Text(f"{said}, by {axis_text(asked.by.model_dump())}, seed {experiment.seed}", style="bold"),
+        _clients(realised["clients"], shown),
+        _class_key(realised["classes"]["described"]),
+        _summary(realised),
+    ]
+    if len(shown) < partition.num_clients:
+        half = MOST_CLIENTS // 2
+        parts.insert(
+            2, Text(f"The {half} largest and {half} smallest of {partition.num_clients:,} clients.", style="dim")
+        )
+    parts += [Text(f"! {words.capital(sentence)}.", style="yellow") for sentence in realised["warnings"]]
+    return Group(*parts)
+
+
+def _shown(clients: dict[str, Any]) -> list[int]:
+    """All clients in order, or of many the largest and the smallest, by samples and then tokens."""
+    order = np.lexsort((clients["tokens"], clients["samples"]))[::-1].tolist()
+    if len(order) <= MOST_CLIENTS:
+        return sorted(order)
+    half = MOST_CLIENTS // 2
+    return [*order[:half], *order[-half:]]
+
+
+def _clients(clients: dict[str, Any], shown: Sequence[int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("client", overflow="ellipsis", max_width=20)
+    for heading in ("samples", "tokens"):
+        table.add_column(heading, justify="right")
+    table.add_column("classes", no_wrap=True, width=BAR)
+    table.add_column("JS", justify="right")
+    names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
+    for k in shown:
+        counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
+        table.add_row(Text(names[k]), *counts, _bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}")
+    return table
+
+
+def _bar(shares: Sequence[float]) -> Text:
+    """`BAR` characters, each class's number as often as its share says (rounded where the classes meet)."""
+    ends = np.rint(np.cumsum(shares) * BAR).astype(int)
+    bar = Text()
+    for c, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        bar.append(MARKS[c % len(MARKS)] * int(end - start), style=_style(c, len(shares)))
+    return bar
+
+
+def _style(c: int, classes: int) -> str:
+    background = COLOURS[c * len(COLOURS) // max(classes, 1)]
+    return f"{'black' if background in COLOURS[3:] else 'white'} on {background}"
+
+
+def _class_key(described: Sequence[dict[str, Any]]) -> Text:
+    """Which number is which class, by the median tokens that the model sees of its texts."""
+    key = Text("classes, by median tokens: ", style="dim")
+    for c, one in enumerate(described):
+        key.append(f" {MARKS[c % len(MARKS)]} ", style=_style(c, len(described)))
+        key.append(f" {one['median_tokens']:.0f}  ", style="not dim")
+    return key
+
+
+def _summary(realised: Any) -> Table:
+    samples, tokens, between = realised["samples"], realised["tokens"], realised["variance_between"]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for what, value in (
+        ("class mixes, mean Jensen-Shannon divergence", f"{realised['js_mean']:.3f}"),
+        ("class mixes, mean total variation", f"{realised['tv_mean']:.3f}"),
+        ("largest class share, mean", f"{realised['largest_class_share_mean']:.2f}"),
+        ("Gini of samples / tokens", f"{samples['gini']:.3f} / {tokens['gini']:.3f}"),
+        ("effective clients by samples / tokens", _pair(samples, tokens, "effective_clients", ".1f")),
+        ("smallest client, samples / tokens", _pair(samples, tokens, "min", ",")),
+        ("largest client, samples / tokens", _pair(samples, tokens, "max", ",")),
+        ("share of the feature's variance between clients", f"{between['values']:.3f}"),
+        ("share of the tokens' variance between clients", f"{between['tokens']:.3f}"),
+        ("the same by chance alone", f"{between['chance']:.3f}"),
+    ):
+        table.add_row(what, value)
+    return table
+
+
+def _pair(samples: dict[str, Any], tokens: dict[str, Any], key: str, form: str) -> str:
+    return f"{samples[key]:{form}} / {tokens[key]:{form}}"

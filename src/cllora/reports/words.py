@@ -1,0 +1,112 @@
+"""Numbers and effects as a person reads them. No sentence here says more than the data does."""
+
+import math
+
+import pandas as pd
+
+from cllora.reports.runs import Runs
+
+NATS = "nats per token"
+
+
+def number(x: float, digits: int = 3) -> str:
+    """A number with a true minus sign; a dash for what was not measured."""
+    return "–" if math.isnan(x) else f"{x + 0.0:.{digits}f}".replace("-", "−")
+
+
+def signed(x: float, digits: int = 3) -> str:
+    text = number(x, digits)
+    return f"+{text}" if x > 0 else text
+
+
+def megabytes(count: float) -> str:
+    """Bytes as MB (10^6), with at least three digits that count."""
+    if math.isnan(count):
+        return "–"
+    return f"{count / 1e6:.3g}" if count < 1e8 else f"{count / 1e6:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share; near 1 with the digits that tell it from 1: 99.963 %."""
+    return "–" if math.isnan(share) else f"{100 * share:.{3 if share > 0.99 else 1}f} %".replace("-", "−")
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def interval(row: pd.Series) -> str:
+    """What is known of a contrast's doubt: its 95 % interval and seeds, or that there is one seed."""
+    if row["seeds"] < 2:
+        return "one seed: no interval"
+    low, high = (signed(row[end], digits_for(row)) for end in ("low", "high"))
+    return f"95 % interval {low} to {high}, {count(int(row['seeds']), 'seed')}"
+
+
+def digits_for(row: pd.Series) -> int:
+    """Decimals: three, or as many as it takes to tell the ends of an interval that leaves out zero from zero."""
+    if not is_clear(row):
+        return 3
+    nearest = min(abs(row["low"]), abs(row["high"]))
+    return max(3, min(6, 1 - math.floor(math.log10(nearest))))
+
+
+def is_clear(row: pd.Series) -> bool:
+    """Whether a contrast's interval leaves out zero. Without an interval nothing is clear."""
+    return bool(row["low"] > 0 or row["high"] < 0)
+
+
+def largest(contrasts: pd.DataFrame) -> pd.Series | None:
+    """The largest difference among the clear ones, or if none is clear the largest of all."""
+    known = contrasts.dropna(subset=["difference"])
+    if known.empty:
+        return None
+    clear = known[(known["low"] > 0) | (known["high"] < 0)]
+    among = clear if len(clear) else known
+    return among.iloc[int(among["difference"].abs().argmax())]
+
+
+def difference(contrasts: pd.DataFrame, subject: str, unit: str = NATS) -> str:
+    """One sentence on the largest difference of `subject` between a cell and its control."""
+    row = largest(contrasts)
+    if row is None:
+        return f"No cell can be compared with its control yet, so nothing is known of differences in {subject}."
+    digits = digits_for(row)
+    several = f", the largest of {len(contrasts)} comparisons" if len(contrasts) > 1 else ""
+    if round(abs(row["difference"]), digits) == 0:
+        return f"No difference in {subject} to {digits} decimals ({interval(row)}{several})."
+    way = "higher" if row["difference"] > 0 else "lower"
+    said = (
+        f"was {number(row['mean'], digits)} {unit} at {row['cell']}, {number(abs(row['difference']), digits)} {way} "
+        f"than at {row['against']}"
+    )
+    if row["seeds"] < 2:
+        return capital(f"{subject} {said}{several}; one seed cannot tell that from chance.")
+    if not is_clear(row):
+        return f"No clear difference in {subject}: it {said} ({interval(row)}{several})."
+    return capital(f"{subject} {said} ({interval(row)}{several}).")
+
+
+def effect(runs: Runs, metric: str, subject: str, unit: str = NATS) -> str:
+    """One sentence on an outcome over the cells: against the control if there is one, else its range."""
+    if runs.controls and len(runs.cells) > len(runs.controls):
+        return difference(runs.contrasts(metric), subject, unit)
+    means = runs.outcomes.groupby("cell", sort=False)[metric].mean().dropna()
+    if means.empty:
+        return f"Nothing was measured of {subject}."
+    if len(means) == 1:
+        return capital(f"{subject} was {number(means.iloc[0])} {unit}; there is nothing to compare it with.")
+    low, high = str(means.idxmin()), str(means.idxmax())
+    return capital(
+        f"{subject} ran from {number(means.min())} ({low}) to {number(means.max())} {unit} ({high}); "
+        "without a control no difference is tested."
+    )

@@ -1,0 +1,183 @@
+"""Folders of runs with made-up losses, written with the store: something for the report to be tested and looked at on.
+
+Run as a script, it writes a study as large as a real one: `python tests/synthetic_study.py FOLDER`.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora import seeds, store
+from cllora.partition import classes_of, pool_of
+from cllora.partition import make_partition as partition_pool
+from cllora.spec import Cell, Experiment, Study
+from cllora.types import Losses, Partition, Round
+
+HARM = {"0.1": 0.25, "1": 0.06, "100": 0.0, "iid": 0.0}
+"""The share of the gain that an alpha costs."""
+MESSAGE, FULL = 49_616, 1_324_785_664
+
+
+def make_study(
+    alphas: tuple[Any, ...] = (0.1, "iid"),
+    num_seeds: int = 1,
+    clients: int = 4,
+    rounds: int = 3,
+    local_test: float = 0.2,
+    **more: Any,
+) -> Study:
+    fields = {
+        "name": "length-skew",
+        "model": {"name": "embedded", "context": 128},
+        "partition": {"num_clients": clients, "local_test": local_test, "budget": "samples"},
+        "federation": {"num_rounds": rounds, "clients_per_round": 2},
+        "grid": {"partition.alpha": list(alphas)},
+        "control": {"partition.alpha": "iid"} if "iid" in alphas else {},
+        "seeds": num_seeds,
+    }
+    return Study.parse({**fields, **more})
+
+
+def write_study(folder: Path, study: Study, per_client: int = 15, tested: int = 20) -> Path:
+    """The study's folder, every cell run to its end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_json(folder / "study.json", study.to_mapping())
+    for cell in study.cells():
+        write_run(folder / cell.name, cell, per_client=per_client, tested=tested)
+    return folder
+
+
+def write_run(folder: Path, cell: Cell, per_client: int = 15, tested: int = 20, stop: int | None = None) -> Path:
+    """One run's folder, up to round `stop`."""
+    experiment = cell.experiment
+    store.begin(folder, experiment)
+    partition = make_partition(experiment, per_client, tested)
+    store.write_partition(folder, partition)
+    store.write_json(folder / "environment.json", environment(experiment))
+    for after in make_rounds(experiment, partition, stop):
+        store.save_round(folder, after)
+    return folder
+
+
+def make_partition(experiment: Experiment, per_client: int = 15, tested: int = 20) -> Partition:
+    """The real partitioner's deal of made-up texts: `per_client` for each client, `tested` for the global test."""
+    asked = experiment.partition
+    size = tested + per_client * asked.num_clients
+    spread = seeds.rng(0, "synthetic lengths").lognormal(3.6, 0.9, size)
+    lengths = np.maximum(2, spread.astype(np.int64))
+    pool = pool_of(
+        asked,
+        ids=np.arange(tested, size),
+        values=lengths[tested:].astype(float),
+        lengths=lengths[tested:],
+        context=experiment.model.context,
+    )
+    partition = partition_pool(asked, pool, np.arange(tested), experiment.seed)
+    return replace(partition, class_of=classes_of(lengths.astype(float), pool.cuts))
+
+
+def make_rounds(experiment: Experiment, partition: Partition, stop: int | None = None) -> Iterator[Round]:
+    total = experiment.federation.num_rounds
+    draw = seeds.rng(experiment.seed, "synthetic rounds", experiment.to_json())
+    alpha = str(experiment.partition.options.get("alpha", "iid"))
+    tokens, base = _texts(partition)
+    everyone = np.concatenate([partition.global_test, np.unique(partition.test_ids)])
+    gain = 0.42 * (1 - HARM.get(alpha, 0.1)) * (1 + 0.02 * draw.normal())
+    for number in range((total if stop is None else stop) + 1):
+        learned = gain * (1 - np.exp(-4 * number / total)) + 0.01 * draw.normal() * (number > 0)
+        loss = base - learned * (1 + 0.1 * _normal("text", len(base)))
+        blocks = [Losses("global", everyone, loss[everyone] * tokens[everyone], tokens[everyone])]
+        clients = []
+        chosen = draw.choice(partition.num_clients, 2, replace=False) if number else []
+        for client in map(int, chosen):
+            block, own_loss = _local(client, partition, loss, tokens, draw)
+            blocks.append(block)
+            clients.append(_client_record(client, partition, tokens, own_loss))
+        yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), _record(number, blocks, clients))
+
+
+def _texts(partition: Partition) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    assert partition.class_of is not None
+    typical = np.array([11, 24, 45, 80, 127])
+    tokens = typical[partition.class_of % len(typical)]
+    return tokens, 4.4 - 0.28 * partition.class_of + 0.35 * _normal("base", len(tokens))
+
+
+def _normal(name: str, size: int) -> NDArray[np.float64]:
+    return seeds.rng(0, "synthetic", name).normal(size=size)
+
+
+def _local(
+    client: int,
+    partition: Partition,
+    loss: NDArray[np.float64],
+    tokens: NDArray[np.int64],
+    draw: np.random.Generator,
+) -> tuple[Losses, float]:
+    """A local adapter: better on the classes the client owns, worse on the others."""
+    assert partition.class_of is not None
+    shares = np.bincount(partition.class_of[partition.train(client)], minlength=int(partition.class_of.max()) + 1)
+    shares = shares / max(1, shares.sum())
+    own = partition.test(client)
+    samples = np.concatenate([own, partition.global_test])
+    local = loss[samples] + 0.1 - 0.25 * shares[partition.class_of[samples]] + 0.02 * draw.normal(size=len(samples))
+    block = Losses(f"local/{client}", samples, local * tokens[samples], tokens[samples])
+    return block, float(np.average(local[: len(own)], weights=tokens[own])) if len(own) else float("nan")
+
+
+def _client_record(client: int, partition: Partition, tokens: NDArray[np.int64], own_loss: float) -> dict[str, Any]:
+    train = partition.train(client)
+    return {
+        "client": client,
+        "samples": len(train),
+        "tokens": int(tokens[train].sum()),
+        "steps": 3,
+        "train_loss": 3.1,
+        "local_loss": None if np.isnan(own_loss) else own_loss,
+        "bytes_up": MESSAGE,
+        "bytes_down": MESSAGE,
+        "seconds": 1.25,
+    }
+
+
+def _record(number: int, blocks: list[Losses], clients: list[dict[str, Any]]) -> dict[str, Any]:
+    nll, tokens = blocks[0].nll, blocks[0].tokens
+    return {
+        "round": number,
+        "global_loss": float(nll.sum() / tokens.sum()),
+        "global_loss_per_sample": float((nll / tokens).mean()),
+        "clients": clients,
+        "bytes_up": sum(c["bytes_up"] for c in clients),
+        "bytes_down": sum(c["bytes_down"] for c in clients),
+        "seconds": 3.5,
+    }
+
+
+def environment(experiment: Experiment) -> Mapping[str, Any]:
+    return {
+        "versions": {"python": "3.11.7", "cllora": "0.1.0", "torch": "2.11.0", "transformers": "5.17.0"},
+        "hardware": {"cpu": "a processor", "cores": 8, "threads": 8, "device": "cpu"},
+        "precision": "float32",
+        "data": {"fingerprint": "5e884898da280471", "samples": 3592, "dropped": {"empty": 3, "duplicate": 41}},
+        "communication": {
+            "trainable_parameters": 12_288,
+            "full_parameters": FULL // 4,
+            "message_bytes": MESSAGE,
+            "full_bytes": FULL,
+        },
+        "model": {"name": experiment.model.name, "layers": 24},
+    }
+
+
+if __name__ == "__main__":
+    write_study(
+        Path(sys.argv[1]),
+        make_study((0.1, 1, 100, "iid"), num_seeds=int((sys.argv[2:] or ["5"])[0]), clients=20, rounds=20),
+        per_client=180,
+        tested=360,
+    )

@@ -1,0 +1,61 @@
+"""The tables for the terminal: 80 columns, everything readable, the doubt said."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from cllora.reports import read_runs
+from cllora.reports.terminal import BAR, partition_view, results_table
+from synthetic_study import make_partition, make_study, write_study
+
+
+def printed(shown: RenderableType) -> str:
+    written = io.StringIO()
+    console = Console(width=80, file=written)
+    console.print(shown)
+    return written.getvalue()
+
+
+def test_results_fit_80_columns(tmp_path: Path) -> None:
+    text = printed(results_table(write_study(tmp_path, make_study((0.1, 1, 100, "iid"), num_seeds=2))))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["iid"][3] == "control"
+    assert "±" in rows["0.1"][1]
+    assert rows["0.1"][-1].endswith("%")
+    assert "One seed" not in text
+
+
+def test_results_of_one_seed_say_so(tmp_path: Path) -> None:
+    text = printed(results_table(read_runs(write_study(tmp_path, make_study()))))
+    assert "One seed" in text
+    assert "±" not in text
+
+
+@pytest.mark.parametrize("clients", [4, 60])
+def test_partition_view(clients: int) -> None:
+    experiment = make_study(clients=clients).cells()[0].experiment
+    partition = make_partition(experiment)
+    text = printed(partition_view(partition, experiment))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    bars = [
+        word for line in text.splitlines() for word in line.split() if len(word) == BAR and set(word) <= set("12345")
+    ]
+    assert len(bars) == min(clients, 40)
+    assert ("of 60 clients" in text) == (clients == 60)
+    for sentence in partition.realised["warnings"]:
+        assert " ".join(sentence.split())[1:] in " ".join(text.split())
+
+
+def test_a_bar_shows_the_shares() -> None:
+    experiment = make_study().cells()[0].experiment
+    partition = make_partition(experiment)
+    text = printed(partition_view(partition, experiment))
+    shares = partition.realised["clients"]["class_shares"][0]
+    first = next(line for line in text.splitlines() if line.strip().startswith("0 "))
+    for c, share in enumerate(shares):
+        assert abs(first.split()[3].count(str(c + 1)) / BAR - share) <= 1 / BAR
