@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cllora.corpus import corpora, default_cache, load_samples, versions
+from cllora.corpus import corpora, load_samples, versions
 from cllora.errors import UsageError
+from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples
 
@@ -262,14 +263,14 @@ def test_progress(tmp_path: Path) -> None:
     assert seen == [(2, 2, f"reading {path}")]
 
 
-def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "own"
+    assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("CLLORA_CACHE")
-    assert default_cache() == tmp_path / "cllora"
+    assert cache_folder() == tmp_path / "cllora"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "cllora"
+    assert cache_folder() == Path.home() / ".cache" / "cllora"
 
 
 def test_nothing_slow_is_imported() -> None:

@@ -49,7 +49,7 @@ def test_library_equals_the_page_written_by_hand(tiny_models):
             "lora": {"r": 2, "lora_alpha": 16, "lora_dropout": 0, "target_modules": ["q_proj", "v_proj"]},
             "partition": {"num_clients": 4},
             "federation": {"num_rounds": 4, "clients_per_round": 2},
-            "local": {"epochs": 2, "batch_size": 5, "learning_rate": 1e-2},
+            "local": {"epochs": 2, "batch_size": 5, "learning_rate": 2e-3},
             "seed": 5,
         }
     )
@@ -77,7 +77,7 @@ def test_library_equals_the_page_written_by_hand(tiny_models):
         for t in range(1, 5)
     ]
     sizes = {k: len(partition.train(k)) for k in range(4)}
-    adapter, losses = page.federate(model, start, work, sizes, [text(i) for i in partition.global_test], 1e-2)
+    adapter, losses = page.federate(model, start, work, sizes, [text(i) for i in partition.global_test], 2e-3)
 
     np.testing.assert_allclose([after.record["global_loss"] for after in found], losses, rtol=1e-5)
     assert np.abs(found[-1].state["adapter"] - learner.initial(5)).max() > 0.01

@@ -62,8 +62,8 @@ class Registry(Generic[F]):
         return self._members[name]
 
     def help(self, name: str) -> str:
-        """The first line of the member's docstring."""
-        return (inspect.getdoc(self.get(name)) or "").split("\n")[0]
+        """The first paragraph of the member's docstring, on one line."""
+        return " ".join((inspect.getdoc(self.get(name)) or "").split("\n\n")[0].split())
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The member's keyword-only arguments."""

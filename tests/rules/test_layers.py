@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "cllora"
 # From the ground up. A room may import rooms of lower rows, never of its own row or above.
 ROWS = [
     {"errors"},
-    {"registry", "seeds"},
+    {"registry", "seeds", "places"},
     {"spec", "types"},
     {"corpus", "presets"},
     {"partition", "model", "store"},

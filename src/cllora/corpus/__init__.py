@@ -3,9 +3,8 @@
 A corpus or a feature of one's own is one function under a decorator, in the package or in a file named by `load:`.
 """
 
-from cllora.corpus.cache import default_cache
 from cllora.corpus.feature import TextRows, feature_values, features
 from cllora.corpus.registered import Row, corpora, versions
 from cllora.corpus.samples import load_samples
 
-__all__ = ["Row", "TextRows", "corpora", "default_cache", "feature_values", "features", "load_samples", "versions"]
+__all__ = ["Row", "TextRows", "corpora", "feature_values", "features", "load_samples", "versions"]

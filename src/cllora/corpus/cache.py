@@ -1,6 +1,5 @@
 """Folders that appear whole or not at all, whoever else is writing and whenever the process is killed."""
 
-import os
 import shutil
 import time
 import uuid
@@ -13,14 +12,6 @@ from cllora.errors import UsageError
 
 LEFTOVER_SECONDS = 24 * 3600
 """A half-written folder that nobody has touched for so long belongs to a process that was killed."""
-
-
-def default_cache() -> Path:
-    """$CLLORA_CACHE, else $XDG_CACHE_HOME/cllora, else ~/.cache/cllora."""
-    if own := os.environ.get("CLLORA_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "cllora"
 
 
 @contextmanager

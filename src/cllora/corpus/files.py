@@ -6,7 +6,8 @@ import hashlib
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,17 +27,18 @@ def read_jsonl(file: Path) -> Iterator[Row]:
     Raises:
         UsageError: a line is not UTF-8 or not a JSON object.
     """
-    for number, line in enumerate(_lines(file), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            whole = " (one JSON object per line is wanted)" if number == 1 else ""
-            raise UsageError(f"{file}, line {number}: broken JSON: {error}{whole}") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"{file}, line {number}: a JSON object per line is wanted, not a {type(row).__name__}")
-        yield row
+    with closing(_lines(file)) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                whole = " (one JSON object per line is wanted)" if number == 1 else ""
+                raise UsageError(f"{file}, line {number}: broken JSON: {error}{whole}") from None
+            if not isinstance(row, dict):
+                raise UsageError(f"{file}, line {number}: a JSON object per line is wanted, not a {type(row).__name__}")
+            yield row
 
 
 def read_csv(file: Path) -> Iterator[Row]:
@@ -46,32 +48,34 @@ def read_csv(file: Path) -> Iterator[Row]:
         UsageError: a line is not UTF-8, quotes are broken, or a row has more or fewer fields than the header.
     """
     csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
-    reader = csv.reader(_lines(file), strict=True)
-    header: list[str] | None = None
-    while True:
-        start = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise UsageError(f"{file}, row that starts on line {start}: broken CSV: {error}") from None
-        if fields is None:
-            return
-        if not fields:
-            continue
-        if header is None:
-            header = fields
-            if len(set(header)) < len(header):
-                raise UsageError(f"{file}, line {start}: two columns of one name in {', '.join(header)}")
-        elif len(fields) != len(header):
-            raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
-        else:
-            yield dict(zip(header, fields, strict=True))
+    with closing(_lines(file)) as lines:
+        reader = csv.reader(lines, strict=True)
+        header: list[str] | None = None
+        while True:
+            start = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise UsageError(f"{file}, row that starts on line {start}: broken CSV: {error}") from None
+            if fields is None:
+                return
+            if not fields:
+                continue
+            if header is None:
+                header = fields
+                if len(set(header)) < len(header):
+                    raise UsageError(f"{file}, line {start}: two columns of one name in {', '.join(header)}")
+            elif len(fields) != len(header):
+                raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
+            else:
+                yield dict(zip(header, fields, strict=True))
 
 
 def read_text_lines(file: Path) -> Iterator[Row]:
     """One text per line, as column `text`."""
-    for line in _lines(file):
-        yield {"text": line.rstrip("\r\n")}
+    with closing(_lines(file)) as lines:
+        for line in lines:
+            yield {"text": line.rstrip("\r\n")}
 
 
 def read_parquet(file: Path) -> Iterator[Row]:
@@ -134,7 +138,7 @@ def one_line(error: Exception, width: int = 300) -> str:
     return " ".join(str(error).split())[:width] or type(error).__name__
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: Path) -> Generator[str, None, None]:
     """Decoded lines with their ends. Only a newline ends a line, as everywhere else that lines are counted."""
     number = 0
     try:

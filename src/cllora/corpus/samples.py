@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cllora.corpus.cache import cache_errors, default_cache, new_folder, publish
+from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.corpus.disk import SampleWriter, read_samples
 from cllora.corpus.encode import Recipe, Sample, batches
 from cllora.corpus.files import digest, one_line
 from cllora.corpus.sources import Source, open_sources
 from cllora.errors import UsageError
+from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples, Tokenizer
 
@@ -28,7 +29,7 @@ Progress = Callable[[int, int | None, str], None]
 def load_samples(
     data: DataSpec, tokenizer: Tokenizer, *, cache: Path | None = None, progress: Progress | None = None
 ) -> Samples:
-    """The samples that `data` asks for, read and tokenised, or found in the cache (`default_cache()`).
+    """The samples that `data` asks for, read and tokenised, or found in the cache (`cache_folder()`).
 
     Rows keep the source's order. Those that cannot be used are dropped and counted in `Samples.dropped`; with
     `data.limit` the first so many usable ones are kept and reading ends there. Where `data.test` names a file or a
@@ -46,7 +47,7 @@ def load_samples(
     """
     recipe = Recipe.of(data)
     sources = open_sources(data)
-    root = default_cache() if cache is None else cache
+    root = cache_folder() if cache is None else cache
     key = _key(data, tokenizer, sources)
     if key is not None and (root / key).is_dir():
         return _read(root / key)

@@ -10,6 +10,10 @@ import torch
 import transformers
 
 from cllora.errors import UsageError
+from cllora.model import attention
+from cllora.model.memory import keep_freed_memory
+from cllora.model.precision import automatic
+from cllora.model.quick import quicken
 from cllora.model.source import where
 from cllora.spec import LoraSpec, ModelSpec
 
@@ -34,17 +38,20 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
             `model.context`, or has no module named in `lora.target_modules`.
     """
     device = _device(model.device)
-    precision = _precision(model.precision, device)
+    precision = automatic(device) if model.precision == "auto" else model.precision
     transformers.utils.logging.disable_progress_bar()
     try:
         base = transformers.AutoModelForCausalLM.from_pretrained(
-            where(model.name), dtype=DTYPES[precision], attn_implementation="sdpa"
+            where(model.name), dtype=DTYPES[precision], attn_implementation=_attention(device)
         )
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot load the model '{model.name}': {_one_line(error)}") from None
     check_context(base.config, model)
     full_parameters = sum(p.numel() for p in base.parameters())
-    return Base(add_lora(base, lora, model.name).to(device), precision, device, full_parameters)
+    keep_freed_memory()
+    adapted = add_lora(base, lora, model.name).to(device)
+    quicken(adapted)
+    return Base(adapted, precision, device, full_parameters)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
@@ -96,11 +103,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _precision(name: str, device: torch.device) -> str:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
-    if name != "auto":
-        return name
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+def _attention(device: torch.device) -> str:
+    return attention.NAME if device.type == "cpu" else "sdpa"
 
 
 def _one_line(error: Exception) -> str:

@@ -88,8 +88,17 @@ def _run_cells(
             on_progress(Progress(cell, len(cells), index, total, total, resumed=True))
             continue
         samples = loader.samples(experiment)
-        for after in run_cell(experiment, place, samples, loader.learner(experiment, samples)):
+        for after in run_cell(experiment, place, samples, loader.learner(_pinned(experiment, place), samples)):
             on_progress(Progress(cell, len(cells), index, after.number, total, resumed=False))
+
+
+def _pinned(experiment: Experiment, place: Path) -> Experiment:
+    """The experiment, `precision: auto` being what it was found to be when the run in this folder began."""
+    record = place / "environment.json"
+    if experiment.model.precision != "auto" or not record.exists():
+        return experiment
+    model = experiment.model.model_copy(update={"precision": read_json(record)["precision"]})
+    return experiment.model_copy(update={"model": model})
 
 
 class _Loader:

@@ -1,0 +1,125 @@
+"""Build the base model that ships inside cllora: `python scripts/pretrain` (about 75 minutes on two CPU cores).
+
+Run it again after an interruption and it goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import card
+import measure
+import numpy as np
+import torch
+from architecture import untrained
+from texts import PRETRAINING_PACKAGES, Texts, load_texts
+from tokens import encode, train_tokenizer
+from train import Plan, train
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from cllora.corpus.docstrings import PACKAGES
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    arguments = _arguments()
+    cache, out = arguments.cache.absolute(), arguments.out.absolute()
+    checkpoint = cache / f"{out.name}-{arguments.architecture}.checkpoint"
+    cache.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    texts = load_texts(cache)
+    tokenizer = train_tokenizer(texts.train)
+    _check_round_trip(tokenizer)
+    tokenizer.save_pretrained(out)
+    plan = _plan(arguments, cache, checkpoint, texts, tokenizer)
+    plan.meeting_point.unlink(missing_ok=True)
+    torch.multiprocessing.spawn(train, args=(plan,), nprocs=plan.processes)
+    state = _write_model(plan, out)
+    (out / "pretraining.json").write_text(json.dumps(_measured(plan, state, texts, out), indent=1) + "\n")
+    card.write(out)
+    checkpoint.unlink()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("pretrain", description=__doc__)
+    parser.add_argument("--architecture", choices=["opt", "llama"], default="opt")
+    parser.add_argument("--out", type=Path, default=ROOT / "src/cllora/model/embedded")
+    parser.add_argument("--minutes", type=float, default=65.0, help="time for training alone")
+    parser.add_argument("--checkpoint-minutes", type=float, default=3.0)
+    parser.add_argument("--processes", type=int, default=2, help="single-threaded; best one per physical core")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/cllora-pretraining")
+    return parser.parse_args()
+
+
+def _plan(
+    arguments: argparse.Namespace, cache: Path, checkpoint: Path, texts: Texts, tokenizer: PreTrainedTokenizerFast
+) -> Plan:
+    stream = checkpoint.with_suffix(".npy")
+    np.save(stream, np.concatenate(encode(tokenizer, texts.train)))
+    return Plan(
+        architecture=arguments.architecture,
+        minutes=arguments.minutes,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        processes=arguments.processes,
+        stream=stream,
+        held_out=encode(tokenizer, texts.held_out),
+        checkpoint=checkpoint,
+        meeting_point=checkpoint.with_suffix(".meet"),
+    )
+
+
+def _check_round_trip(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Every Unicode character must survive, alone and in any company."""
+    points = [point for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
+    for text in ("".join(map(chr, points)), " \n\t  x\r\n  naïve 数据 🙂\0 ", "    >>> f(x)\n\n"):
+        if tokenizer.decode(tokenizer(text).input_ids[1:], clean_up_tokenization_spaces=False) != text:
+            raise RuntimeError(f"the tokenizer loses text: {text[:40]!r}")
+
+
+def _write_model(plan: Plan, out: Path) -> dict[str, Any]:
+    content = torch.load(plan.checkpoint, weights_only=True)
+    model = untrained(plan.architecture)
+    model.load_state_dict(content["model"])
+    model.to(torch.bfloat16).save_pretrained(out)
+    return content["state"]
+
+
+def _measured(plan: Plan, state: dict[str, Any], texts: Texts, out: Path) -> dict[str, Any]:
+    """Measure the model as it was written, rounded to bfloat16 and loaded from its folder."""
+    torch.set_num_threads(plan.processes)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    stream = np.load(plan.stream, mmap_mode="r")
+    return {
+        "architecture": plan.architecture,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights_bytes": (out / "model.safetensors").stat().st_size,
+        "training": {key: state[key] for key in ("seconds", "step", "train_loss")} | {"tokens": state["cursor"]},
+        "train_set": {
+            "documents": len(texts.train),
+            "bytes": sum(len(text.encode()) for text in texts.train),
+            "tokens": len(stream),
+            "sha256": hashlib.sha256("\0".join(texts.train).encode()).hexdigest(),
+            "dropped": texts.dropped,
+        },
+        "held_out": measure.figures(model, texts.held_out, encode(tokenizer, texts.held_out)),
+        "demo": measure.figures(model, texts.demo, encode(tokenizer, texts.demo)),
+        "curve": state["curve"],
+        "packages": list(PRETRAINING_PACKAGES),
+        "demo_packages": [f"{name}=={metadata.version(name)}" for name in PACKAGES],
+        "software": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+if __name__ == "__main__":
+    main()

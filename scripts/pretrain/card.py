@@ -1,0 +1,150 @@
+"""The model card and the picture of the losses, both made from `pretraining.json` alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from train import QUICK_DOCUMENTS
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 360, 56, 48, 40, 24
+
+CARD = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+tags: [docstrings]
+---
+
+# The embedded base model
+
+A small language model of Python docstrings, so that everything in cllora can be seen to work without a hub, a GPU or
+an account. It is an instrument's test weight, not an assistant: it knows the form of docstrings and little else.
+
+| | |
+|---|---|
+| architecture | {name}, {parameters:,} parameters, context {context}, vocabulary {vocabulary} (byte-level BPE) |
+| weights | bfloat16, {megabytes:.1f} MB, head tied to the embedding |
+| data | {documents:,} docstrings of {packages} PyPI packages: {train_megabytes:.1f} MB, {train_tokens:.1f} M tokens |
+| training | {seen:.1f} M tokens ({epochs:.1f} passes) in {minutes:.0f} minutes on two CPU cores |
+
+## How well it predicts
+
+Bits per byte, less is better, beside a general compressor on the same texts:
+
+| docstrings of | documents | bytes | nats per token | **bits per byte** | `xz -9` |
+|---|---:|---:|---:|---:|---:|
+| the pretraining's packages, held out | {held_out} |
+| the demo's packages, never seen | {demo} |
+
+![training and held-out loss](loss.svg)
+
+The picture's training loss is a running mean, its held-out loss that of the first {quick} held-out documents.
+
+A document is predicted from its `</s>` on, with a context of {context} tokens, up to and including the `</s>` that ends
+it; a longer one in windows that do not overlap. The weights are measured as shipped, rounded to bfloat16, computed in
+float32. `xz` compresses each set as one file, the documents joined by a zero byte; it has nothing but that file to
+learn from, so it does better on a larger one.
+
+What keeps the figures honest: texts are deduplicated, then one document in a hundred, chosen by its hash, is held out.
+A held-out document that shares a paragraph of 80 or more characters with the training texts is not counted
+({held_out_copies} were left out), and a document that shares one with the demo's packages is not trained on
+({shared_with_demo} were left out). No package that cllora needs to run, the demo's among them, is part of the training.
+The demo's row is a sample of one docstring in forty.
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+```
+
+Special tokens are OPT's: every text starts with `</s>` (2), which also ends one; padding is `<pad>` (1).
+
+## Make it again
+
+`python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
+their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
+so a faster machine gives a better model, and no two runs give the same weights. Every figure here is in
+`pretraining.json`; this one was made with {software}.
+
+Packages: {package_list}.
+
+The texts belong to their authors, under their packages' open-source licences; the model holds statistics of them.
+"""
+
+
+def write(folder: Path) -> None:
+    """Write `README.md` and `loss.svg` beside the `pretraining.json` of a folder."""
+    facts = json.loads((folder / "pretraining.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "README.md").write_text(_card(facts, config))
+    (folder / "loss.svg").write_text(_picture(facts["curve"]))
+
+
+def _card(facts: dict[str, Any], config: dict[str, Any]) -> str:
+    training, data = facts["training"], facts["train_set"]
+    return CARD.format(
+        name=config["architectures"][0],
+        parameters=facts["parameters"],
+        context=config["max_position_embeddings"],
+        vocabulary=config["vocab_size"],
+        megabytes=facts["weights_bytes"] / 1e6,
+        documents=data["documents"],
+        packages=len(facts["packages"]),
+        train_megabytes=data["bytes"] / 1e6,
+        train_tokens=data["tokens"] / 1e6,
+        seen=training["tokens"] / 1e6,
+        epochs=training["tokens"] / data["tokens"],
+        minutes=training["seconds"] / 60,
+        held_out=_row(facts["held_out"]),
+        demo=_row(facts["demo"]),
+        held_out_copies=data["dropped"]["held_out_copies"],
+        shared_with_demo=data["dropped"]["shared_with_demo"],
+        quick=QUICK_DOCUMENTS,
+        software=", ".join(f"{name} {version}" for name, version in facts["software"].items()),
+        package_list=", ".join(facts["packages"]).replace("==", " "),
+    )
+
+
+def _row(figures: dict[str, float]) -> str:
+    counts = f"{figures['documents']:,} | {figures['bytes']:,} | {figures['nats_per_token']:.2f}"
+    return f"{counts} | **{figures['bits_per_byte']:.2f}** | {figures['xz_bits_per_byte']:.2f}"
+
+
+def _picture(curve: list[dict[str, float]]) -> str:
+    """Draw both losses over the tokens seen; mid-tone colours that show on white and on black."""
+    losses = [point[key] for point in curve for key in ("train", "held_out")]
+    low, high = int(min(losses) * 2) / 2, int(max(losses) * 2 + 1) / 2
+    last = curve[-1]["tokens"]
+
+    def x(tokens: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * tokens / last
+
+    def y(loss: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (high - loss) / (high - low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        'font-size="13" fill="#808080" role="img" aria-label="Training and held-out loss over tokens seen">'
+    ]
+    for tick in range(int(high * 2) - int(low * 2) + 1):
+        loss = low + tick / 2
+        line = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}"'
+        parts.append(f'<line {line} stroke="#808080" stroke-opacity="0.3"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.1f}</text>')
+    for tick in range(6):
+        tokens = last * tick / 5
+        parts.append(f'<text x="{x(tokens):.1f}" y="{HEIGHT - 28}" text-anchor="middle">{tokens / 1e6:.1f}</text>')
+    parts.append(f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">million tokens seen</text>')
+    parts.append(f'<text x="{LEFT - 40}" y="20">nats per token</text>')
+    for key, colour, label, at in (("train", "#d9822b", "training", 430), ("held_out", "#2b8cd9", "held out", 560)):
+        points = " ".join(f"{x(point['tokens']):.1f},{y(point[key]):.1f}" for point in curve)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(f'<line x1="{at}" x2="{at + 24}" y1="16" y2="16" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(f'<text x="{at + 32}" y="20" fill="{colour}">{label} {curve[-1][key]:.2f}</text>')
+    return "\n".join([*parts, "</svg>\n"])

@@ -1,0 +1,52 @@
+"""Which precision the frozen base runs in when a study leaves it to the machine."""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from cllora.places import cache_folder
+
+WORTH_IT = 1.5
+"""How many times faster bfloat16 matrix products must be than float32 ones to be chosen."""
+SIZE = 768
+REPEATS = 5
+
+
+def automatic(device: torch.device) -> str:
+    """bfloat16 where matrix products in it are much faster, else float32.
+
+    A GPU says what it supports. A CPU is timed once, for a fraction of a second, and the answer is kept in the cache
+    folder: a second look could come out differently, and a study's cells have to agree.
+    """
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    kept = cache_folder() / "precision.json"
+    key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+    found = _kept(kept)
+    if key not in found:
+        ratio = _seconds(torch.float32) / _seconds(torch.bfloat16)
+        found[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    return str(found[key]["precision"])
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The fastest of a few matrix products of `SIZE` cubed."""
+    a = torch.ones(SIZE, SIZE, dtype=dtype)
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _kept(path: Path) -> dict[str, dict[str, str | float]]:
+    try:
+        found: dict[str, dict[str, str | float]] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}  # Not measured yet, or cut off while being written: measure.
+    return found
