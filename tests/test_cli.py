@@ -175,6 +175,15 @@ def test_a_bad_data_file_is_one_line(command, study_file, tmp_path, content, par
     refused(command("run", study, "--out", tmp_path / "out"), *parts)
 
 
+def test_unusable_rows_are_dropped_with_a_printed_count(command, study_file, tmp_path):
+    study = study_file()
+    with (tmp_path / "data.jsonl").open("a") as file:
+        file.write('{"text": "  "}\n{"text": 7}\n{"text": ""}\n')
+    code, _, err = command("partition", study)
+    assert code == 0
+    assert "cllora: 3 rows cannot be used and were dropped: 2 empty, 1 not text" in err
+
+
 def test_unknown_studies_kinds_and_folders(command, tmp_path):
     refused(command("run", "dem"), "did you mean 'demo'")
     refused(command("run", tmp_path / "none.yaml"), "none.yaml")

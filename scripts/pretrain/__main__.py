@@ -6,13 +6,14 @@ Run it again after an interruption and it goes on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import platform
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import card
 import measure
@@ -35,6 +36,7 @@ def main() -> None:
     checkpoint = cache / f"{out.name}-{arguments.architecture}.checkpoint"
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    lock = _lock(checkpoint)
     texts = load_texts(cache)
     tokenizer = train_tokenizer(texts.train)
     _check_round_trip(tokenizer)
@@ -46,6 +48,7 @@ def main() -> None:
     (out / "pretraining.json").write_text(json.dumps(_measured(plan, state, texts, out), indent=1) + "\n")
     card.write(out)
     checkpoint.unlink()
+    lock.close()
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,6 +60,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2, help="single-threaded; best one per physical core")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/cllora-pretraining")
     return parser.parse_args()
+
+
+def _lock(checkpoint: Path) -> TextIO:
+    """Refuse a second run that would write the same checkpoint; the lock ends with the process, however it ends."""
+    lock = checkpoint.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"another run is writing {checkpoint}: wait for it, or choose another --out") from None
+    return lock
 
 
 def _plan(

@@ -1,6 +1,7 @@
 """The command line: results on stdout, progress on stderr, one clear line and exit code 2 for a user's mistake."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -187,8 +188,16 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+class _Notices(logging.Handler):
+    """The library's notices as lines on stderr; it is looked up each time, since progress bars stand in for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"cllora: {record.getMessage()}\n")
+
+
 def main() -> None:
     """The `cllora` command."""
+    logging.getLogger("cllora").handlers = [_Notices()]
     try:
         app()
     except UsageError as error:

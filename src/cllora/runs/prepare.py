@@ -1,6 +1,7 @@
 """From samples to a partition: which can be used, which are tested on, which class each is in, who owns it."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from cllora.partition import classes_of, make_partition, pool_of
 from cllora.seeds import rng
 from cllora.spec import Experiment
 from cllora.types import Ids, Partition, Samples
+
+log = logging.getLogger("cllora")
 
 
 def deal(experiment: Experiment, samples: Samples) -> Partition:
@@ -26,6 +29,9 @@ def deal(experiment: Experiment, samples: Samples) -> Partition:
     context = experiment.model.context
     every = np.arange(len(samples), dtype=np.int64)
     usable = every[samples.predicted(every, context) > 0]
+    if 0 < len(usable) < len(samples):
+        short = len(samples) - len(usable)
+        log.warning("%s texts have no token left to predict within context %s and are left out", f"{short:,}", context)
     if len(usable) == 0:
         raise UsageError(f"no text has a token left to predict within model.context {context}; raise it")
     pool, test = _split(experiment, samples, usable)

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from cllora.registry import load_plugins
 from cllora.spec import Cell, DataSpec, Experiment, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, write_json
 from cllora.types import Samples
+
+log = logging.getLogger("cllora")
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,11 @@ def samples_of(experiment: Experiment, on_corpus: Callable[[int, int | None, str
     """The experiment's texts as its model's tokenizer reads them, from the cache where they are there."""
     from cllora.model.tokenizer import ModelTokenizer
 
-    return load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+    samples = load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+    if samples.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in samples.dropped.items())
+        log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
+    return samples
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""What was made fast, against what it replaces."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cllora.model import attention, precision
+from cllora.model.load import add_lora
+from cllora.model.quick import quicken
+from cllora.spec import LoraSpec
+from conftest import tiny_config
+
+SHAPES = [(1, 1, 1, 2, 8), (2, 4, 4, 7, 8), (3, 8, 2, 33, 16), (2, 9, 3, 64, 4), (1, 12, 12, 256, 8)]
+
+
+def draw(batch, heads, kv_heads, length, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(batch, h, length, width) for h in (heads, kv_heads, kv_heads)]
+    return [torch.randn(size, generator=generator, dtype=torch.float64, requires_grad=True) for size in sizes]
+
+
+def dense(q, k, v, scale):
+    """Softmax over an explicit mask in float64."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) * scale
+    hidden = torch.ones(q.shape[2], q.shape[2]).triu(1).bool()
+    return torch.einsum("bhij,bhjd->bihd", scores.masked_fill(hidden, float("-inf")).softmax(-1), v)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scaling", [None, 1.0])
+def test_short_attention_equals_dense_attention_forward_and_backward(shape, scaling):
+    tensors = draw(*shape)
+    found, weights = attention.short_attention(torch.nn.Module(), *tensors, None, scaling=scaling)
+    expected = dense(*tensors, shape[-1] ** -0.5 if scaling is None else scaling)
+    assert weights is None
+    torch.testing.assert_close(found, expected)
+    pull = torch.randn(found.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for mine, theirs in zip(
+        torch.autograd.grad((found * pull).sum(), tensors),
+        torch.autograd.grad((expected * pull).sum(), tensors),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("length", [5, attention.SHORT, attention.SHORT + 1])
+def test_a_later_token_never_changes_an_earlier_output(length):
+    q, k, v = draw(1, 2, 2, length, 4)
+    module = torch.nn.Module()
+    module.is_causal = True
+    before, _ = attention.short_attention(module, q, k, v, None)
+    changed = [t.detach().clone() for t in (q, k, v)]
+    for tensor in changed:
+        tensor[:, :, length // 2 :] += 1
+    after, _ = attention.short_attention(module, *changed, None)
+    torch.testing.assert_close(before[:, : length // 2], after[:, : length // 2])
+    assert not torch.allclose(before[:, length // 2 :], after[:, length // 2 :])
+
+
+def test_a_mask_goes_to_stock_attention():
+    q, k, v = draw(2, 2, 2, 6, 4)
+    mask = torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
+    mask[0, 0, :, 0] = False
+    mask[0, 0, 0, 0] = True
+    found, _ = attention.short_attention(torch.nn.Module(), q, k, v, mask)
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2))
+
+
+def loss_and_gradients(family, dtype, quick):
+    """Of a random model with a random adapter; the weights are the same whatever the dtype."""
+    import transformers
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)
+    model = add_lora(model.bfloat16().to(dtype), LoraSpec(lora_dropout=0, use_rslora=True), family)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    for parameter in learning:
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+    if quick:
+        quicken(model)
+    ids = torch.arange(4, 84).view(2, 40)
+    loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+    gradients = torch.autograd.grad(loss, learning)
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    with model.disable_adapter():
+        assert not torch.isclose(model(input_ids=ids, labels=ids).loss, loss)
+    return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients])
+
+
+@pytest.mark.parametrize("family", ["opt", "gpt2", "llama"])
+def test_quick_lora_layers_equal_pefts(family):
+    """In float32 to rounding; in bfloat16 about as near to float32 as PEFT's own layers are."""
+    loss, truth = loss_and_gradients(family, torch.float32, quick=False)
+    quick_loss, quick = loss_and_gradients(family, torch.float32, quick=True)
+    assert quick_loss == pytest.approx(loss, rel=1e-6)
+    assert float((quick - truth).norm() / truth.norm()) < 1e-5
+    errors = {}
+    for quick in (False, True):
+        rough_loss, rough = loss_and_gradients(family, torch.bfloat16, quick)
+        assert rough_loss == pytest.approx(loss, rel=2e-3)
+        errors[quick] = float((rough - truth).norm() / truth.norm())
+    assert errors[True] < min(0.06, 3 * errors[False])
+
+
+def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
+    for seconds, expected in (
+        (lambda dtype: 1.0, "float32"),
+        (lambda dtype: 2.0 if dtype == torch.float32 else 1.0, "bfloat16"),
+    ):
+        monkeypatch.setattr(precision, "_seconds", seconds)
+        (tmp_path / "precision.json").unlink(missing_ok=True)
+        assert precision.automatic(torch.device("cpu")) == expected
+        monkeypatch.setattr(precision, "_seconds", lambda dtype: pytest.fail("measured again"))
+        assert precision.automatic(torch.device("cpu")) == expected
+    assert next(iter(json.loads((tmp_path / "precision.json").read_text()).values()))["times_faster"] == 2.0
