@@ -7,7 +7,8 @@ import transformers
 from peft import PeftModel
 
 from cllora.errors import UsageError
-from cllora.model.batches import blocks, steps_of, training_batches
+from cllora.model import attention
+from cllora.model.batches import packed, steps_of, training_batches
 from cllora.model.learner import Learner, schedule
 from cllora.model.load import load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
@@ -34,11 +35,14 @@ def family(request, tiny_models):
 
 
 def one_by_one(learner, sample):
-    """Stock loss of one text, summed over its predicted tokens."""
+    """Stock loss of one text under stock attention, summed over its predicted tokens."""
     text = torch.from_numpy(learner.samples.tokens_of(sample, CONTEXT))[None]
     labels = text.clone()
     labels[:, : learner.samples.prompts[sample]] = -100
-    loss = learner.base.model(input_ids=text, labels=labels, use_cache=False).loss
+    model = learner.base.model
+    model.set_attn_implementation("eager")
+    loss = model(input_ids=text, labels=labels, use_cache=False).loss
+    model.set_attn_implementation(attention.NAME)
     return loss * int((labels[0, 1:] != -100).sum())
 
 
@@ -50,6 +54,21 @@ def test_evaluation_equals_stock_losses_one_by_one(family):
         expected = [float(one_by_one(family, int(i))) for i in ids]
     np.testing.assert_allclose(found.nll, expected, rtol=2e-5)
     assert found.tokens.tolist() == [min(n, CONTEXT) - 1 for n in family.samples.lengths()[ids]]
+
+
+def test_long_rows_take_flash_attention_and_give_the_same(family, monkeypatch):
+    adapter, ids = random_adapter(family), np.arange(0, 60, 3)
+    short = family.evaluate("global", adapter, ids).nll
+    monkeypatch.setattr(attention, "SHORT", 0)
+    np.testing.assert_allclose(family.evaluate("global", adapter, ids).nll, short, rtol=2e-5)
+
+
+def test_a_text_never_sees_its_neighbours(family):
+    """The same text in different company, and with another text's tokens changed, has the same loss."""
+    adapter = random_adapter(family)
+    alone = [family.evaluate("global", adapter, np.array([i])).nll[0] for i in range(10)]
+    together = family.evaluate("global", adapter, np.arange(10)).nll
+    np.testing.assert_allclose(together, alone, rtol=2e-5)
 
 
 def test_gradient_equals_autograd_one_by_one(family):
@@ -204,18 +223,29 @@ def test_batches_go_through_every_sample_every_epoch():
     assert [len(b) for b in by_steps] == [5, 5, 5, 5, 3, 5, 5]
 
 
-def test_blocks_hold_every_token_once_and_keep_to_the_budget():
-    samples = made_up_samples(80)
+@pytest.mark.parametrize("prompts", [False, True])
+@pytest.mark.parametrize("budget", [1, 100, 10_000])
+def test_packed_rows_hold_every_token_once_and_keep_to_the_budget(prompts, budget):
+    samples = made_up_samples(80, prompts=prompts)
     ids = np.arange(0, 80, 2)
     seen = []
-    for rows in blocks(samples, ids, CONTEXT, 200):
-        assert rows.tokens.numel() <= 200
+    for rows in packed(samples, ids, CONTEXT, budget, torch.device("cpu")):
+        texts = [samples.tokens_of(int(i), CONTEXT) for i in ids[rows.places]]
+        assert len(texts) == 1 or rows.tokens.numel() <= budget
         seen.extend(ids[rows.places])
-        for place, tokens, labels in zip(rows.places, rows.tokens, rows.labels, strict=True):
-            text = samples.tokens_of(int(ids[place]), CONTEXT)
-            assert tokens[: len(text)].tolist() == text.tolist()
-            assert labels[: len(text) - 1].tolist() == text[1:].tolist()
-            assert (labels[len(text) - 1 :] == -100).all()
+        assert rows.tokens[0].tolist() == np.concatenate(texts).tolist()
+        assert rows.positions[0].tolist() == [p for text in texts for p in range(len(text))]
+        starts = np.cumsum([0, *(len(text) for text in texts[:-1])])
+        expected = [
+            (start + p - 1, text[p], owner)
+            for owner, (start, text, sample) in enumerate(zip(starts, texts, ids[rows.places], strict=True))
+            for p in range(max(1, samples.prompts[sample]), len(text))
+        ]
+        assert list(zip(rows.keep.tolist(), rows.targets.tolist(), rows.owner.tolist(), strict=True)) == expected
+        gathered = rows.tokens[0][rows.packing.rows]
+        assert gathered.flatten()[rows.packing.back].tolist() == rows.tokens[0].tolist()
+        for row, text in zip(gathered, texts, strict=True):
+            assert row[: len(text)].tolist() == text.tolist()
     assert sorted(seen) == list(ids)
 
 
@@ -225,6 +255,39 @@ def test_bfloat16_base_keeps_float32_adapters(tiny_models):
     assert {p.dtype for p in rough.base.model.parameters() if p.requires_grad} == {torch.float32}
     a, b = (one.evaluate("g", adapter, ids) for one in (exact, rough))
     assert b.nll.sum() / b.tokens.sum() == pytest.approx(a.nll.sum() / a.tokens.sum(), abs=0.02)
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "bloom"])
+def test_a_model_whose_packed_texts_would_see_each_other_is_refused(family, tmp_path):
+    sizes = {"vocab_size": 300, "hidden_size": 32}
+    if family == "gpt_neo":
+        config = transformers.GPTNeoConfig(
+            **sizes, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], intermediate_size=64
+        )
+    else:
+        config = transformers.BloomConfig(**sizes, n_layer=2, n_head=4)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="attention interface"):
+        load_base(ModelSpec(name=str(tmp_path), context=32, device="cpu", precision="float32"), LoraSpec())
+
+
+def test_a_window_narrower_than_the_context_is_refused(tmp_path):
+    config = transformers.MistralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        sliding_window=16,
+    )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    learner = learner_of(tmp_path)
+    with pytest.raises(UsageError, match="narrower than"):
+        learner.evaluate("global", learner.initial(0), np.arange(20))
+    short = np.flatnonzero(learner.samples.lengths() <= 16)
+    assert np.isfinite(learner.evaluate("global", learner.initial(0), short[:1]).nll).all()
 
 
 def test_bad_models_are_refused_in_one_line(tiny_models, tmp_path):

@@ -2,40 +2,46 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from cllora.errors import UsageError
 from cllora.model import attention, precision
 from cllora.model.load import add_lora
 from cllora.model.quick import quicken
 from cllora.spec import LoraSpec
 from conftest import tiny_config
 
-SHAPES = [(1, 1, 1, 2, 8), (2, 4, 4, 7, 8), (3, 8, 2, 33, 16), (2, 9, 3, 64, 4), (1, 12, 12, 256, 8)]
+SHAPES = [(4, 4, 8, [7]), (8, 2, 16, [5, 1, 33]), (9, 3, 4, [64, 64, 2, 30]), (4, 1, 8, [1]), (2, 2, 8, [300, 20])]
 
 
-def draw(batch, heads, kv_heads, length, width, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [(batch, h, length, width) for h in (heads, kv_heads, kv_heads)]
+def draw(heads, kv_heads, width, lengths):
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(1, h, sum(lengths), width) for h in (heads, kv_heads, kv_heads)]
     return [torch.randn(size, generator=generator, dtype=torch.float64, requires_grad=True) for size in sizes]
 
 
-def dense(q, k, v, scale):
-    """Softmax over an explicit mask in float64."""
+def dense(q, k, v, lengths, scale):
+    """Softmax over an explicit mask: of the same text, and not later."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    text = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    visible = (text[:, None] == text) & torch.ones(len(text), len(text)).tril().bool()
     scores = torch.einsum("bhid,bhjd->bhij", q, k) * scale
-    hidden = torch.ones(q.shape[2], q.shape[2]).triu(1).bool()
-    return torch.einsum("bhij,bhjd->bihd", scores.masked_fill(hidden, float("-inf")).softmax(-1), v)
+    return torch.einsum("bhij,bhjd->bihd", scores.masked_fill(~visible, float("-inf")).softmax(-1), v)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scaling", [None, 1.0])
-def test_short_attention_equals_dense_attention_forward_and_backward(shape, scaling):
-    tensors = draw(*shape)
-    found, weights = attention.short_attention(torch.nn.Module(), *tensors, None, scaling=scaling)
-    expected = dense(*tensors, shape[-1] ** -0.5 if scaling is None else scaling)
+@pytest.mark.parametrize("short", [0, 256])
+def test_packed_attention_equals_dense_attention_forward_and_backward(shape, scaling, short, monkeypatch):
+    monkeypatch.setattr(attention, "SHORT", short)
+    tensors, lengths = draw(*shape), shape[-1]
+    packing = attention.Packing.of_lengths(np.array(lengths), torch.device("cpu"))
+    found, weights = attention.packed_attention(torch.nn.Module(), *tensors, None, scaling=scaling, packing=packing)
+    expected = dense(*tensors, lengths, shape[2] ** -0.5 if scaling is None else scaling)
     assert weights is None
     torch.testing.assert_close(found, expected)
     pull = torch.randn(found.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -47,27 +53,29 @@ def test_short_attention_equals_dense_attention_forward_and_backward(shape, scal
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("length", [5, attention.SHORT, attention.SHORT + 1])
-def test_a_later_token_never_changes_an_earlier_output(length):
-    q, k, v = draw(1, 2, 2, length, 4)
-    module = torch.nn.Module()
-    module.is_causal = True
-    before, _ = attention.short_attention(module, q, k, v, None)
-    changed = [t.detach().clone() for t in (q, k, v)]
-    for tensor in changed:
-        tensor[:, :, length // 2 :] += 1
-    after, _ = attention.short_attention(module, *changed, None)
-    torch.testing.assert_close(before[:, : length // 2], after[:, : length // 2])
-    assert not torch.allclose(before[:, length // 2 :], after[:, length // 2 :])
+def test_a_later_token_or_another_text_never_changes_an_output():
+    q, k, v = (t.detach() for t in draw(2, 2, 8, [9, 12, 4]))
+    packing = attention.Packing.of_lengths(np.array([9, 12, 4]), torch.device("cpu"))
+    before, _ = attention.packed_attention(torch.nn.Module(), q, k, v, None, packing=packing)
+    for token in range(25):
+        changed = [t.clone() for t in (q, k, v)]
+        for tensor in changed:
+            tensor[:, :, token] += 1
+        after, _ = attention.packed_attention(torch.nn.Module(), *changed, None, packing=packing)
+        moved = (before != after).any(-1).any(-1)[0].nonzero().flatten()
+        end = next(end for end in (9, 21, 25) if token < end)
+        assert moved.tolist() == list(range(token, end))
 
 
-def test_a_mask_goes_to_stock_attention():
-    q, k, v = draw(2, 2, 2, 6, 4)
-    mask = torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
-    mask[0, 0, :, 0] = False
-    mask[0, 0, 0, 0] = True
-    found, _ = attention.short_attention(torch.nn.Module(), q, k, v, mask)
+def test_without_a_packing_it_is_stock_attention():
+    q, k, v = draw(2, 2, 4, [6])
+    mask = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    mask[0, 0, 3:, 1] = False
+    found, _ = attention.packed_attention(torch.nn.Module(), q, k, v, mask)
     torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2))
+    packing = attention.Packing.of_lengths(np.array([6]), torch.device("cpu"))
+    with pytest.raises(UsageError, match="packed texts"):
+        attention.packed_attention(torch.nn.Module(), q, k, v, mask, packing=packing)
 
 
 def loss_and_gradients(family, dtype, quick):

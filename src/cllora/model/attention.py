@@ -1,24 +1,95 @@
-"""Attention for short texts on a CPU, plugged in through transformers' attention interface.
+"""Attention over packed texts, plugged in through transformers' attention interface.
 
-Flash attention saves memory that a short text does not need, and its backward pass computes the scores again. Up to
-`SHORT` tokens the plain form, two matrix products and a softmax, takes a fraction of the time and gives the same.
+Texts lie one after the other in a single row, without padding, so that the linear layers see real tokens only. For
+attention alone they are gathered into rows as long as the longest, side by side: a causal text never sees what is
+gathered behind its end, and nothing of another text.
+
+Short rows on a CPU are attended to plainly, by two matrix products and a softmax. Flash attention saves memory that
+they do not need, and its backward pass computes the scores again.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-SHORT = 256
-"""Tokens up to which a (T, T) matrix per head is cheaper than flash attention."""
+from cllora.errors import UsageError
 
-NAME = "cllora_short"
+NAME = "cllora_packed"
+SHORT = 256
+"""Tokens up to which a (T, T) matrix per head is cheaper than flash attention on a CPU."""
 SPECIAL = ("softcap", "s_aux", "position_bias")
 
 
-def short_attention(
+@dataclass(frozen=True)
+class Packing:
+    """Where packed texts are: `rows` (S, T) picks each text's tokens out of the N packed ones, its last token again
+    behind its end; `back` (N,) picks the packed tokens out of the S * T gathered ones."""
+
+    rows: torch.Tensor
+    back: torch.Tensor
+
+    @classmethod
+    def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
+        """Of texts with these many tokens (S,), packed in this order."""
+        starts = np.cumsum(lengths) - lengths
+        columns = np.arange(lengths.max())
+        rows = starts[:, None] + np.minimum(columns, lengths[:, None] - 1)
+        back = np.flatnonzero((columns < lengths[:, None]).ravel())
+        return cls(torch.from_numpy(rows).to(device), torch.from_numpy(back).to(device))
+
+    def gather(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, H, D) to (S, T, H, D); a view where no text is shorter than another."""
+        if self.rows.numel() == len(tokens):
+            return tokens.view(*self.rows.shape, *tokens.shape[1:])
+        flat: torch.Tensor = _Gather.apply(tokens.flatten(1), self.rows.flatten(), self.back)  # type: ignore[no-untyped-call]
+        return flat.view(*self.rows.shape, *tokens.shape[1:])
+
+    def scatter(self, rows: torch.Tensor) -> torch.Tensor:
+        """(S, T, H, D) to (N, H, D): the inverse of `gather`."""
+        if self.rows.numel() == len(self.back):
+            return rows.flatten(0, 1)
+        flat: torch.Tensor = _Scatter.apply(rows.reshape(self.rows.numel(), -1), self.back)  # type: ignore[no-untyped-call]
+        return flat.view(-1, *rows.shape[2:])
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of a matrix by index. What is picked again behind a text's end takes part in nothing, so its gradient is
+    zero, and the gradient of a row is that of its one real place: an index again, no sum."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: torch.Tensor, rows: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(back)
+        return flat.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradient.index_select(0, back), None, None
+
+
+class _Scatter(torch.autograd.Function):
+    """The real places' rows; behind the texts' ends the gradient is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, gathered: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(back)
+        ctx.places = len(gathered)
+        return gathered.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (back,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.places, gradient.shape[1]).index_copy_(0, back, gradient), None
+
+
+def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -26,31 +97,51 @@ def short_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    packing: Packing | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Plainly causal attention of short rows; everything else goes to transformers' own SDPA.
+    """Causal attention within each packed text; without a packing, transformers' own SDPA.
 
     Args:
-        query: (B, H, T, D).
-        key, value: (B, H_kv, T, D), with H a multiple of H_kv.
+        query: (1, H, N, D).
+        key, value: (1, H_kv, N, D), with H a multiple of H_kv.
+        packing: given to the model as a keyword, which hands it down.
 
     Returns:
-        (B, T, H, D), and None for the weights.
+        (1, N, H, D), and None for the weights.
     """
-    length = query.shape[2]
-    plain = attention_mask is None and dropout == 0.0 and 1 < length == key.shape[2] <= SHORT
-    if not plain or others.get("is_causal") is False or any(others.get(name) is not None for name in SPECIAL):
+    if packing is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    groups = query.shape[1] // key.shape[1]
+    special = [name for name in SPECIAL if others.get(name) is not None]
+    if attention_mask is not None or special:
+        what = special[0] if special else "a window narrower than model.context"
+        raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
+    q, k, v = (packing.gather(tensor[0].transpose(0, 1)).transpose(1, 2) for tensor in (query, key, value))
+    out = causal(q, k, v, query.shape[-1] ** -0.5 if scaling is None else scaling)
+    return packing.scatter(out.transpose(1, 2))[None], None
+
+
+def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Causal attention of rows: q (S, H, T, D), k and v (S, H_kv, T, D) to (S, H, T, D)."""
+    groups, length = q.shape[1] // k.shape[1], q.shape[2]
     if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    future = torch.full((length, length), float("-inf"), dtype=query.dtype, device=query.device).triu(1)
-    scores = torch.matmul(query * scale, key.transpose(-1, -2)) + future
-    return torch.matmul(torch.softmax(scores, dim=-1), value).transpose(1, 2), None
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    if q.device.type != "cpu" or length > SHORT:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    future = torch.full((length, length), float("-inf"), dtype=q.dtype).triu(1)
+    return torch.softmax((q * scale) @ k.transpose(-1, -2) + future, dim=-1) @ v
 
 
-AttentionInterface.register(NAME, short_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+def _mask(*sizes: Any, attention_mask: torch.Tensor | None = None, **others: Any) -> torch.Tensor | None:
+    """No mask where none is given, whatever transformers makes of positions that start over: packing says it all.
+    A window narrower than the row does need its mask, which packed attention then refuses."""
+    window, length = others.get("local_size"), others.get("kv_length", 0)
+    if attention_mask is None and (window is None or length <= window):
+        return None
+    return sdpa_mask(*sizes, attention_mask=attention_mask, **others)  # type: ignore[no-any-return]
+
+
+AttentionInterface.register(NAME, packed_attention)
+AttentionMaskInterface.register(NAME, _mask)

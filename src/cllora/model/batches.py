@@ -7,21 +7,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cllora.model.attention import Packing
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Samples
 
-IGNORED = -100
-"""The label that cross-entropy leaves out."""
-
 
 @dataclass(frozen=True)
-class Rows:
-    """A right-padded block. `places` (B,) of its samples among those asked for, `tokens` (B, T), and `labels`
-    (B, T - 1): the next token, or IGNORED."""
+class Packed:
+    """Texts one after the other in one row, without padding. N tokens, S texts, L of the tokens predicted.
+
+    `places` (S,) are the texts' places among those asked for. `tokens` and `positions` are (1, N). `keep` (L,) are
+    the tokens whose successor is predicted, `targets` (L,) those successors, `owner` (L,) the text they belong to.
+    """
 
     places: NDArray[np.int64]
     tokens: torch.Tensor
-    labels: torch.Tensor
+    positions: torch.Tensor
+    keep: torch.Tensor
+    targets: torch.Tensor
+    owner: torch.Tensor
+    packing: Packing
 
 
 def steps_of(local: LocalSpec, samples: int) -> int:
@@ -39,26 +44,31 @@ def training_batches(ids: Ids, local: LocalSpec, generator: np.random.Generator)
             left -= 1
 
 
-def blocks(samples: Samples, ids: Ids, context: int, budget: int) -> Iterator[Rows]:
-    """The samples in blocks of at most `budget` tokens, padding included, longest first.
+def packed(samples: Samples, ids: Ids, context: int, budget: int, device: torch.device) -> Iterator[Packed]:
+    """The samples packed, longest first, into as many rows as keep each within `budget` tokens (or one text).
 
-    Sorting by length keeps padding small. Padding is on the right, where a causal model's real tokens never see
-    it, so no attention mask is needed.
+    Neighbours are of about one length, so that little is gathered in vain for attention.
     """
     lengths = samples.seen(ids, context)
     order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
     start = 0
     while start < len(order):
-        rows = max(1, budget // int(lengths[order[start]]))
-        yield _block(samples, ids, order[start : start + rows], context)
-        start += rows
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        yield _pack(samples, ids, order[start:stop], context, device)
+        start = stop
 
 
-def _block(samples: Samples, ids: Ids, places: NDArray[np.int64], context: int) -> Rows:
+def _pack(samples: Samples, ids: Ids, places: NDArray[np.int64], context: int, device: torch.device) -> Packed:
     texts = [samples.tokens_of(int(i), context) for i in ids[places]]
-    tokens = np.zeros((len(texts), max(len(text) for text in texts)), np.int64)
-    labels = np.full_like(tokens, IGNORED)
-    for row, (text, prompt) in enumerate(zip(texts, samples.prompts[ids[places]], strict=True)):
-        tokens[row, : len(text)] = text
-        labels[row, prompt : len(text)] = text[prompt:]
-    return Rows(places, torch.from_numpy(tokens), torch.from_numpy(labels[:, 1:].copy()))
+    tokens = np.concatenate(texts)
+    lengths = np.array([len(text) for text in texts])
+    owner = np.repeat(np.arange(len(texts)), lengths)
+    positions = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    # A token is predicted from the one before it, unless it is its text's first or of the prompt.
+    target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
+    on = [
+        torch.from_numpy(array).to(device) for array in (tokens, positions, target - 1, tokens[target], owner[target])
+    ]
+    return Packed(places, on[0][None], on[1][None], on[2], on[3], on[4], Packing.of_lengths(lengths, device))

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from cllora.errors import UsageError
-from cllora.model.batches import IGNORED, Rows, blocks, steps_of, training_batches
+from cllora.model.batches import Packed, packed, steps_of, training_batches
 from cllora.model.flat import FlatAdapter
 from cllora.model.load import Base
 from cllora.seeds import rng, seed_for
@@ -20,7 +20,7 @@ from cllora.types import Ids, Losses, Samples, Trained, Vector, Work
 
 TRAINING_BLOCK = 1024
 EVALUATION_BLOCK = 4096
-"""Tokens, padding included, that go through the network at once. They bound memory and change no result."""
+"""Tokens that go through the network at once. They bound memory and change no result."""
 
 
 class Learner:
@@ -78,8 +78,9 @@ class Learner:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
         self.adapter.write(adapter)
         nll = np.zeros(len(ids))
-        for rows in blocks(self.samples, ids, self.context, max(EVALUATION_BLOCK, self.context)):
-            nll[rows.places] = self._token_losses(rows).double().sum(dim=1).cpu().numpy()
+        for rows in packed(self.samples, ids, self.context, EVALUATION_BLOCK, self.base.device):
+            sums = torch.zeros(len(rows.places), dtype=torch.float64, device=self.base.device)
+            nll[rows.places] = sums.index_add_(0, rows.owner, self._token_losses(rows).double()).cpu().numpy()
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
@@ -92,20 +93,22 @@ class Learner:
         count = int(self.samples.predicted(batch, self.context).sum())
         self.adapter.gradient.zero_()
         summed = 0.0
-        for rows in blocks(self.samples, batch, self.context, max(TRAINING_BLOCK, self.context)):
+        for rows in packed(self.samples, batch, self.context, TRAINING_BLOCK, self.base.device):
             loss = self._token_losses(rows).sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             summed += float(loss.detach())
         return summed, count
 
-    def _token_losses(self, rows: Rows) -> torch.Tensor:
-        """Negative log-likelihood per token (B, T - 1), zero where there is no label."""
-        device = self.base.device
-        # A cache would copy keys and values; without one and without a mask, attention is plainly causal.
-        logits = self.base.model(input_ids=rows.tokens.to(device), use_cache=False).logits[:, :-1]
-        labels = rows.labels.to(device)
-        losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
-        return losses.view(labels.shape)
+    def _token_losses(self, rows: Packed) -> torch.Tensor:
+        """Negative log-likelihood of every predicted token (L,), in float32."""
+        logits = self.base.model(
+            input_ids=rows.tokens,
+            position_ids=rows.positions,
+            packing=rows.packing,
+            logits_to_keep=rows.keep,
+            use_cache=False,
+        ).logits[0]
+        return F.cross_entropy(logits.float(), rows.targets, reduction="none")
 
     def _restore_frozen(self, work: Work) -> None:
         """Undo what weight decay or momentum did to the part that this work does not train."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import torch
 import transformers
@@ -41,15 +42,14 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     precision = automatic(device) if model.precision == "auto" else model.precision
     transformers.utils.logging.disable_progress_bar()
     try:
-        base = transformers.AutoModelForCausalLM.from_pretrained(
-            where(model.name), dtype=DTYPES[precision], attn_implementation=_attention(device)
-        )
+        base = transformers.AutoModelForCausalLM.from_pretrained(where(model.name), dtype=DTYPES[precision])
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot load the model '{model.name}': {_one_line(error)}") from None
     check_context(base.config, model)
     full_parameters = sum(p.numel() for p in base.parameters())
     keep_freed_memory()
-    adapted = add_lora(base, lora, model.name).to(device)
+    take_packed_texts(base.eval().to(device), model.name)
+    adapted = add_lora(base, lora, model.name)
     quicken(adapted)
     return Base(adapted, precision, device, full_parameters)
 
@@ -95,16 +95,40 @@ def check_context(config: Any, model: ModelSpec) -> None:
         )
 
 
+@torch.no_grad()
+def take_packed_texts(model: Any, name: str) -> None:
+    """Switch a model to packed attention, and see for itself that two packed texts are predicted as they are alone.
+
+    Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence.
+
+    Raises:
+        UsageError: they do.
+    """
+    texts = [torch.arange(4, 10), torch.arange(6, 10)]
+    alone = torch.cat([model(input_ids=text[None].to(model.device), use_cache=False).logits[0] for text in texts])
+    positions = torch.cat([torch.arange(len(text)) for text in texts])
+    packing = attention.Packing.of_lengths(np.array([len(text) for text in texts]), model.device)
+    row = {"input_ids": torch.cat(texts)[None].to(model.device), "position_ids": positions[None].to(model.device)}
+    model.set_attn_implementation(attention.NAME)
+    try:
+        together = model(**row, packing=packing, use_cache=False).logits[0]
+    except TypeError:  # The model knows no such keyword.
+        together = torch.zeros_like(alone)
+    error = float((together - alone).float().norm() / alone.float().norm())
+    taken = model.config._attn_implementation == attention.NAME
+    if not taken or not error < (1e-4 if model.dtype == torch.float32 else 0.05):
+        raise UsageError(
+            f"'{name}' ({model.config.model_type}) does not use transformers' attention interface, so texts cannot be "
+            "packed for it; choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
+        )
+
+
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("model.device is cuda, but torch sees no GPU; set model.device to cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def _attention(device: torch.device) -> str:
-    return attention.NAME if device.type == "cpu" else "sdpa"
 
 
 def _one_line(error: Exception) -> str:
