@@ -137,6 +137,12 @@ def test_help_is_quick():
         ("partition.by=lenght", ["did you mean 'length'"]),
         ("partition.budgt=tokens", ["did you mean 'budget'"]),
         ("partition.num_clients=500", ["500"]),
+        ("grid=[partition.alpha]", ["grid", "list of values"]),
+        ("grid={partition.alpha: iid}", ["grid", "list of values"]),
+        ("grid={seed: [1, 2]}", ["seeds are no axis"]),
+        ("seeds=99999999999", ["seeds"]),
+        ("lora.target_modules=[embed_tokens]", ["embedding"]),
+        ("lora.target_modules=[q_proj, lm_head]", ["tied"]),
         ("federation.clients_per_round=7", ["clients_per_round is 7", "num_clients is 6"]),
         ("federation.strategy=fedavgg", ["did you mean 'fedavg'"]),
         ("federation.num_rounds=0", ["num_rounds"]),
@@ -182,6 +188,24 @@ def test_unusable_rows_are_dropped_with_a_printed_count(command, study_file, tmp
     code, _, err = command("partition", study)
     assert code == 0
     assert "cllora: 3 rows cannot be used and were dropped: 2 empty, 1 not text" in err
+
+
+def test_a_strategy_that_explodes_is_one_line_and_keeps_the_rounds_before(command, study_file, tmp_path):
+    study = study_file(grid={}, control={}, federation__strategy={"name": "fedadam", "server_lr": 1e38})
+    refused(command("run", study, "--out", tmp_path / "out"), "round 1", "not finite")
+    assert len((tmp_path / "out" / "seed=0" / "rounds.jsonl").read_text().splitlines()) == 1
+
+
+def test_testing_on_what_is_trained_on_is_refused(command, study_file, tmp_path):
+    study = study_file()
+    refused(command("run", study, "--set", f"data.test={tmp_path / 'data.jsonl'}"), "what is trained on")
+
+
+def test_a_text_source_takes_the_place_of_a_presets(command, tmp_path):
+    code, out, err = command("show", "demo", "--set", "data.path=mine.jsonl")
+    assert code == 0, err
+    assert yaml.safe_load(out)["data"]["path"] == "mine.jsonl"
+    assert "corpus" not in yaml.safe_load(out)["data"]
 
 
 def test_unknown_studies_kinds_and_folders(command, tmp_path):

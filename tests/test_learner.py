@@ -1,5 +1,7 @@
 """The learner against slow oracles: stock losses one text at a time, autograd, torch's own optimiser and schedules."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from cllora.model.learner import Learner, schedule
 from cllora.model.load import load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Work
-from conftest import FAMILIES, made_up_samples
+from conftest import FAMILIES, made_up_samples, tiny_config
 
 CONTEXT = 40
 LOCAL = LocalSpec(epochs=2, batch_size=7, learning_rate=5e-3)
@@ -271,7 +273,7 @@ def test_a_model_whose_packed_texts_would_see_each_other_is_refused(family, tmp_
         load_base(ModelSpec(name=str(tmp_path), context=32, device="cpu", precision="float32"), LoraSpec())
 
 
-def test_a_window_narrower_than_the_context_is_refused(tmp_path):
+def windowed(folder, window):
     config = transformers.MistralConfig(
         vocab_size=300,
         hidden_size=32,
@@ -280,14 +282,32 @@ def test_a_window_narrower_than_the_context_is_refused(tmp_path):
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,
-        sliding_window=16,
+        sliding_window=window,
     )
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    learner = learner_of(tmp_path)
-    with pytest.raises(UsageError, match="narrower than"):
-        learner.evaluate("global", learner.initial(0), np.arange(20))
-    short = np.flatnonzero(learner.samples.lengths() <= 16)
-    assert np.isfinite(learner.evaluate("global", learner.initial(0), short[:1]).nll).all()
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_window_narrower_than_the_context_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="windows of 16"):
+        learner_of(windowed(tmp_path, 16))
+
+
+def test_a_window_as_wide_as_the_context_is_no_matter_for_many_packed_texts(tmp_path):
+    learner = learner_of(windowed(tmp_path, CONTEXT))
+    ids = np.arange(60)
+    found = learner.evaluate("global", random_adapter(learner), ids).nll
+    with torch.no_grad():
+        np.testing.assert_allclose(found, [float(one_by_one(learner, int(i))) for i in ids], rtol=2e-5)
+
+
+def test_a_base_that_lacks_weights_is_refused(tiny_models, tmp_path):
+    config = tiny_config("opt")
+    config.num_hidden_layers = 3
+    shutil.copytree(tiny_models("opt"), tmp_path / "short")
+    config.save_pretrained(tmp_path / "short")
+    with pytest.raises(UsageError, match="lacks"):
+        learner_of(tmp_path / "short")
 
 
 def test_bad_models_are_refused_in_one_line(tiny_models, tmp_path):

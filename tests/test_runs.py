@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def test_a_run_is_a_folder_with_what_the_design_lists(finished):
         "environment.json",
         "adapter",
     }
+    assert {path.name for path in finished.iterdir() if path.is_file()} >= {"study.json", "pins.json"}
     rounds = read_rounds(cell)
     assert [record["round"] for record in rounds] == [0, 1, 2, 3]
     assert rounds[0]["clients"] == []
@@ -296,6 +298,88 @@ def test_a_folder_in_use_is_refused(tiny_models, texts, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another process"):
             cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path / "busy")
+
+
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_a_study_may_grow_by_seeds_and_values_and_keeps_what_is_there(finished, tiny_models, texts, tmp_path):
+    folder, before = copied(finished, tmp_path), numbers(finished)
+    grown = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": [0.1, 1, "iid"]}, seeds=2)
+    cllora.run(Study.parse(grown), folder)
+    after = numbers(folder)
+    assert len(after) == 6
+    assert {name: after[name] for name in before} == before
+
+
+def test_changed_texts_are_refused_and_nothing_is_touched(tiny_models, texts, tmp_path):
+    """A resumed run must not go on with other texts under the same ids."""
+    data = tmp_path / "texts.jsonl"
+    lines = texts.read_text().splitlines(keepends=True)
+    data.write_text("".join(lines))
+    study = Study.parse(study_fields(tiny_models("opt"), data))
+
+    def stop(progress):
+        if progress.round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cllora.run(study, tmp_path / "out", on_progress=stop)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    data.write_text("".join(lines[:350][::-1]))
+    with pytest.raises(UsageError, match="texts have changed"):
+        cllora.run(study, tmp_path / "out")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_precision_is_that_of_the_studys_beginning(tiny_models, texts, tmp_path, monkeypatch):
+    from cllora.model import load
+
+    study = Study.parse(study_fields(tiny_models("opt"), texts, model__precision="auto"))
+
+    def stop(progress):
+        if progress.index == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(load, "automatic", lambda device: "float32")
+    with pytest.raises(KeyboardInterrupt):
+        cllora.run(study, tmp_path / "out", on_progress=stop)
+    monkeypatch.setattr(load, "automatic", lambda device: "bfloat16")
+    cllora.run(study, tmp_path / "out")
+    found = [json.loads(path.read_text())["precision"] for path in (tmp_path / "out").glob("*/environment.json")]
+    assert found == ["float32", "float32"]
+
+
+def test_looking_at_a_run_changes_nothing(finished, tmp_path):
+    """An export between the last line and the state of a round must not remove that line."""
+    cell = copied(finished, tmp_path) / "alpha=iid,seed=0"
+    with (cell / "rounds.jsonl").open("a") as file:
+        file.write('{"round": 4, "clients": []}\n')
+    shutil.copy(cell / "losses.parquet" / "round-00003.parquet", cell / "losses.parquet" / "round-00004.parquet")
+    before = {path: path.read_bytes() for path in cell.rglob("*") if path.is_file()}
+    export_run(cell, tmp_path / "exported")
+    assert {path: path.read_bytes() for path in cell.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("state.safetensors", b""),
+        ("state.safetensors", b"{broken"),
+        ("rounds.jsonl", b'{"round": 0}\n{brok\n'),
+        ("rounds.jsonl", b'{"round": 0, "clients": []}\n'),
+        ("spec.json", b"[1]"),
+        ("losses.parquet/round-00001.parquet", None),
+    ],
+)
+def test_a_damaged_run_is_one_line_that_names_it(finished, tiny_models, texts, tmp_path, name, content):
+    folder = copied(finished, tmp_path)
+    damaged = folder / "alpha=0.1,seed=0" / name
+    damaged.unlink() if content is None else damaged.write_bytes(content)
+    with pytest.raises(UsageError, match=r"alpha=0\.1") as caught:
+        cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_spec_json_is_the_experiment(finished):

@@ -207,6 +207,3 @@ def main() -> None:
         # A full disk or a folder without permission; a run keeps what it has and goes on from there.
         sys.stderr.write(f"cllora: {error.filename or 'file'}: {error.strerror or error}; what was written is kept\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("cllora: stopped; run the same command again to go on\n")
-        sys.exit(130)

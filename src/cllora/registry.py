@@ -41,7 +41,7 @@ class Registry(Generic[F]):
         def add(function: F) -> F:
             key = name or function.__name__
             taken = self._members.get(key)
-            if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(function):
+            if taken is not None:
                 raise UsageError(f"{self.kind} '{key}' is registered already, in {inspect.getsourcefile(taken)}")
             self._members[key] = function
             return function

@@ -36,6 +36,13 @@ def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
     Raises:
         UsageError: there is no such corpus, file or dataset.
     """
+    train, test = _sources(data)
+    if test is not None and train.identity is not None and train.identity == test.identity:
+        raise UsageError(f"data.test: '{data.test}' is what is trained on; name another, or give a share such as 0.1")
+    return train, test
+
+
+def _sources(data: DataSpec) -> tuple[Source, Source | None]:
     test = data.test if isinstance(data.test, str) else None
     place = Path(data.path or "").expanduser()
     has_splits = data.hub is not None or (data.path is not None and (place / "dataset_dict.json").is_file())

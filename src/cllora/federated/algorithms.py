@@ -25,7 +25,9 @@ def mean(updates: Sequence[Update], weigh: Weigh, key: str = "adapter") -> NDArr
 
 
 def float32(vector: NDArray[np.float64]) -> Vector:
-    return vector.astype(np.float32)
+    """Rounded to float32; what is too large becomes infinite, which the round refuses by name."""
+    with np.errstate(over="ignore"):
+        return vector.astype(np.float32)
 
 
 @strategies.register()

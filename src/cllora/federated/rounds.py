@@ -78,7 +78,8 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
         task = Task(number, client, federation.strategy.send(before.state))
         turns.append(_turn(federation, task, before.memories.get(client, {})))
     state = federation.strategy.join(before.state, [turn.update for turn in turns])
-    memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns if turn.memory}}
+    _check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
+    memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns}}
     return _measured(federation, Round(number, state, memories, (), {}), turns, began)
 
 
@@ -95,7 +96,7 @@ def _turn(federation: Federation, task: Task, memory: Arrays) -> _Turn:
         except UsageError as error:
             raise UsageError(f"round {task.round}, client {task.client}: {error}") from None
     sent, memory = federation.strategy.reply(task.sent, memory, trained)
-    _check_finite(task, sent)
+    _check_finite(f"round {task.round}, client {task.client}: its update", sent, "lower local.learning_rate")
     shared = trained["shared"]
     update = Update(task.round, task.client, sent, shared.samples, shared.tokens, shared.steps, shared.loss)
     record = {
@@ -111,12 +112,10 @@ def _turn(federation: Federation, task: Task, memory: Arrays) -> _Turn:
     return _Turn(shared.adapter, update, memory, record)
 
 
-def _check_finite(task: Task, sent: Arrays) -> None:
-    for key, vector in sent.items():
+def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:
+    for key, vector in arrays.items():
         if not np.isfinite(vector).all():
-            raise UsageError(
-                f"round {task.round}, client {task.client}: its update '{key}' is not finite; lower local.learning_rate"
-            )
+            raise UsageError(f"{whose} '{key}' is not finite; {mend}")
 
 
 def _measured(federation: Federation, after: Round, turns: list[_Turn], began: float) -> Round:
@@ -128,6 +127,12 @@ def _measured(federation: Federation, after: Round, turns: list[_Turn], began: f
     last = after.number == experiment.federation.num_rounds
     if last or after.number % experiment.evaluation.every == 0:
         losses = _evaluate(federation, after, {turn.update.client: turn.local for turn in turns}, last)
+        for block in losses:
+            _check_finite(
+                f"round {after.number}, model {block.model}:",
+                {"losses": block.nll.astype(np.float32)},
+                "lower the rates",
+            )
         record |= global_losses(losses[0], federation.partition)
         for client in clients:
             client["local_loss"] = _local_loss(losses, client["client"], federation.partition)

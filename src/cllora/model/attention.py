@@ -116,7 +116,7 @@ def packed_attention(
         )
     special = [name for name in SPECIAL if others.get(name) is not None]
     if attention_mask is not None or special:
-        what = special[0] if special else "a window narrower than model.context"
+        what = special[0] if special else "a mask"
         raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
     q, k, v = (packing.gather(tensor[0].transpose(0, 1)).transpose(1, 2) for tensor in (query, key, value))
     out = causal(q, k, v, query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -135,10 +135,9 @@ def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> t
 
 
 def _mask(*sizes: Any, attention_mask: torch.Tensor | None = None, **others: Any) -> torch.Tensor | None:
-    """No mask where none is given, whatever transformers makes of positions that start over: packing says it all.
-    A window narrower than the row does need its mask, which packed attention then refuses."""
-    window, length = others.get("local_size"), others.get("kv_length", 0)
-    if attention_mask is None and (window is None or length <= window):
+    """No mask where none is given, whatever transformers makes of positions that start over, or of a window narrower
+    than a row of many texts: packing says it all, and no text is longer than a window (`load.check_context`)."""
+    if attention_mask is None:
         return None
     return sdpa_mask(*sizes, attention_mask=attention_mask, **others)  # type: ignore[no-any-return]
 

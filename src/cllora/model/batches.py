@@ -11,13 +11,17 @@ from cllora.model.attention import Packing
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Samples
 
+MOST_GATHERED = 2
+"""How many times the budget of tokens may be gathered for attention."""
+
 
 @dataclass(frozen=True)
 class Packed:
     """Texts one after the other in one row, without padding. N tokens, S texts, L of the tokens predicted.
 
     `places` (S,) are the texts' places among those asked for. `tokens` and `positions` are (1, N). `keep` (L,) are
-    the tokens whose successor is predicted, `targets` (L,) those successors, `owner` (L,) the text they belong to.
+    the tokens whose successor is predicted, `targets` (L,) those successors, `owner` (L,) the text they belong to
+    (on the host).
     """
 
     places: NDArray[np.int64]
@@ -25,7 +29,7 @@ class Packed:
     positions: torch.Tensor
     keep: torch.Tensor
     targets: torch.Tensor
-    owner: torch.Tensor
+    owner: NDArray[np.int64]
     packing: Packing
 
 
@@ -55,7 +59,10 @@ def packed(samples: Samples, ids: Ids, context: int, budget: int, device: torch.
     start = 0
     while start < len(order):
         before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        stop = int(np.searchsorted(ends, before + budget, side="right"))
+        # For attention all are as long as the first: many short ones beside it would be gathered in vain.
+        stop = min(stop, start + MOST_GATHERED * budget // int(lengths[order[start]]))
+        stop = max(stop, start + 1)
         yield _pack(samples, ids, order[start:stop], context, device)
         start = stop
 
@@ -68,7 +75,6 @@ def _pack(samples: Samples, ids: Ids, places: NDArray[np.int64], context: int, d
     positions = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     # A token is predicted from the one before it, unless it is its text's first or of the prompt.
     target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
-    on = [
-        torch.from_numpy(array).to(device) for array in (tokens, positions, target - 1, tokens[target], owner[target])
-    ]
-    return Packed(places, on[0][None], on[1][None], on[2], on[3], on[4], Packing.of_lengths(lengths, device))
+    on = [torch.from_numpy(array).to(device) for array in (tokens, positions, target - 1, tokens[target])]
+    packing = Packing.of_lengths(lengths, device)
+    return Packed(places, on[0][None], on[1][None], on[2], on[3], owner[target], packing)

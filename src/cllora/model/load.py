@@ -9,6 +9,7 @@ import numpy as np
 import peft
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from cllora.errors import UsageError
 from cllora.model import attention
@@ -38,20 +39,27 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         UsageError: the model cannot be found or read, is no causal language model, has fewer positions than
             `model.context`, or has no module named in `lora.target_modules`.
     """
-    device = _device(model.device)
-    precision = automatic(device) if model.precision == "auto" else model.precision
+    device, precision = settle(model)
     transformers.utils.logging.disable_progress_bar()
     try:
-        base = transformers.AutoModelForCausalLM.from_pretrained(where(model.name), dtype=DTYPES[precision])
-    except (OSError, ValueError) as error:
+        base, found = transformers.AutoModelForCausalLM.from_pretrained(
+            where(model.name), dtype=DTYPES[precision], output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"cannot load the model '{model.name}': {_one_line(error)}") from None
+    if found["missing_keys"]:
+        some = sorted(found["missing_keys"])[0]
+        raise UsageError(
+            f"the model '{model.name}' lacks {len(found['missing_keys'])} of its weights, such as {some}; "
+            "choose a complete causal language model"
+        )
     check_context(base.config, model)
     full_parameters = sum(p.numel() for p in base.parameters())
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
     quicken(adapted)
-    return Base(adapted, precision, device, full_parameters)
+    return Base(adapted, precision, torch.device(device), full_parameters)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
@@ -72,9 +80,16 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
         with warnings.catch_warnings():
             # PEFT asks transformers by a name that transformers 5 has renamed; nothing a user could act on.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # refused below
             model = peft.get_peft_model(base, config)
     except ValueError as error:
         raise UsageError(f"lora.target_modules does not fit the model '{name}': {_one_line(error)}") from None
+    for parameter, weights in model.named_parameters():
+        if weights.requires_grad and not ("lora_A." in parameter or "lora_B." in parameter):
+            raise UsageError(f"lora.target_modules: LoRA on an embedding is not supported; leave out {parameter}")
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    if isinstance(head, peft.tuners.lora.LoraLayer) and head.base_layer.weight is embedding.weight:
+        raise UsageError("lora.target_modules: the model's head is tied to its embedding; leave the head out")
     model.eval()
     return model
 
@@ -86,12 +101,18 @@ def save_merged(base: Base, name: str, folder: Path) -> None:
 
 
 def check_context(config: Any, model: ModelSpec) -> None:
-    """Hold `model.context` to the positions that the model has."""
+    """Hold `model.context` to the positions that the model has, and to the window of layers that have one."""
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and model.context > limit:
         raise UsageError(
             f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
             f"set model.context to {limit} or less"
+        )
+    window = getattr(config, "sliding_window", None)
+    if window is not None and model.context > window:
+        raise UsageError(
+            f"model.context is {model.context}, but '{model.name}' attends within windows of {window} tokens; "
+            f"set model.context to {window} or less"
         )
 
 
@@ -123,12 +144,18 @@ def take_packed_texts(model: Any, name: str) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
+def settle(model: ModelSpec) -> list[str]:
+    """The device and the precision, `auto` decided by the machine.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none.
+    """
+    device = model.device
+    if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("model.device is cuda, but torch sees no GPU; set model.device to cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return [device, automatic(torch.device(device)) if model.precision == "auto" else model.precision]
 
 
 def _one_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ def automatic(device: torch.device) -> str:
     folder: a second look could come out differently, and a study's cells have to agree.
     """
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     kept = cache_folder() / "precision.json"
     key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
     found = _kept(kept)

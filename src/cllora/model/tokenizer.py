@@ -17,9 +17,11 @@ class ModelTokenizer:
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(where(name))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"cannot load a tokenizer for model '{name}': {_first_line(error)}") from None
         self.vocabulary: int = len(self._tokenizer)
+        if self.vocabulary <= len(self._tokenizer.all_special_ids):
+            raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
         self.fingerprint = _fingerprint(self._tokenizer)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:

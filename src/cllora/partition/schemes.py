@@ -29,12 +29,12 @@ def client_mix(
     """Every client draws its own class mix; all clients get equally much. Skews the feature alone.
 
     Client k draws q_k ~ Dir(alpha * C * prior), prior being the pool's class shares: Dir(alpha) for equal classes
-    (Hsu et al. 2019, arXiv:1909.06335). All samples are dealt, none twice, and each client gets equally many
-    `samples` (within one) or equally many `tokens` as the model sees them (within one sample's). As each class is
-    dealt exactly once over, the drawn mixes cannot all be met: they are fitted to the supply by iterative
-    proportional fitting (`dealing.fit_to_supply`), which keeps the drawn odds ratios. The skew weakens a little:
-    with 5 equal classes and 20 clients the mean largest class share is 0.79, 0.45, 0.22 for alpha 0.1, 1, 100, against
-    0.81, 0.46, 0.22 as drawn. With fewer clients than classes no client can hold one class alone.
+    (after Hsu et al. 2019, arXiv:1909.06335, whose alpha is C times ours). All samples are dealt, none twice, and each
+    client gets equally many `samples` (within one) or equally many `tokens` as the model sees them (within one
+    sample's). As each class is dealt exactly once over, the drawn mixes cannot all be met: they are fitted to the
+    supply by iterative proportional fitting (`dealing.fit_to_supply`), which keeps the drawn odds ratios. The skew
+    weakens a little: with 5 equal classes and 20 clients the mean largest class share is 0.79, 0.45, 0.22 for alpha
+    0.1, 1, 100, against 0.81, 0.46, 0.22 as drawn. With fewer clients than classes no client can hold one class alone.
 
     With `overlap` every client draws n // K samples from the whole pool by its mix, none twice within a client, and
     clients share samples; this is how Plato does it, and most likely how Zhang et al. 2025 (arXiv:2502.18910) did.
@@ -102,8 +102,8 @@ def _equal_shares(pool: Pool, rng: np.random.Generator) -> Deal:
 def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
     """One client per value of a column: the `num_clients` owners with the most samples, ties by name.
 
-    Samples of other owners, and those without one (None), stay unused. An owner below `min_samples` is never made a
-    client, as topping it up with other owners' texts would not be natural any more.
+    Samples of other owners, and those without one (none, blank), stay unused. An owner below `min_samples` is never
+    made a client, as topping it up with other owners' texts would not be natural any more.
 
     Raises:
         UsageError: no such column, or too few owners with enough samples.
@@ -114,8 +114,9 @@ def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
     owned: dict[str, list[int]] = {}
     for position, sample in enumerate(pool.ids.tolist()):
         value = values[sample]
-        if value is not None:
-            owned.setdefault(str(value), []).append(position)
+        name = "" if value is None or value != value else str(value).strip()
+        if name:
+            owned.setdefault(name, []).append(position)
     enough = [name for name, positions in owned.items() if len(positions) >= pool.min_samples]
     if len(enough) < pool.num_clients:
         raise UsageError(

@@ -4,13 +4,14 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cllora.federated import Federation, Strategy, rounds, strategies
 from cllora.model.learner import Learner
 from cllora.runs.environment import environment
 from cllora.runs.prepare import deal
 from cllora.spec import Experiment
-from cllora.store import begin, last_round, save_round, write_json, write_partition
+from cllora.store import begin, drop_unfinished, last_round, read_json, save_round, write_json, write_partition
 from cllora.types import Round, Samples, Vector
 
 
@@ -33,10 +34,11 @@ def is_finished(folder: Path, experiment: Experiment) -> bool:
 def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Iterator[Round]:
     """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
     begin(folder, experiment)
+    last = last_round(folder)
+    drop_unfinished(folder, last)
     partition = deal(experiment, samples)
     write_partition(folder, partition)
-    write_json(folder / "environment.json", environment(experiment, samples, learner))
-    last = last_round(folder)
+    _record_environment(folder / "environment.json", environment(experiment, samples, learner))
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
         save_round(folder, after)
         # Measurements are on disk now; what goes on is the state.
@@ -44,6 +46,17 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Le
         yield last
     assert last is not None
     _save_adapter(learner, last.state["adapter"], folder / "adapter")
+
+
+def _record_environment(path: Path, now: dict[str, Any]) -> None:
+    """Keep what the run began on; where it goes on on something else, add that under `resumed_on`."""
+    if not path.exists():
+        write_json(path, now)
+        return
+    began = read_json(path)
+    earlier = [began, *began.get("resumed_on", [])]
+    if all(any(now[key] != each.get(key) for key in now) for each in earlier):
+        write_json(path, {**began, "resumed_on": [*began.get("resumed_on", []), now]})
 
 
 def _save_adapter(learner: Learner, adapter: Vector, folder: Path) -> None:

@@ -24,7 +24,8 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     from cllora.model.flat import FlatAdapter
     from cllora.model.load import load_base, save_merged
 
-    base = load_base(experiment.model, experiment.lora)
+    # In float32: in a narrower type adding the adapter to the weights would round most of it away.
+    base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
     FlatAdapter(base.model).write(last.state["adapter"])
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -15,6 +15,7 @@ from cllora.federated import strategies
 from cllora.partition import partitioners
 from cllora.presets import find_study
 from cllora.registry import load_plugins
+from cllora.runs.pins import Pins
 from cllora.spec import Cell, DataSpec, Experiment, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, write_json
 from cllora.types import Samples
@@ -83,7 +84,7 @@ def _run_cells(
     from cllora.runs.cell import is_finished, run_cell
 
     cells = study.cells()
-    loader = _Loader(on_corpus)
+    loader = _Loader(Pins(folder / "pins.json"), on_corpus)
     for index, cell in enumerate(cells):
         experiment, place = cell.experiment, folder / cell.name
         total = experiment.federation.num_rounds
@@ -91,23 +92,15 @@ def _run_cells(
             on_progress(Progress(cell, len(cells), index, total, total, resumed=True))
             continue
         samples = loader.samples(experiment)
-        for after in run_cell(experiment, place, samples, loader.learner(_pinned(experiment, place), samples)):
+        for after in run_cell(experiment, place, samples, loader.learner(experiment, samples)):
             on_progress(Progress(cell, len(cells), index, after.number, total, resumed=False))
-
-
-def _pinned(experiment: Experiment, place: Path) -> Experiment:
-    """The experiment, `precision: auto` being what it was found to be when the run in this folder began."""
-    record = place / "environment.json"
-    if experiment.model.precision != "auto" or not record.exists():
-        return experiment
-    model = experiment.model.model_copy(update={"precision": read_json(record)["precision"]})
-    return experiment.model_copy(update={"model": model})
 
 
 class _Loader:
     """Keeps the last samples and the last base, which neighbouring cells share."""
 
-    def __init__(self, on_corpus: Callable[[int, int | None, str], None] | None) -> None:
+    def __init__(self, pins: Pins, on_corpus: Callable[[int, int | None, str], None] | None) -> None:
+        self._pins = pins
         self._on_corpus = on_corpus
         self._samples: tuple[tuple[DataSpec, str], Samples] | None = None
         self._learner: tuple[tuple[ModelSpec, LoraSpec, str], Any] | None = None
@@ -116,6 +109,7 @@ class _Loader:
         key = (experiment.data, experiment.model.name)
         if self._samples is None or self._samples[0] != key:
             self._samples = (key, samples_of(experiment, self._on_corpus))
+            self._pins.hold_texts(experiment, self._samples[1])
         return self._samples[1]
 
     def learner(self, experiment: Experiment, samples: Samples) -> Any:
@@ -125,7 +119,7 @@ class _Loader:
         key = (experiment.model, experiment.lora, samples.fingerprint)
         if self._learner is None or self._learner[0] != key:
             self._learner = None
-            base = load_base(experiment.model, experiment.lora)
+            base = load_base(self._pins.settled(experiment.model), experiment.lora)
             self._learner = (key, Learner(base, samples, experiment.model.context))
         return self._learner[1]
 
@@ -156,10 +150,16 @@ def _study_folder(folder: Path, study: Study) -> Iterator[None]:
             raise UsageError(
                 f"another process is running a study in {folder}; wait for it, or choose another --out"
             ) from None
-        record = json.loads(json.dumps(study.to_mapping()))
         path = folder / "study.json"
-        if not path.exists():
-            write_json(path, record)
-        elif read_json(path) != record:
+        if path.exists() and not _extends(study, Study.parse(read_json(path))):
             raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
+        record = json.loads(json.dumps(study.to_mapping()))
+        if not path.exists() or read_json(path) != record:
+            write_json(path, record)
         yield
+
+
+def _extends(study: Study, before: Study) -> bool:
+    """Whether every cell of the study before is one of this: seeds and values may be added, nothing changed."""
+    cells = {cell.name: cell.experiment for cell in study.cells()}
+    return study.control == before.control and all(cells.get(cell.name) == cell.experiment for cell in before.cells())

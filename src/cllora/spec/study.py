@@ -13,8 +13,12 @@ from cllora.errors import UsageError
 from cllora.registry import guess
 from cllora.spec.sections import Experiment, Section, explain
 
+MOST_SEEDS = 10_000
 STUDY_FIELDS = ("name", "grid", "control", "seeds")
 """A study's own fields; the others are sections of its base experiment."""
+
+
+SOURCES = ("data.corpus", "data.path", "data.hub")
 
 
 class Cell(Section):
@@ -45,8 +49,8 @@ class Study(Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not value or not all(c.isalnum() or c in "-_./@" for c in value) or ".." in value:
-            raise ValueError("use letters, digits, '-', '_' and '.' only")
+        if not value or not all(c.isalnum() or c in "-_./@" for c in value) or ".." in value or value.startswith("/"):
+            raise ValueError("use letters, digits, '-', '_', '.', '@' and inner '/' only")
         return value
 
     def cells(self) -> list[Cell]:
@@ -99,20 +103,25 @@ class Study(Section):
                 raise UsageError(f"unknown field '{key}'; {guess(key, known)}")
         sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
         seeds = fields.pop("seeds", 1)
+        grid = fields.get("grid") or {}
+        if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
+            raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]")
+        if {"seed", "seeds"} & set(grid):
+            raise UsageError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]")
+        if isinstance(seeds, int) and not 0 < seeds <= MOST_SEEDS:
+            raise UsageError(f"seeds: give a number from 1 to {MOST_SEEDS:,}, or a list")
         try:
             study = cls.model_validate(
                 {
                     **fields,
                     "base": Experiment.parse(sections),
                     "seeds": tuple(range(seeds)) if isinstance(seeds, int) else seeds,
-                    "grid": {axis: tuple(values) for axis, values in (fields.get("grid") or {}).items()},
+                    "grid": {axis: tuple(values) for axis, values in grid.items()},
                     "control": fields.get("control") or {},
                 }
             )
         except ValidationError as error:
             raise UsageError(explain(cls, error)) from None
-        except TypeError:
-            raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]") from None
         study._check_grid()
         return study
 
@@ -157,7 +166,7 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
         fields = _read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the study {path}: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return Study.parse(fields, settings)
 
@@ -192,6 +201,9 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
         value = _read_yaml(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
+    if path in SOURCES and isinstance(fields.get("data"), dict):
+        # A text source in place of the study's own: there can be only one.
+        fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
     grid = fields.get("grid") or {}
     if path in grid:
         if isinstance(value, list):

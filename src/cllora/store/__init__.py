@@ -3,6 +3,7 @@
 from cllora.store.files import atomic_write
 from cllora.store.folder import (
     begin,
+    drop_unfinished,
     last_round,
     read_experiment,
     read_json,
@@ -18,6 +19,7 @@ from cllora.store.wire import message_bytes, serialise
 __all__ = [
     "atomic_write",
     "begin",
+    "drop_unfinished",
     "last_round",
     "message_bytes",
     "read_experiment",

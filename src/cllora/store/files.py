@@ -11,7 +11,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; what stood at `path` is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # A run's folder has one writer, so one name will do, and a killed process leaves at most one such file.
+    partial = path.with_name(f".{path.name}.partial")
     try:
         write(partial)
         with partial.open("rb") as file:
@@ -22,8 +23,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and see it to the disk."""
+    """Append one line, its end included, and see it to the disk."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())

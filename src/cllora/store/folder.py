@@ -14,7 +14,8 @@ leaving of an interrupted process and is dropped on resuming.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} is damaged: it holds no JSON object")
     return value
 
 
@@ -96,7 +99,8 @@ def write_partition(folder: Path, partition: Partition) -> None:
 
 def read_partition(folder: Path) -> Partition:
     """The inverse of `write_partition`."""
-    table = pd.read_parquet(folder / "partition.parquet")
+    with _damage(folder / "partition.parquet"):
+        table = pd.read_parquet(folder / "partition.parquet")
     realised = read_json(folder / "partition.json")
     owned = table[table["client"] != GLOBAL_TEST]
     clients = int(owned["client"].max()) + 1
@@ -119,8 +123,8 @@ def save_round(folder: Path, after: Round) -> None:
     losses = folder / "losses.parquet"
     losses.mkdir(exist_ok=True)
     table = _loss_table(after.number, after.losses)
-    atomic_write(losses / f"round-{after.number:05d}.parquet", lambda path: pq.write_table(table, path))
-    append_line(folder / "rounds.jsonl", json.dumps(after.record, allow_nan=False))
+    atomic_write(losses / _part(after.number), lambda path: pq.write_table(table, path))
+    append_line(folder / "rounds.jsonl", _line(after.record))
     tensors = {f"server/{key}": vector for key, vector in after.state.items()}
     for client, memory in after.memories.items():
         tensors.update({f"memory/{client}/{key}": vector for key, vector in memory.items()})
@@ -131,19 +135,37 @@ def save_round(folder: Path, after: Round) -> None:
 
 
 def last_round(folder: Path) -> Round | None:
-    """The last whole round, to be handed in again; None if there is none. Drops what is left of later ones."""
+    """The last whole round as it stands on disk; None if there is none. Changes nothing.
+
+    Raises:
+        UsageError: a file is damaged, or the rounds and losses up to it are not all there.
+    """
     state_file = folder / "state.safetensors"
     if not state_file.exists():
-        (folder / "rounds.jsonl").unlink(missing_ok=True)
-        _drop_losses_after(folder, -1)
         return None
-    with safetensors.safe_open(state_file, framework="numpy") as file:
+    with _damage(state_file), safetensors.safe_open(state_file, framework="numpy") as file:
         number = int(file.metadata()["round"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    rounds = _keep_rounds(folder, number)
-    _drop_losses_after(folder, number)
+    rounds = [record for record in read_rounds(folder) if record["round"] <= number]
+    losses = {path.name for path in (folder / "losses.parquet").glob("round-*.parquet")}
+    wanted = list(range(number + 1))
+    if [record["round"] for record in rounds] != wanted or not losses >= {_part(each) for each in wanted}:
+        raise UsageError(f"{folder} lacks rounds or losses up to round {number}; remove the folder and run again")
     state, memories = _state_of(tensors)
-    return Round(number, state, memories, (), rounds[-1] if rounds else {})
+    return Round(number, state, memories, (), rounds[-1])
+
+
+def drop_unfinished(folder: Path, last: Round | None) -> None:
+    """Remove what an interrupted process left of rounds after `last`; they will be computed again."""
+    number = -1 if last is None else last.number
+    path = folder / "rounds.jsonl"
+    if path.exists():
+        text = "".join(_line(record) for record in read_rounds(folder) if record["round"] <= number)
+        if path.read_text(encoding="utf-8") != text:
+            atomic_write(path, lambda partial: _write_text(partial, text))
+    for part in (folder / "losses.parquet").glob("round-*.parquet"):
+        if part.name not in {_part(each) for each in range(number + 1)}:
+            part.unlink()
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:
@@ -151,8 +173,11 @@ def read_rounds(folder: Path) -> list[dict[str, Any]]:
     path = folder / "rounds.jsonl"
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    with _damage(path):
+        lines = path.read_text(encoding="utf-8").split("\n")
+        rounds: list[dict[str, Any]] = [json.loads(line) for line in lines[:-1] if line]
+        [record["round"] for record in rounds]
+    return rounds
 
 
 def read_losses(folder: Path) -> pd.DataFrame:
@@ -160,7 +185,8 @@ def read_losses(folder: Path) -> pd.DataFrame:
     parts = sorted((folder / "losses.parquet").glob("round-*.parquet"))
     if not parts:
         raise UsageError(f"{folder} holds no losses yet; let `cllora run` finish a round first")
-    return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    with _damage(folder / "losses.parquet"):
+        return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
 
 
 def _loss_table(number: int, losses: tuple[Losses, ...]) -> pa.Table:
@@ -190,19 +216,21 @@ def _state_of(tensors: Mapping[str, Any]) -> tuple[Arrays, dict[int, Arrays]]:
     return state, dict(memories)
 
 
-def _keep_rounds(folder: Path, number: int) -> list[dict[str, Any]]:
-    rounds = [record for record in read_rounds(folder) if record["round"] <= number]
-    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in rounds)
-    path = folder / "rounds.jsonl"
-    if path.read_text(encoding="utf-8") != text:
-        atomic_write(path, lambda partial: _write_text(partial, text))
-    return rounds
+def _part(number: int) -> str:
+    return f"round-{number:05d}.parquet"
 
 
-def _drop_losses_after(folder: Path, number: int) -> None:
-    for part in (folder / "losses.parquet").glob("round-*.parquet"):
-        if int(part.stem.split("-")[1]) > number:
-            part.unlink()
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn what a damaged file does to its reader into one line that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError, pa.ArrowException) as error:
+        raise UsageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
 def _write_text(path: Path, text: str) -> None:

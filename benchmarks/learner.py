@@ -1,0 +1,139 @@
+"""How close the learner comes to what the machine can do: tokens per second, and the share of the rate of a large
+matrix product measured in the same run. Counted are 4 N operations per trained token and 2 N per evaluated one, N
+being the parameters without position tables (training a frozen base needs no weight gradients).
+
+    python benchmarks/learner.py [--shapes embedded opt-125m] [--precision bfloat16] [--out benchmarks/results/NAME.json]
+
+Run it alone: anything else on the machine slows several threads far more than its share.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
+
+from cllora.model.learner import Learner
+from cllora.model.load import DTYPES, load_base
+from cllora.spec import LocalSpec, LoraSpec, ModelSpec
+from cllora.types import Samples, Work
+
+SHAPES = {"opt-125m": (768, 12, 12, 768), "opt-350m": (1024, 24, 16, 512), "opt-1.3b": (2048, 24, 32, 2048)}
+LENGTHS = {"full": lambda draw, n: np.full(n, 128), "spread": lambda draw, n: np.clip(draw.lognormal(4, 1, n), 6, 128)}
+
+
+def model_folder(shape: str, place: Path) -> str:
+    """`embedded`, or a folder with a random OPT of the shape."""
+    if shape == "embedded":
+        return shape
+    hidden, layers, heads, projection = SHAPES[shape]
+    config = transformers.OPTConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        ffn_dim=4 * hidden,
+        word_embed_proj_dim=projection,
+        do_layer_norm_before=shape != "opt-350m",
+    )
+    transformers.OPTForCausalLM(config).to(torch.bfloat16).save_pretrained(place / shape)
+    return str(place / shape)
+
+
+def made_up(lengths: str, count: int, vocabulary: int) -> Samples:
+    """Random tokens; `full` has 128 in every text, `spread` 6 to 128, as docstrings do."""
+    draw = np.random.default_rng(0)
+    sizes = LENGTHS[lengths](draw, count).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    tokens = draw.integers(4, vocabulary, offsets[-1]).astype(np.uint16)
+    return Samples([""] * count, tokens, offsets, np.zeros(count, np.int32), {}, lengths)
+
+
+def rate(work: Callable[[], float], repeats: int) -> float:
+    """Median of what `work` did per second, after one run to warm up."""
+    work()
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        done = work()
+        found.append(done / (time.perf_counter() - began))
+    return statistics.median(found)
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
+    """Operations per second of a square matrix product."""
+    a = torch.randn(size, size).to(dtype)
+
+    def product() -> float:
+        a @ a
+        return 2.0 * size**3
+
+    return rate(product, 15)
+
+
+def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, float | str]:
+    base = load_base(
+        ModelSpec(name=model_folder(shape, place), precision=precision, device="cpu"),
+        LoraSpec(lora_dropout=0, target_modules=("q_proj", "v_proj")),
+    )
+    counted = sum(p.numel() for n, p in base.model.named_parameters() if "embed_positions" not in n and "lora" not in n)
+    count = 64 if shape == "embedded" else 16
+    learner = Learner(base, made_up(lengths, count, base.model.config.vocab_size), 128)
+    start, ids = learner.initial(0), np.arange(count)
+    local = LocalSpec(epochs=1, batch_size=8, learning_rate=1e-4)
+    training = rate(lambda: learner.train(Work(start), ids, local, 0, "benchmark").tokens, 3)
+    evaluation = rate(lambda: float(learner.evaluate("global", start, ids).tokens.sum()), 3)
+    machine = matrix_rate(DTYPES[precision])
+    return {
+        "shape": shape,
+        "lengths": lengths,
+        "precision": precision,
+        "training tokens/s": round(training),
+        "evaluation tokens/s": round(evaluation),
+        "machine GFLOP/s": round(machine / 1e9),
+        "training share": round(4 * counted * training / machine, 3),
+        "evaluation share": round(2 * counted * evaluation / machine, 3),
+        "peak MB of the process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=["embedded", "opt-125m"], choices=["embedded", *SHAPES])
+    parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"], choices=list(DTYPES))
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            measure(shape, lengths, precision, Path(folder))
+            for shape in arguments.shapes
+            for precision in arguments.precision
+            for lengths in LENGTHS
+        ]
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+    if arguments.out:
+        about = {
+            "date": date.today().isoformat(),
+            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "command": "python benchmarks/learner.py",
+        }
+        arguments.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
