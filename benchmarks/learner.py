@@ -2,7 +2,7 @@
 matrix product measured in the same run. Counted are 4 N operations per trained token and 2 N per evaluated one, N
 being the parameters without position tables (training a frozen base needs no weight gradients).
 
-    python benchmarks/learner.py [--shapes embedded opt-125m] [--precision bfloat16] [--out benchmarks/results/NAME.json]
+    python benchmarks/learner.py [--shapes embedded opt-125m] [--precision bfloat16] [--out FILE.json]
 
 Run it alone: anything else on the machine slows several threads far more than its share.
 """
@@ -127,7 +127,8 @@ def main() -> None:
     if arguments.out:
         about = {
             "date": date.today().isoformat(),
-            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+            "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "command": "python benchmarks/learner.py",

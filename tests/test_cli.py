@@ -198,7 +198,8 @@ def test_a_strategy_that_explodes_is_one_line_and_keeps_the_rounds_before(comman
 
 def test_testing_on_what_is_trained_on_is_refused(command, study_file, tmp_path):
     study = study_file()
-    refused(command("run", study, "--set", f"data.test={tmp_path / 'data.jsonl'}"), "what is trained on")
+    test = f"data.test={tmp_path / 'data.jsonl'}"
+    refused(command("run", study, "--set", test, "--out", tmp_path / "out"), "what is trained on")
 
 
 def test_a_text_source_takes_the_place_of_a_presets(command, tmp_path):

@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.corpus import feature_values
+from cllora.corpus import feature_values, repeated_in
 from cllora.errors import UsageError
 from cllora.partition import classes_of, make_partition, pool_of
 from cllora.seeds import rng
@@ -47,7 +48,18 @@ def deal(experiment: Experiment, samples: Samples) -> Partition:
     dealt = make_partition(experiment.partition, dealing, test, experiment.seed)
     class_of = np.full(len(samples), -1, np.int64)
     class_of[usable] = classes_of(values[usable], dealing.cuts)
-    return dataclasses.replace(dealt, class_of=class_of)
+    return dataclasses.replace(dealt, class_of=class_of, realised=_with_repeats(dealt.realised, samples, pool, test))
+
+
+def _with_repeats(realised: Mapping[str, Any], samples: Samples, pool: Ids, test: Ids) -> dict[str, Any]:
+    """Add how many global test texts clients also train on: `test_in_pool`, and a warning if there are any."""
+    count = repeated_in(samples, test, pool)
+    sentence = (
+        f"{count:,} of the {len(test):,} global test texts are word for word among the texts that clients hold; "
+        "remove repeated texts from the data"
+    )
+    warnings = [*realised["warnings"], *([sentence] if count else [])]
+    return {**realised, "test_in_pool": count, "warnings": warnings}
 
 
 def _split(experiment: Experiment, samples: Samples, usable: Ids) -> tuple[Ids, Ids]:
