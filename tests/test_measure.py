@@ -176,7 +176,8 @@ def test_paired_interval() -> None:
 
 
 def outcome_rows(*rows: tuple[str, str, int, str, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["alpha", "strategy", "seed", "progress", "final_loss"])
+    columns = ["alpha", "strategy", "seed", "progress", "final_loss"]
+    return pd.DataFrame(rows, columns=columns).assign(fingerprint="same")
 
 
 def test_contrasts_pair_by_seed_and_within_the_other_axes() -> None:
@@ -206,3 +207,33 @@ def test_contrasts_leave_out_runs_that_came_less_far() -> None:
 
 def test_no_control_no_contrasts() -> None:
     assert measure.contrasts(outcome_rows(("1", "-", 0, "whole", 3.0)), ["alpha"], {}, "final_loss").empty
+
+
+def test_contrasts_leave_out_runs_on_other_data() -> None:
+    runs = outcome_rows(("0.1", "-", 0, "whole", 3.0), ("iid", "-", 0, "whole", 2.0))
+    runs = runs.assign(fingerprint=["a", "b"])
+    assert measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")["seeds"].tolist() == [0]
+
+
+def test_a_control_that_is_there_twice_is_refused() -> None:
+    runs = outcome_rows(("0.1", "-", 0, "whole", 3.0), ("iid", "-", 0, "whole", 2.0), ("iid", "-", 0, "whole", 2.1))
+    with pytest.raises(pd.errors.MergeError):
+        measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")
+
+
+def test_intervals_that_hold_together_are_wider_by_bonferroni() -> None:
+    values = {"a": (3.0, 5.0, 7.0), "b": (4.0, 4.5, 5.5), "iid": (1.0, 2.0, 3.0)}
+    rows = [(alpha, "-", seed, "whole", loss) for alpha, of in values.items() for seed, loss in enumerate(of)]
+    unpaired = ("c", "-", 9, "whole", 1.0)
+    runs = outcome_rows(*rows, unpaired)
+    found = measure.together(measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")).set_index("alpha")
+    half = 6.205346816570705 / math.sqrt(3)  # t(1 - 0.05 / 4, 2 degrees) * 1 / sqrt(3); differences 2, 3, 4
+    assert found.loc["a", ["difference", "low", "high"]].tolist() == pytest.approx([3, 3 - half, 3 + half])
+    assert found["comparisons"].tolist() == [2, 2, 2]  # the one without a pair does not count
+    assert math.isnan(found.loc["c", "low"])
+
+
+def test_one_comparison_keeps_its_interval() -> None:
+    rows = [(alpha, "-", seed, "whole", loss) for seed in (0, 1) for alpha, loss in (("a", 3.0 + seed), ("iid", 2.0))]
+    alone = measure.contrasts(outcome_rows(*rows), ["alpha"], {"alpha": "iid"}, "final_loss")
+    assert measure.together(alone)["low"].tolist() == pytest.approx(alone["low"].tolist())

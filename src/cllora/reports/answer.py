@@ -21,54 +21,69 @@ class Answer:
 
 def answer(runs: Runs) -> Answer:
     """How much does what was varied change the result? In a study of one cell: what did training bring?"""
-    mean = runs.outcomes.mean(numeric_only=True)
+    mean = runs.results.mean(numeric_only=True)
     saved = (words.percent(mean["saved"]), "of the communication saved against sending the full model")
     known = [saved] if saved[0] != "–" else []
     if len(runs.cells) == 1:
-        return Answer("What did training bring?", (_one_cell(runs),), (*_change(runs, runs.cells), *known))
+        said = (_one_cell(runs), _of_different_data(runs), _unfinished(runs))
+        return Answer("What did training bring?", _given(said), (*_change(runs, runs.cells[0]), *known))
     axes = words.listed(list(runs.axes))
     verb = "does" if len(runs.axes) == 1 else "do"
     skew = all(path.startswith("partition.") for path in runs.axes.values())
     question = f"How much does the skew ({axes}) hurt?" if skew else f"How much {verb} {axes} matter?"
     row = words.largest(runs.contrasts("final_loss"))
     if row is None:
-        main, cells = [], runs.controls or runs.cells[:1]
+        main, cell = [], [*runs.controls, *runs.cells][0]
     else:
-        main, cells = [(words.signed(row["difference"]), _what(row))], [str(row["control"]), str(row["cell"])]
-    sentences = [words.effect(runs, "final_loss", "the final global loss"), _of_the_gain(runs), _unfinished(runs)]
-    return Answer(question, tuple(s for s in sentences if s), (*main, *_change(runs, cells), *known))
+        main, cell = [(words.signed(row["difference"]), _what(row))], str(row["cell"])
+    effect = words.effect(runs, "final_loss", "the final global loss")
+    sentences = (effect, _of_the_gain(runs), _of_different_data(runs), _unfinished(runs))
+    return Answer(question, _given(sentences), (*main, *_change(runs, cell), *known))
+
+
+def _given(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _of_different_data(runs: Runs) -> str:
+    kinds = len({run.fingerprint for run in runs.members})
+    if kinds == 1:
+        return ""
+    return f"The runs are on {kinds} different sets of data; only runs on the same data are compared."
 
 
 def _unfinished(runs: Runs) -> str:
     whole = sum(run.finished for run in runs.members)
     wanted = len(runs.members) + len(runs.missing)
-    return "" if whole == wanted else f"This study is not finished: {whole} of {words.count(wanted, 'run')} are."
+    return "" if whole == wanted else f"Not all is finished: {whole} of {words.count(wanted, 'run')}."
 
 
 def _what(row: "pd.Series[Any]") -> str:
     return f"nats per token: {row['cell']} against {row['against']} ({words.interval(row)})"
 
 
-def _change(runs: Runs, cells: list[str]) -> list[tuple[str, str]]:
-    """What training did to the global loss at the first of the cells, and to the worst tenth of clients at the last."""
-    means = runs.outcomes.groupby("cell")[["change", "change_worst_tenth"]].mean()
-    first, last = cells[0], cells[-1]
+def _change(runs: Runs, cell: str) -> list[tuple[str, str]]:
+    """What training did for the clients of one cell: for all of them, and for the tenth that it helped least.
+
+    Without texts of the clients' own to test on, what it did on the global test set.
+    """
+    means = runs.results[runs.results["cell"] == cell].mean(numeric_only=True)
     found = [
-        (float(means["change"][first]), f"nats per token: change of the global loss by training, {first}"),
-        (
-            float(means["change_worst_tenth"][last]),
-            f"nats per token: the same for the worst tenth of clients, {last}",
-        ),
+        (means["change_mean"], "mean over clients, on their own test texts"),
+        (means["change_worst_tenth"], "the worst tenth of clients, on their own test texts"),
     ]
-    return [(words.signed(x), what) for x, what in found if not math.isnan(x)]
+    if math.isnan(means["change_mean"]):
+        found = [(means["change"], "on the global test set")]
+    what = f"nats per token: change of loss by training at {cell}"
+    return [(words.signed(x), f"{what}, {where}") for x, where in found if not math.isnan(x)]
 
 
 def _one_cell(runs: Runs) -> str:
     """The change of the global loss, over all seeds of the only cell."""
-    mean = runs.outcomes.mean(numeric_only=True)
+    mean = runs.results.mean(numeric_only=True)
     if math.isnan(mean["change"]) or mean["rounds"] == 0:
         return "Nothing was trained yet."
-    seeds = f" (mean over {len(runs.seeds)} seeds)" if len(runs.seeds) > 1 else ""
+    seeds = f" (mean over {len(runs.results)} seeds)" if len(runs.results) > 1 else ""
     way = "lowered" if mean["change"] < 0 else "raised"
     return (
         f"{words.number(mean['rounds'], 0)} rounds {way} the global loss from {words.number(mean['base_loss'])} to "
@@ -82,7 +97,7 @@ def _of_the_gain(runs: Runs) -> str:
     row = words.largest(runs.contrasts("final_loss"))
     if row is None or (row["seeds"] > 1 and not words.is_clear(row)):
         return ""
-    control = runs.outcomes[runs.outcomes["cell"] == row["control"]]
+    control = runs.results[runs.results["cell"] == row["control"]]
     gain = -control["change"].mean()
     ratio = math.expm1(row["difference"])
     perplexity = f"a perplexity {words.percent(abs(ratio))} {'higher' if ratio > 0 else 'lower'}"

@@ -36,7 +36,8 @@ class Figure:
     conclusion: one sentence computed from the data. It names a direction only where the data has one.
     plots: charts, side by side where there is room.
     legend: what the plots share; it stands above them, where it has room on any screen.
-    table: the numbers, also written as a CSV file.
+    table: the numbers, written as a CSV file.
+    shown: the table as the page has it, where a person reads it better than the numbers as they are.
     folded: whether the table below the charts opens on a click; without charts it is always open.
     notes: plain sentences, such as warnings.
     """
@@ -46,6 +47,7 @@ class Figure:
     plots: tuple[Plot, ...] = ()
     legend: tuple[Key, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shown: pd.DataFrame | None = None
     folded: bool = True
     notes: tuple[str, ...] = ()
 

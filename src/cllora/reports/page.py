@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.offline
 
 from cllora import store
+from cllora.errors import UsageError
 from cllora.reports.answer import Answer, answer
 from cllora.reports.figure import Figure, Key, Plot, caption, figures
 from cllora.reports.runs import Runs, read_runs
@@ -25,28 +26,29 @@ MOST_ROWS = 100
 
 
 def report(folder: Path, out: Path | None = None) -> Path:
-    """Write `report.html` and `tables/*.csv` from any folder of runs; runs that are under way are read as they stand.
+    """Write the page, and `tables/*.csv` beside it, from any folder of runs; those under way are read as they stand.
 
     Args:
         folder: a study's folder, a single run's, or any folder with runs somewhere below it.
-        out: where to write, by default into `folder`.
+        out: the page's path, by default `report.html` in `folder`.
 
     Returns:
         The page's path.
 
     Raises:
-        UsageError: there is no run with a finished round.
+        UsageError: there is no run with a finished round, or `out` does not name a page.
     """
+    path = folder / "report.html" if out is None else out
+    if path.suffix != ".html" or path.is_dir():
+        raise UsageError(f"{path} is not a page's name; name the page, such as report.html")
     runs = read_runs(folder)
     made = {name: figures.get(name)(runs) for name in in_order()}
-    out = out or folder
-    tables = out / "tables"
+    tables = path.parent / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, table in {"runs": runs.outcomes, **{name: figure.table for name, figure in made.items()}}.items():
         if len(table):
             table.to_csv(tables / f"{name}.csv", index=False)
     html = page(runs, made)
-    path = out / "report.html"
     store.atomic_write(path, lambda partial: _write(partial, html))
     return path
 
@@ -68,13 +70,14 @@ def page(runs: Runs, made: dict[str, Figure]) -> str:
 
 def _answer(said: Answer) -> str:
     sentences = "".join(f"<p>{_html(sentence)}</p>" for sentence in said.sentences)
-    numbers = "".join(f"<div><dd>{_html(value)}</dd><dt>{_html(what)}</dt></div>" for value, what in said.numbers)
+    numbers = "".join(f"<div><dt>{_html(what)}</dt><dd>{_html(value)}</dd></div>" for value, what in said.numbers)
     return f'<p class="question">{_html(said.question)}</p><div class="lead">{sentences}</div><dl>{numbers}</dl>'
 
 
 def _section(name: str, figure: Figure) -> str:
     legend = "".join(f"<li>{_sample(key)}{_html(key.name)}</li>" for key in figure.legend)
     notes = "".join(f"<li>{_html(note)}</li>" for note in figure.notes)
+    shown = figure.table if figure.shown is None else figure.shown
     parts = [
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_html(figure.title)}</h2>',
         f'<p class="caption">{_html(caption(name))}</p>',
@@ -82,7 +85,7 @@ def _section(name: str, figure: Figure) -> str:
         f'<div class="plots">{"".join(map(_plot, figure.plots))}</div>' if figure.plots else "",
         f'<p class="conclusion">{_html(figure.conclusion)}</p>',
         f'<ul class="notes">{notes}</ul>' if notes else "",
-        _table(name, figure.table, folded=figure.folded and bool(figure.plots)) if len(figure.table) else "",
+        _table(name, shown, folded=figure.folded and bool(figure.plots)) if len(shown) else "",
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
@@ -128,14 +131,8 @@ def _table(name: str, table: pd.DataFrame, folded: bool) -> str:
 def _row(row: "pd.Series[Any]") -> str:
     """A row; every cell carries its column's name, which a narrow screen shows beside it."""
     first, *others = row.items()
-    cells = "".join(
-        f'<td data-label="{_html(str(column))}"{_numeric(value)}>{_html(_text(value))}</td>' for column, value in others
-    )
+    cells = "".join(f'<td data-label="{_html(str(column))}">{_html(_text(value))}</td>' for column, value in others)
     return f'<tr><th scope="row">{_html(_text(first[1]))}</th>{cells}</tr>'
-
-
-def _numeric(value: object) -> str:
-    return ' class="number"' if isinstance(value, int | float | np.number) else ""
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,7 @@
 """Any folder of runs, read into tidy tables that the figures group and draw."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,12 @@ import pandas as pd
 
 from cllora import measure, store
 from cllora.errors import UsageError
+from cllora.registry import load_plugins
+from cllora.reports import labels
 from cllora.spec import Experiment, Study, axis_text
 from cllora.types import Partition
+
+log = logging.getLogger("cllora")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,11 @@ class Run:
         return self.experiment.seed
 
     @property
+    def fingerprint(self) -> str:
+        """What tells this run's data from other data; empty if it was not recorded."""
+        return str(self.environment.get("data", {}).get("fingerprint", ""))
+
+    @property
     def finished(self) -> bool:
         return bool(self.outcome["rounds"] >= self.experiment.federation.num_rounds)
 
@@ -42,7 +52,8 @@ class Runs:
     """All runs of a folder. A *cell* is a setting of the axes, the same over seeds, such as `alpha = 0.1`.
 
     `axes` are the fields that differ between runs, by the name they are shown under; `control` the axis values that
-    others are compared with (empty: there is none); `missing` the cells of the study that hold no round yet.
+    others are compared with (empty: there is none); `missing` the cells of the study that hold no round yet, and
+    `asked_seeds` its seeds.
     """
 
     name: str
@@ -50,6 +61,7 @@ class Runs:
     control: Mapping[str, str]
     members: Sequence[Run]
     missing: Sequence[str] = ()
+    asked_seeds: Sequence[int] = ()
 
     def cell(self, labels: Mapping[str, str]) -> str:
         """A cell's name as it is shown; a run of no axis goes by the study's name."""
@@ -90,15 +102,21 @@ class Runs:
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The feature's range in each class, as the first run's partition cut it.
+        """What the classes of texts are called, from the first to the last."""
+        return labels.class_names([run.partition for run in self.members])
 
-        Where the partitions were not measured, or runs differ in their number of classes, the classes' numbers.
-        """
-        described = [run.partition.realised.get("classes", {}).get("described", []) for run in self.members]
-        if described[0] and len({len(each) for each in described}) == 1:
-            return [_range(one["from"], one["below"]) for one in described[0]]
-        highest = max(-1 if (c := run.partition.class_of) is None else int(c.max()) for run in self.members)
-        return [f"class {c + 1}" for c in range(highest + 1)] or ["all texts"]
+    @cached_property
+    def feature(self) -> str:
+        """What the classes are classes of, such as `length in characters`."""
+        return " or ".join(dict.fromkeys(labels.feature_text(run.experiment.partition.by) for run in self.members))
+
+    @property
+    def classed(self) -> tuple[str, ...]:
+        """A note on what the classes are, if there are any."""
+        if self.class_names == ["all texts"]:
+            return ()
+        apart = "; runs cut them at different points" if self.class_names[0].startswith("class 1") else ""
+        return (f"Classes are by {self.feature}{apart}.",)
 
     def frame(self, table: str) -> pd.DataFrame:
         """One of `cllora.measure.Tables` (curve, classes, ...) of all runs, the columns cell and seed put first."""
@@ -111,14 +129,27 @@ class Runs:
         return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
     def final(self, table: str) -> pd.DataFrame:
-        """`frame`, each run's last evaluated round only."""
-        rows = self.frame(table)
+        """`frame`, the last evaluated round only of each run that counts (see `counted`)."""
+        rows = self.counted(self.frame(table))
         last: pd.DataFrame = rows[rows["round"] == rows.groupby(["cell", "seed"])["round"].transform("max")]
         return last
 
+    def counted(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the runs that a cell's means are over: the finished ones, or if there are none all it has."""
+        whole = self.outcomes["progress"] == "finished"
+        counts = whole | ~whole.groupby(self.outcomes["cell"]).transform("any")
+        wanted = pd.MultiIndex.from_frame(self.outcomes.loc[counts, ["cell", "seed"]])
+        return rows[pd.MultiIndex.from_frame(rows[["cell", "seed"]]).isin(wanted)]
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """`outcomes` of the runs that count (see `counted`): what means are taken of."""
+        return self.counted(self.outcomes)
+
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """A row per run: cell, the axes, seed, progress (`finished`, or the last round) and its outcomes."""
+        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), its data's fingerprint and
+        its outcomes."""
         return pd.DataFrame(
             [
                 {
@@ -126,6 +157,7 @@ class Runs:
                     **run.labels,
                     "seed": run.seed,
                     "progress": "finished" if run.finished else f"round {run.outcome['rounds']}",
+                    "fingerprint": run.fingerprint,
                     **run.outcome,
                 }
                 for run in self.members
@@ -136,9 +168,10 @@ class Runs:
         """`cllora.measure.contrasts` of one outcome, with the columns cell and control (names of cells) and
         against (what sets the control apart) before it.
 
-        `outcomes` may be given to compare another number per run than those of `outcomes`.
+        `outcomes` may be given to compare another number per run than those of `outcomes`. Of it, as of these, only
+        the runs that count are compared.
         """
-        runs = self.outcomes if outcomes is None else outcomes
+        runs = self.results if outcomes is None else self.counted(outcomes)
         found = measure.contrasts(runs, list(self.axes), self.control, metric)
         labels = [dict(zip(self.axes, values, strict=True)) for values in found[list(self.axes)].to_numpy()]
         found.insert(0, "cell", [self.cell(each) for each in labels])
@@ -153,15 +186,19 @@ def read_runs(folder: Path) -> Runs:
     Then the axes are the experiments' fields that differ (the seed apart), and the control is `iid` if an axis
     has that value. Runs without a single evaluated round are listed as missing.
 
+    A study's own files (`load:`) are run, so that its figures are in the report; without them it is made all the same.
+
     Raises:
-        UsageError: there is no run, or none with a round.
+        UsageError: there is no run, or none with a round; or a run is there twice.
     """
     if (folder / "study.json").is_file():
         study = Study.parse(store.read_json(folder / "study.json"))
+        _load_what_can_be(study)
         name, paths = study.name, list(study.grid)
-        written = dict(study.control)
+        written, asked_seeds = dict(study.control), study.seeds
         wanted = [(folder / cell.name, cell.labels) for cell in study.cells()]
     else:
+        asked_seeds = ()
         found = sorted(path.parent for path in folder.rglob("spec.json"))
         experiments = [store.read_experiment(each) for each in found]
         name, (paths, settings) = folder.resolve().name, _differing(experiments)
@@ -175,6 +212,7 @@ def read_runs(folder: Path) -> Runs:
     ]
     if not runs:
         raise UsageError(f"{folder} holds no run with a finished round; give a folder made by `cllora run --out`")
+    _check_distinct(runs)
     control = {shown[axis]: axis_text(value) for axis, value in written.items()}
     return Runs(
         name=name,
@@ -182,7 +220,25 @@ def read_runs(folder: Path) -> Runs:
         control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
         members=runs,
         missing=[path.name for path, _ in wanted if not _has_round(path)],
+        asked_seeds=asked_seeds,
     )
+
+
+def _load_what_can_be(study: Study) -> None:
+    for file in study.base.load:
+        try:
+            load_plugins([file])
+        except UsageError as error:
+            log.warning("%s; the report is made without it", error)
+
+
+def _check_distinct(runs: Sequence[Run]) -> None:
+    """A copy of a run would pass for another seed, and make the doubt look smaller than it is."""
+    seen: dict[str, Path] = {}
+    for run in runs:
+        first = seen.setdefault(run.experiment.id, run.folder)
+        if first != run.folder:
+            raise UsageError(f"{first} and {run.folder} are the same run; move one of them out of the folder")
 
 
 def _has_round(folder: Path) -> bool:
@@ -206,13 +262,6 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
         tables=tables,
         outcome=measure.outcomes(tables, rounds, environment.get("communication", {}).get("full_bytes")),
     )
-
-
-def _range(low: float | None, below: float | None) -> str:
-    text = {x: f"{x:.0f}" if x == round(x) else f"{x:.4g}" for x in (low, below) if x is not None}
-    if low is None or below is None:
-        return f"below {text[below]}" if below is not None else f"from {text[low]}" if low is not None else "all texts"
-    return f"{text[low]} to {text[below]}"
 
 
 def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[str, Any]]]:

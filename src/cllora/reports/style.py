@@ -73,7 +73,6 @@ def chart(x: str, y: str, height: int = 380, **layout: Any) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=False,
         hoverlabel={"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
         dragmode=False,
         xaxis={**axis, "showgrid": False},
         yaxis=axis,
@@ -93,7 +92,10 @@ def keys(looks: Mapping[str, Mapping[str, Any]]) -> tuple[Key, ...]:
 
 
 def strip(figure: go.Figure, cell: str, look: Mapping[str, Any], values: Sequence[float], hover: Sequence[str]) -> None:
-    """Every value as a dot in its cell's row, with a box from quartile to quartile and the mean dashed."""
+    """Every value as a dot in its cell's row, with a box from quartile to quartile and the mean dashed.
+
+    Plotly's whiskers end at the last dot that is no more than 1.5 times the box's length away from it.
+    """
     figure.add_trace(
         go.Box(
             x=values,
@@ -116,14 +118,16 @@ def strip(figure: go.Figure, cell: str, look: Mapping[str, Any], values: Sequenc
 
 def rows_of_cells(figure: go.Figure, cells: Sequence[str], names: Sequence[str]) -> None:
     """Give every cell its row, the first on top, under a short name: there is room for any number on any screen."""
-    figure.update_layout(height=110 + 46 * len(cells))
+    ticks = [name.replace(", ", ",<br>") for name in names]
+    lines = max(tick.count("<br>") + 1 for tick in ticks)
+    figure.update_layout(height=110 + max(46, 14 + 17 * lines) * len(cells))
     figure.update_yaxes(
         type="category",
         categoryorder="array",
         categoryarray=list(cells),
         autorange="reversed",
         tickvals=list(cells),
-        ticktext=[name.replace(", ", ",<br>") for name in names],
+        ticktext=ticks,
         showgrid=False,
     )
     figure.update_xaxes(showgrid=True)

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cllora.reports import words
+from cllora.reports.labels import feature_text, range_text
 from cllora.reports.runs import Runs, read_runs
-from cllora.reports.sections.results import over_seeds
+from cllora.reports.sections.results import finished_seeds, over_seeds
 from cllora.spec import Experiment, axis_text
 from cllora.types import Partition
 
@@ -26,7 +27,9 @@ COLOURS = ("#5b3a8c", "#31688e", "#21918c", "#35b779", "#b5de2b")
 
 
 def results_table(source: Path | Runs) -> Table:
-    """One row per cell: means over seeds, losses in nats per token, `±` the standard deviation over seeds.
+    """One row per cell: means over its finished seeds, or if none is finished over all it has.
+
+    Losses are in nats per token; `±` is the standard deviation over seeds.
 
     Args:
         source: a folder of runs, or what `read_runs` made of it.
@@ -41,7 +44,7 @@ def results_table(source: Path | Runs) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     contrasts = runs.contrasts("final_loss").set_index("cell")["difference"]
     for run, cell in zip(runs.first, runs.cells, strict=True):
-        rows = runs.outcomes[runs.outcomes["cell"] == cell]
+        rows = runs.results[runs.results["cell"] == cell]
         against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
         table.add_row(
             Text(", ".join(run.labels.values()) or cell),
@@ -76,12 +79,14 @@ def _caption(runs: Runs) -> str:
         said.append("One seed: no difference can be told from chance.")
     unfinished = sum(not run.finished for run in runs.members) + len(runs.missing)
     if unfinished:
-        said.append(f"{words.count(unfinished, 'run')} unfinished.")
+        some = [(runs.short(cell), finished_seeds(runs, cell)) for cell in runs.cells]
+        few = "; ".join(f"{cell}: {seeds} seeds" for cell, seeds in some if " of " in seeds)
+        said.append(f"{words.count(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
     return " ".join(said)
 
 
 def partition_view(partition: Partition, experiment: Experiment) -> RenderableType:
-    """Who would get what, and how skewed that really is: a row per client, a summary, and the warnings.
+    """Who would get what, and how skewed that really is: a row per client, the classes, a summary, and the warnings.
 
     A client's bar shows its class shares by the classes' numbers. Samples and tokens count training and test texts
     together; tokens as the model sees them.
@@ -94,9 +99,9 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     asked = experiment.partition
     said = ", ".join([asked.scheme, *(f"{key} = {axis_text(v)}" for key, v in asked.options.items())])
     parts: list[RenderableType] = [
-        Text(f"{said}, by {axis_text(asked.by.model_dump())}, seed {experiment.seed}", style="bold"),
+        Text(f"{said}, by {feature_text(asked.by)}, seed {experiment.seed}", style="bold"),
         _clients(realised["clients"], shown),
-        _class_key(realised["classes"]["described"]),
+        _class_key(realised["classes"]["described"], feature_text(asked.by)),
         _summary(realised),
     ]
     if len(shown) < partition.num_clients:
@@ -145,17 +150,21 @@ def _style(c: int, classes: int) -> str:
     return f"{'black' if background in COLOURS[3:] else 'white'} on {background}"
 
 
-def _class_key(described: Sequence[dict[str, Any]]) -> Text:
-    """Which number is which class, by the median tokens that the model sees of its texts."""
-    key = Text("classes, by median tokens: ", style="dim")
+def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Table:
+    """Which number is which class: its range of the feature, and the median of what the model sees of its texts."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    table.add_column("class")
+    for heading in (feature, "texts", "median tokens"):
+        table.add_column(heading, justify="right")
     for c, one in enumerate(described):
-        key.append(f" {MARKS[c % len(MARKS)]} ", style=_style(c, len(described)))
-        key.append(f" {one['median_tokens']:.0f}  ", style="not dim")
-    return key
+        mark = Text(f" {MARKS[c % len(MARKS)]} ", style=_style(c, len(described)))
+        table.add_row(mark, range_text(one), f"{one['samples']:,}", f"{one['median_tokens']:.0f}")
+    return table
 
 
 def _summary(realised: Any) -> Table:
     samples, tokens, between = realised["samples"], realised["tokens"], realised["variance_between"]
+    log = [] if between["log1p"] is None else [("  of log(1 + feature)", f"{between['log1p']:.3f}")]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for what, value in (
         ("class mixes, mean Jensen-Shannon divergence", f"{realised['js_mean']:.3f}"),
@@ -165,9 +174,10 @@ def _summary(realised: Any) -> Table:
         ("effective clients by samples / tokens", _pair(samples, tokens, "effective_clients", ".1f")),
         ("smallest client, samples / tokens", _pair(samples, tokens, "min", ",")),
         ("largest client, samples / tokens", _pair(samples, tokens, "max", ",")),
-        ("share of the feature's variance between clients", f"{between['values']:.3f}"),
-        ("share of the tokens' variance between clients", f"{between['tokens']:.3f}"),
-        ("the same by chance alone", f"{between['chance']:.3f}"),
+        ("share of variance between clients: of the feature", f"{between['values']:.3f}"),
+        *log,
+        ("  of the tokens seen", f"{between['tokens']:.3f}"),
+        ("  of any of them, on average, in a random deal", f"{between['chance']:.3f}"),
     ):
         table.add_row(what, value)
     return table

@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from cllora.measure import together
 from cllora.reports.runs import Runs
 
 NATS = "nats per token"
@@ -35,6 +36,11 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def span(low: int, high: int) -> str:
+    """`3 to 7`, or `3` if that is all."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def listed(words: list[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -45,11 +51,13 @@ def capital(sentence: str) -> str:
 
 
 def interval(row: pd.Series) -> str:
-    """What is known of a contrast's doubt: its 95 % interval and seeds, or that there is one seed."""
+    """What is known of the doubt of a contrast that `largest` chose: its interval and seeds, or that there is one."""
     if row["seeds"] < 2:
         return "one seed: no interval"
     low, high = (signed(row[end], digits_for(row)) for end in ("low", "high"))
-    return f"95 % interval {low} to {high}, {count(int(row['seeds']), 'seed')}"
+    over = f" over all {row['comparisons']} comparisons" if row["comparisons"] > 1 else ""
+    seeds = "only 2 seeds" if row["seeds"] == 2 else f"{row['seeds']} seeds"
+    return f"95 % interval{over} {low} to {high}, {seeds}"
 
 
 def digits_for(row: pd.Series) -> int:
@@ -66,8 +74,11 @@ def is_clear(row: pd.Series) -> bool:
 
 
 def largest(contrasts: pd.DataFrame) -> pd.Series | None:
-    """The largest difference among the clear ones, or if none is clear the largest of all."""
-    known = contrasts.dropna(subset=["difference"])
+    """The largest difference among the clear ones, or if none is clear the largest of all.
+
+    Because it is chosen, its interval is that of `measure.together`, and so is what counts as clear.
+    """
+    known = together(contrasts).dropna(subset=["difference"])
     if known.empty:
         return None
     clear = known[(known["low"] > 0) | (known["high"] < 0)]
@@ -80,27 +91,26 @@ def difference(contrasts: pd.DataFrame, subject: str, unit: str = NATS) -> str:
     row = largest(contrasts)
     if row is None:
         return f"No cell can be compared with its control yet, so nothing is known of differences in {subject}."
-    digits = digits_for(row)
-    several = f", the largest of {len(contrasts)} comparisons" if len(contrasts) > 1 else ""
-    if round(abs(row["difference"]), digits) == 0:
-        return f"No difference in {subject} to {digits} decimals ({interval(row)}{several})."
+    digits, clear = digits_for(row), is_clear(row)
+    among = f"the largest {'clear one ' if clear else ''}of {row['comparisons']}" if row["comparisons"] > 1 else ""
     way = "higher" if row["difference"] > 0 else "lower"
-    said = (
-        f"was {number(row['mean'], digits)} {unit} at {row['cell']}, {number(abs(row['difference']), digits)} {way} "
-        f"than at {row['against']}"
-    )
+    apart = f"{number(abs(row['difference']), digits)} {way} than"
+    if round(abs(row["difference"]), digits) == 0:
+        apart = f"the same to {digits} decimals as"
+    said = f"was {number(row['mean'], digits)} {unit} at {row['cell']}, {apart} at {row['against']}"
     if row["seeds"] < 2:
-        return capital(f"{subject} {said}{several}; one seed cannot tell that from chance.")
-    if not is_clear(row):
-        return f"No clear difference in {subject}: it {said} ({interval(row)}{several})."
-    return capital(f"{subject} {said} ({interval(row)}{several}).")
+        return f"One seed cannot tell whether {subject} differs: it {said}{f', {among} comparisons' if among else ''}."
+    doubt = f"{among}; {interval(row)}" if among else interval(row)
+    if not clear:
+        return f"No clear difference in {subject}: it {said} ({doubt})."
+    return capital(f"{subject} {said} ({doubt}).")
 
 
 def effect(runs: Runs, metric: str, subject: str, unit: str = NATS) -> str:
     """One sentence on an outcome over the cells: against the control if there is one, else its range."""
     if runs.controls and len(runs.cells) > len(runs.controls):
         return difference(runs.contrasts(metric), subject, unit)
-    means = runs.outcomes.groupby("cell", sort=False)[metric].mean().dropna()
+    means = runs.results.groupby("cell", sort=False)[metric].mean().dropna()
     if means.empty:
         return f"Nothing was measured of {subject}."
     if len(means) == 1:

@@ -15,7 +15,7 @@ from cllora.reports.style import MUTED, ZERO_LINE, chart, keys, looks
 def classes(runs: Runs) -> Figure:
     """The final global model on the global test set, class by class. First the loss itself: classes differ in how hard
     they are to predict, whoever trains. Then the loss minus the untrained base's: what training did for each class; at
-    zero, nothing."""
+    zero, nothing. Means over seeds."""
     final, first = runs.final("classes"), runs.frame("classes").query("round == 0")
     by = ["cell", "seed", "class"]
     changes = final.merge(first[[*by, "loss"]].rename(columns={"loss": "base"}), on=by, how="left")
@@ -23,9 +23,8 @@ def classes(runs: Runs) -> Figure:
     if changes.empty:
         return Figure("Loss by class of text", "The partition names no classes, so there is no loss by class.")
     names = runs.class_names
-    feature = runs.members[0].experiment.partition.by.name
     loss, change = (
-        chart(f"{feature}, in classes", f"{what} ({words.NATS})", 340) for what in ("loss", "change of loss")
+        chart(f"{runs.feature}, in classes", f"{what} ({words.NATS})", 340) for what in ("loss", "change of loss")
     )
     means = changes.groupby(["cell", "class"], sort=False, as_index=False)[["loss", "base", "change"]].mean()
     base = means.groupby("class", as_index=False)["base"].mean()
@@ -51,6 +50,7 @@ def classes(runs: Runs) -> Figure:
         ),
         legend=keys({**looks(runs.cells, runs.controls), "untrained base": untrained}),
         table=changes.drop(columns="round").assign(**{"class": [names[c] for c in changes["class"]]}),
+        notes=runs.classed,
     )
 
 
@@ -67,20 +67,21 @@ def _points(x: list[str], y: "pd.Series[float]", name: str, look: dict[str, Any]
 
 
 def _class_effect(runs: Runs, changes: pd.DataFrame, names: list[str]) -> str:
-    """The largest contrast over cells and classes together."""
+    """The largest contrast over cells and classes together; without a control the classes of one cell."""
     if not runs.controls or len(runs.cells) == len(runs.controls):
-        means = changes.groupby("class")["change"].mean()
-        most, least = means.index[int(means.argmin())], means.index[int(means.argmax())]
+        cell = [*runs.controls, *runs.cells][0]
+        means = changes[changes["cell"] == cell].groupby("class")["change"].mean()
+        low, high = means.index[int(means.argmin())], means.index[int(means.argmax())]
         return (
-            f"Training changed the loss of class {names[most]} by {words.number(means[most])} and of class "
-            f"{names[least]} by {words.number(means[least])} {words.NATS}, the most and the least of all classes."
+            f"The change of loss by training ran from {words.signed(means[low])} (class {names[low]}) to "
+            f"{words.signed(means[high])} {words.NATS} (class {names[high]}) at {cell}."
         )
-    progress = runs.outcomes[["cell", *runs.axes, "seed", "progress"]]
+    progress = runs.outcomes[["cell", *runs.axes, "seed", "progress", "fingerprint"]]
     parts: list[pd.DataFrame] = []
     for c, name in enumerate(names):
         of_class = changes[changes["class"] == c]
         parts.append(runs.contrasts("change", progress.merge(of_class, on=["cell", "seed"])).assign(of=name))
     found = pd.concat([part for part in parts if len(part)], ignore_index=True)
     row = words.largest(found)
-    of = "" if row is None else f" of class {row['of']}"
+    of = "" if row is None else f" of class {row['of']} ({runs.feature})"
     return words.difference(found, f"the loss{of}, minus the base's,")

@@ -18,8 +18,8 @@ def local_against_global(runs: Runs) -> Figure:
     """A client's adapter just after its local training, minus the global model that came out of the same round. Left of
     zero its own adapter is better. First on the client's own test texts, then on everyone's (the global test set). One
     dot is a client's last local training in a run; the box goes from quartile to quartile, its dashed line is the
-    mean."""
-    gaps = runs.frame("gaps")
+    mean, and its whiskers end at the last dots within one and a half times the box's length."""
+    gaps = runs.counted(runs.frame("gaps"))
     gaps = gaps.sort_values("round", kind="stable").groupby(["cell", "seed", "client"], as_index=False).tail(1)
     if gaps["own_gap"].isna().all() and gaps["test_gap"].isna().all():
         return Figure(
@@ -57,8 +57,9 @@ def local_against_global(runs: Runs) -> Figure:
 def client_spread(runs: Runs) -> Figure:
     """The final global model on every client's own test texts, minus the untrained base's loss on the same texts: what
     training brought each client. Texts differ in how hard they are, so raw losses would show the texts, not the
-    training. One dot is a client in a run; the further
-    right, the less it was helped."""
+    training. One dot is a client in a run; the further right, the less it was helped. The box goes from quartile to
+    quartile, its dashed line is the mean, and its whiskers end at the last dots within one and a half times the box's
+    length."""
     clients = runs.final("clients").dropna(subset=["change"])
     if clients.empty:
         return Figure("What training brought each client", NO_TESTS)
@@ -73,8 +74,7 @@ def client_spread(runs: Runs) -> Figure:
         ]
         strip(figure, cell, look, rows["change"].tolist(), hover)
     rows_of_cells(figure, runs.cells, [runs.short(cell) for cell in runs.cells])
-    fewest, most = int(clients["samples"].min()), int(clients["samples"].max())
-    each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    each = words.span(int(clients["samples"].min()), int(clients["samples"].max()))
     return Figure(
         title="What training brought each client",
         conclusion=words.effect(runs, "change_std", "the spread over clients (standard deviation of loss minus base)"),

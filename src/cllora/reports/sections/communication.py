@@ -14,7 +14,7 @@ COLUMNS = {
     "bytes_down": "down (MB)",
     "per_round": "per round (MB)",
     "bytes_full": "full model as often (MB)",
-    "saved": "saved (share)",
+    "saved": "saved",
 }
 
 
@@ -23,15 +23,14 @@ def communication(runs: Runs) -> Figure:
     """Megabytes (10^6 bytes) that all clients sent and received over a run, as serialised messages, beside what the
     full model's parameters in float32 would have been, sent just as often. The scale is logarithmic: every line is ten
     times the one before."""
-    costs = runs.outcomes.groupby("cell", sort=False)[
-        ["bytes_up", "bytes_down", "bytes_full", "saved", "rounds"]
-    ].mean()
+    costs = runs.results.groupby("cell", sort=False)[["bytes_up", "bytes_down", "bytes_full", "saved", "rounds"]].mean()
     costs = costs.assign(total=costs["bytes_up"] + costs["bytes_down"])
     costs = costs.assign(per_round=costs["total"] / costs["rounds"].clip(lower=1))
-    table = costs[list(COLUMNS)].assign(**{k: costs[k] / 1e6 for k in COLUMNS if k != "saved"})
-    table = table.rename(columns=COLUMNS).reset_index()
+    table = costs[list(COLUMNS)].reset_index()
+    readable = {key: words.percent if key == "saved" else words.megabytes for key in COLUMNS}
+    shown = table.assign(**{key: table[key].map(text) for key, text in readable.items()}).rename(columns=COLUMNS)
     if costs["total"].sum() == 0:
-        return Figure("Communication", "Nothing crossed the network yet.", table=table)
+        return Figure("Communication", "Nothing crossed the network yet.", table=table, shown=shown)
     figure = chart("megabytes per run, up and down", runs.axis_title)
     cells = [str(cell) for cell in costs.index]
     adapters, full = (costs[column].to_numpy() / 1e6 for column in ("total", "bytes_full"))
@@ -68,6 +67,7 @@ def communication(runs: Runs) -> Figure:
         plots=(Plot(figure, f"Dots on a logarithmic scale. Sent and received: {totals}."),),
         legend=(Key("adapters, as sent", SERIES[0]), Key("full model, had it been sent", MUTED)),
         table=table,
+        shown=shown,
     )
 
 

@@ -4,15 +4,16 @@ import pandas as pd
 
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
+from cllora.reports.labels import feature_text
 from cllora.reports.runs import Runs
-from cllora.spec import Choice, Experiment, axis_text
+from cllora.spec import Choice, Experiment, PartitionSpec, axis_text
 
 
 @figures.register()
 def design(runs: Runs) -> Figure:
     """What was varied, what was held fixed, and how often it was repeated."""
     asked = runs.members[0].experiment
-    rows = [*_varied(runs), *((what, value) for what, value in _fixed(asked, set(runs.axes.values())))]
+    rows = [*_varied(runs), *_fixed(asked, set(runs.axes.values()))]
     cells = words.count(len(runs.cells), "cell")
     against = f", compared with {runs.against}" if runs.controls and len(runs.cells) > 1 else ""
     return Figure(
@@ -32,33 +33,53 @@ def _varied(runs: Runs) -> list[tuple[str, str]]:
 
 def _fixed(asked: Experiment, axes: set[str]) -> list[tuple[str, str]]:
     """The fields that decide the most, unless they are varied; the whole of it is in every run's spec.json."""
-    data, local, lora, partition = asked.data, asked.local, asked.lora, asked.partition
-    modules = "the model's default modules" if lora.target_modules is None else ", ".join(lora.target_modules)
-    source = data.path or data.hub or _named(data.corpus)
-    work = words.count(local.epochs, "epoch") if local.steps is None else words.count(local.steps, "step")
-    rows = [
+    rows = [*_base(asked), *_dealt(asked.partition), *_trained(asked)]
+    return [(what, value) for path, what, value in rows if not any(_touches(path, axis) for axis in axes)]
+
+
+def _touches(path: str, axis: str) -> bool:
+    """Whether they are the same field, or one is below the other."""
+    return f"{path}.".startswith(f"{axis}.") or f"{axis}.".startswith(f"{path}.")
+
+
+def _base(asked: Experiment) -> list[tuple[str, str, str]]:
+    """(field, what it is called, its value) of the model, its adapters and the texts."""
+    data, lora = asked.data, asked.lora
+    modules = "the model's default" if lora.target_modules is None else ", ".join(lora.target_modules)
+    source = next(key for key in ("path", "hub", "corpus") if getattr(data, key) is not None)
+    return [
         ("model.name", "model", asked.model.name),
         ("model.context", "context", words.count(asked.model.context, "token")),
-        ("lora.r", "LoRA", f"r = {lora.r}, alpha = {lora.lora_alpha:g}, dropout = {lora.lora_dropout:g}, on {modules}"),
-        ("data", "texts", source),
-        (
-            "partition.scheme",
-            "partition",
-            f"{partition.scheme} by {_named(partition.by)}{_options(partition.options, axes)}",
-        ),
-        ("partition.num_clients", "clients", f"{partition.num_clients}"),
-        ("federation.strategy", "strategy", _named(asked.federation.strategy)),
-        ("federation.num_rounds", "rounds", f"{asked.federation.num_rounds}"),
-        ("federation.clients_per_round", "clients per round", f"{asked.federation.clients_per_round}"),
-        ("local", "local training", f"{work}, batches of {local.batch_size}, {local.optim}"),
-        ("local.learning_rate", "learning rate", f"{local.learning_rate:g}, {local.lr_scheduler_type}"),
+        ("lora.r", "LoRA r", f"{lora.r}"),
+        ("lora.lora_alpha", "lora_alpha", f"{lora.lora_alpha:g}"),
+        ("lora.lora_dropout", "lora_dropout", f"{lora.lora_dropout:g}"),
+        ("lora.target_modules", "target_modules", modules),
+        (f"data.{source}", "texts", data.path or data.hub or _named(data.corpus)),
     ]
-    return [(what, value) for path, what, value in rows if path not in axes]
 
 
-def _options(options: dict[str, object], axes: set[str]) -> str:
-    said = [f"{key} = {axis_text(v)}" for key, v in options.items() if f"partition.{key}" not in axes]
-    return f" ({', '.join(said)})" if said else ""
+def _dealt(asked: PartitionSpec) -> list[tuple[str, str, str]]:
+    return [
+        ("partition.scheme", "partition", asked.scheme),
+        *((f"partition.{key}", key, axis_text(value)) for key, value in asked.options.items()),
+        ("partition.by", "feature", feature_text(asked.by)),
+        ("partition.num_clients", "clients", f"{asked.num_clients}"),
+    ]
+
+
+def _trained(asked: Experiment) -> list[tuple[str, str, str]]:
+    local, federation = asked.local, asked.federation
+    work = "epochs" if local.steps is None else "steps"
+    return [
+        ("federation.strategy", "strategy", _named(federation.strategy)),
+        ("federation.num_rounds", "rounds", f"{federation.num_rounds}"),
+        ("federation.clients_per_round", "clients per round", f"{federation.clients_per_round}"),
+        (f"local.{work}", f"local {work}", f"{getattr(local, work)}"),
+        ("local.batch_size", "batch size", f"{local.batch_size}"),
+        ("local.optim", "optimiser", local.optim),
+        ("local.learning_rate", "learning rate", f"{local.learning_rate:g}"),
+        ("local.lr_scheduler_type", "schedule", local.lr_scheduler_type),
+    ]
 
 
 def _named(choice: Choice | None) -> str:

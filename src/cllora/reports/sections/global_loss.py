@@ -14,7 +14,7 @@ from cllora.reports.style import chart, keys, looks
 @figures.register()
 def global_loss(runs: Runs) -> Figure:
     """The global model on the global test set after every round; round 0 is the untrained base. Thick: mean over
-    seeds. Thin: single seeds."""
+    the seeds that are finished, or if none is over all. Thin: single seeds."""
     curve = runs.frame("curve")
     figure = chart("round", f"loss ({words.NATS})", hovermode="x unified")
     several = len(runs.seeds) > 1
@@ -23,10 +23,10 @@ def global_loss(runs: Runs) -> Figure:
         if several:
             for _, of_seed in of_cell.groupby("seed"):
                 figure.add_trace(_line(of_seed, cell, look, thin=True))
-        figure.add_trace(_line(_whole_rounds(of_cell), cell, look))
-    means = runs.outcomes.groupby("cell", sort=False)["final_loss"].mean()
+        figure.add_trace(_line(_whole_rounds(runs.counted(of_cell)), cell, look))
+    means = runs.results.groupby("cell", sort=False)["final_loss"].mean()
     ends = ", ".join(f"{words.number(loss)} for {cell}" for cell, loss in means.items())
-    base = runs.outcomes["base_loss"].mean()
+    base = runs.results["base_loss"].mean()
     alt = f"Lines of the global test loss by round. From {words.number(base)} {words.NATS} untrained to {ends}."
     return Figure(
         title="Global loss by round",

@@ -21,8 +21,13 @@ DEFINITIONS = (
     ("client spread", "standard deviation over clients (population: divided by their number) of loss minus base"),
     ("worst tenth", "mean of loss minus base over the tenth of clients, at least one, where it is highest"),
     ("Jain's index", "(sum x)² / (K · sum x²) of x = loss over base loss; 1 is even, 1/K the most uneven"),
-    ("difference", "cell minus control, paired by seed; the interval is Student's t over seeds, 95 %"),
-    ("clear", "the interval leaves out zero; without one nothing is called clear"),
+    (
+        "difference",
+        "cell minus control, paired by seed; Student's t interval over the pairs, 95 %: in tables for each comparison "
+        "by itself, in sentences over all N that the sentence chose from (each at 1 − 0.05/N, Bonferroni)",
+    ),
+    ("clear", "the interval over all N leaves out zero; without an interval nothing is called clear"),
+    ("means", "over the finished runs of a cell; where none is finished, over all that it has"),
     ("saved", "1 − bytes sent / (messages · parameters · 4 bytes)"),
 )
 
@@ -39,13 +44,24 @@ def methods(runs: Runs) -> Figure:
 
 
 def _strength(runs: Runs) -> str:
-    seeds = runs.outcomes.groupby("cell")["seed"].nunique()
-    if seeds.max() == 1:
+    """How often each comparison was repeated, and what its interval therefore covers."""
+    if len(runs.seeds) == 1:
         return "One seed: no interval is given, and a second seed may turn a difference round."
-    fewest = int(seeds.min())
+    pairs = runs.contrasts("final_loss")["seeds"]
+    if pairs.empty:
+        fewest = words.count(int(runs.results.groupby("cell")["seed"].nunique().min()), "seed")
+        return f"Every cell has at least {fewest}, which differ in {_redrawn(runs)}."
     return (
-        f"Every cell has at least {words.count(fewest, 'seed')}; intervals cover what a new seed changes (partition, "
-        "order, chosen clients), not another model or other texts."
+        f"Every comparison has at least {words.count(int(pairs.min()), 'pair')} of runs of equal seed; its interval "
+        f"covers what a seed draws anew ({_redrawn(runs)}), not another model or other data."
+    )
+
+
+def _redrawn(runs: Runs) -> str:
+    named = all(isinstance(run.experiment.data.test, str) for run in runs.members)
+    split = [] if named else ["the split into training and global test texts"]
+    return words.listed(
+        [*split, "the partition", "the clients chosen", "the order of their texts", "the adapter's start"]
     )
 
 

@@ -35,15 +35,14 @@ def partition(runs: Runs) -> Figure:
         if runs.cell(run.labels) == cells[0]
     ]
     table = pd.DataFrame(rows).groupby("partition", sort=False, as_index=False).mean()
-    feature = runs.members[0].experiment.partition.by.name
     return Figure(
         title="Who got which texts",
         conclusion=_conclusion(table),
         plots=tuple(plots),
-        legend=tuple(map(Key, [f"{feature} {names[0]}", *names[1:]], colours)),
+        legend=tuple(map(Key, [f"{runs.feature}: {names[0]}", *names[1:]], colours)),
         table=table,
         folded=False,
-        notes=tuple(_warnings(runs, dealt)),
+        notes=(*runs.classed, *_warnings(runs, dealt)),
     )
 
 
@@ -85,7 +84,7 @@ def _alt(counts: np.ndarray[tuple[int, int], np.dtype[np.int64]], names: list[st
     sizes = counts.sum(axis=1)
     largest = (counts.max(axis=1) / sizes.clip(1)).mean()
     return (
-        f"{cell}: stacked bars of {len(counts)} clients with {sizes.min():,} to {sizes.max():,} training texts in "
+        f"{cell}: stacked bars of {len(counts)} clients with {words.span(sizes.min(), sizes.max())} training texts in "
         f"{len(names)} {'class' if len(names) == 1 else 'classes'}; "
         f"on average {words.percent(largest)} of a client's texts are of one class."
     )
@@ -103,7 +102,7 @@ def _measures(run: Run) -> dict[str, float]:
         "Gini of tokens": tokens.get("gini"),
         "effective clients (by tokens)": tokens.get("effective_clients"),
         "length variance between clients": between.get("tokens"),
-        "the same by chance": between.get("chance"),
+        "the same in a random deal, on average": between.get("chance"),
     }
     return {name: float("nan") if value is None else float(value) for name, value in found.items()}
 

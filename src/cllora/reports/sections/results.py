@@ -6,26 +6,59 @@ from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Runs
 
+OUTCOMES = (
+    "final_loss",
+    "final_loss_per_sample",
+    "change",
+    "local_loss",
+    "change_std",
+    "change_worst_tenth",
+    "ratio_jain",
+    "bytes_up",
+    "bytes_down",
+    "saved",
+    "seconds",
+)
+"""What the file of this table tells of every cell; the names are explained in `cllora.measure.outcomes`."""
+
 
 @figures.register()
 def results(runs: Runs) -> Figure:
-    """Every cell in one row: means over seeds, with the standard deviation over seeds where there are several. Losses
-    in nats per token. Worst tenth: the clients that training helped least. Jain's index of loss over base loss is 1
-    where all clients are helped in the same proportion."""
+    """Every cell in one row: means over its finished seeds (where none is finished, over all it has), with the standard
+    deviation over seeds where there are several. Losses in nats per token. Worst tenth: the clients that training
+    helped least. Jain's index of loss over base loss is 1 where all clients are helped in the same proportion."""
     return Figure(
         title="Results",
         conclusion=words.effect(runs, "change_worst_tenth", "the change of loss for the worst tenth of clients"),
-        table=pd.DataFrame([result_row(runs, cell) for cell in runs.cells]),
+        table=result_table(runs),
+        shown=pd.DataFrame([result_row(runs, cell) for cell in runs.cells]),
         notes=_weak(runs),
     )
 
 
+def result_table(runs: Runs) -> pd.DataFrame:
+    """The results as numbers: a row per cell and outcome.
+
+    mean and sd over `seeds` runs; difference to the control with its 95 % interval low to high, for each comparison by
+    itself, over `pairs` of runs. Missing where there is nothing to compare.
+    """
+    parts: list[pd.DataFrame] = []
+    for outcome in OUTCOMES:
+        values = runs.results.groupby("cell", sort=False)[outcome]
+        found = pd.DataFrame({"mean": values.mean(), "sd": values.std(), "seeds": values.count(), "outcome": outcome})
+        against = runs.contrasts(outcome)[["cell", "control", "difference", "low", "high", "seeds"]]
+        parts.append(found.merge(against.rename(columns={"seeds": "pairs"}), on="cell", how="left"))
+    table = pd.concat(parts, ignore_index=True)
+    table = table.assign(pairs=table["pairs"].fillna(0).astype(int))
+    return table[["cell", "outcome", "mean", "sd", "seeds", "control", "difference", "low", "high", "pairs"]]
+
+
 def result_row(runs: Runs, cell: str) -> dict[str, str]:
     """One cell's results as text."""
-    rows = runs.outcomes[runs.outcomes["cell"] == cell]
+    rows = runs.results[runs.results["cell"] == cell]
     return {
         "cell": cell,
-        "seeds": str(len(rows)),
+        "finished seeds": finished_seeds(runs, cell),
         "rounds": words.listed([str(n) for n in sorted(rows["rounds"].unique())]),
         "final global loss": over_seeds(rows["final_loss"]),
         "change against base": words.signed(rows["change"].mean()),
@@ -38,6 +71,13 @@ def result_row(runs: Runs, cell: str) -> dict[str, str]:
         "saved": words.percent(rows["saved"].mean()),
         "seconds": words.number(rows["seconds"].mean(), 0),
     }
+
+
+def finished_seeds(runs: Runs, cell: str) -> str:
+    """How many seeds of a cell are finished, and of how many in the study: `3`, or `1 of 3`."""
+    whole = int((runs.outcomes.query("cell == @cell")["progress"] == "finished").sum())
+    asked = len({*runs.seeds, *runs.asked_seeds})
+    return str(whole) if whole == asked else f"{whole} of {asked}"
 
 
 def over_seeds(values: "pd.Series[float]") -> str:

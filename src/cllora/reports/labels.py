@@ -1,0 +1,48 @@
+"""What the feature and its classes are called."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cllora.corpus import features
+from cllora.spec import Choice
+from cllora.types import Partition
+
+
+def feature_text(choice: Choice) -> str:
+    """A feature with all its options, also those that were left at their defaults: `length in characters`."""
+    known = features.options(choice.name) if choice.name in features.names() else {}
+    options = {**{key: option.default for key, option in known.items()}, **choice.options}
+    unit = options.pop("unit", None)
+    others = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({others})' if others else ''}"
+
+
+def range_text(described: Mapping[str, Any]) -> str:
+    """The range of a class, as `realised` describes it: `from` belongs to it, `below` no more."""
+    low, below = (_short(described[end]) for end in ("from", "below"))
+    if low is None or below is None:
+        return f"below {below}" if below is not None else f"from {low}" if low is not None else "all texts"
+    return f"{low} to {below}"
+
+
+def _short(x: float | None) -> str | None:
+    if x is None:
+        return None
+    return f"{x:.0f}" if x == round(x) else f"{x:.4g}"
+
+
+def class_names(partitions: Sequence[Partition]) -> list[str]:
+    """The classes' ranges if all partitions cut the feature at the same points; else their numbers.
+
+    Every seed that draws its own test set cuts its own pool, so that the first's ranges would be wrong of the others.
+    """
+    described = [each.realised.get("classes", {}).get("described", []) for each in partitions]
+    ranges = [[range_text(one) for one in each] for each in described]
+    if ranges[0] and all(each == ranges[0] for each in ranges):
+        return ranges[0]
+    counts = [0 if each.class_of is None else int(each.class_of.max()) + 1 for each in partitions]
+    names = [f"class {c + 1}" for c in range(max(counts))]
+    if len(names) > 1:
+        names[0] += " (smallest)"
+        names[-1] += " (largest)" if len(set(counts)) == 1 else ""
+    return names or ["all texts"]

@@ -1,0 +1,197 @@
+"""What may stand in one mean, in one pair and in one sentence."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cllora.errors import UsageError
+from cllora.reports import Runs, figures, read_runs, report, words
+from cllora.reports.answer import answer
+from cllora.reports.labels import class_names, feature_text
+from cllora.spec import Choice
+from synthetic_study import make_partition, make_study, write_run, write_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("runs") / "study", make_study((0.1, 1, "iid"), num_seeds=3))
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Runs:
+    return read_runs(folder)
+
+
+def made_up(runs: Runs, losses: Mapping[str, tuple[float, ...]]) -> Runs:
+    """These runs with other final losses; a seed without one is left out."""
+    return replace(
+        runs,
+        members=[
+            replace(run, outcome={**run.outcome, "final_loss": losses[run.labels["alpha"]][run.seed]})
+            for run in runs.members
+            if run.seed < len(losses[run.labels["alpha"]])
+        ],
+    )
+
+
+def said_of(runs: Runs) -> str:
+    return words.effect(runs, "final_loss", "the final global loss")
+
+
+def test_a_copy_of_a_run_is_no_seed(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder / "alpha=iid,seed=0", tmp_path / name)
+    with pytest.raises(UsageError, match=r"one and .*two are the same run"):
+        read_runs(tmp_path)
+
+
+def test_means_are_over_finished_runs(folder: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(folder, study)
+    for alpha, seeds in (("0.1", (2,)), ("1", (0, 1, 2))):
+        for seed in seeds:
+            name = f"alpha={alpha},seed={seed}"
+            shutil.rmtree(study / name)
+            cell = next(each for each in make_study((0.1, 1, "iid"), num_seeds=3).cells() if each.name == name)
+            write_run(study / name, cell, stop=1)
+    runs = read_runs(study)
+    assert runs.results.groupby("cell", sort=False)["seed"].count().tolist() == [2, 3, 3]
+    shown = figures.get("results")(runs).shown
+    assert shown is not None
+    assert shown["finished seeds"].tolist() == ["2 of 3", "0 of 3", "3"]
+    assert runs.contrasts("final_loss")["seeds"].tolist() == [2, 0]
+    assert set(runs.final("curve").query("cell == 'alpha = 0.1'")["round"]) == {3}
+
+
+def test_the_chosen_comparison_answers_for_all(runs: Runs) -> None:
+    seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (3.1, 3.3, 3.0), "iid": (3.0, 3.0, 3.0)})
+    row = words.largest(seen.contrasts("final_loss"))
+    assert row is not None
+    alone = seen.contrasts("final_loss").set_index("cell").loc[row["cell"]]
+    assert row["low"] < alone["low"] < alone["high"] < row["high"]
+    assert "the largest clear one of 2; 95 % interval over all 2 comparisons" in said_of(seen)
+
+
+def test_what_is_clear_alone_but_not_among_all_is_not_called_clear(runs: Runs) -> None:
+    seen = made_up(runs, {"0.1": (3.067, 3.1, 3.133), "1": (3.0, 3.01, 2.99), "iid": (3.0, 3.0, 3.0)})
+    assert words.is_clear(seen.contrasts("final_loss").iloc[0])
+    assert said_of(seen).startswith("No clear difference")
+
+
+def test_a_comparison_without_pairs_is_not_counted(runs: Runs) -> None:
+    seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (), "iid": (3.0, 3.0, 3.0)})
+    assert "comparisons" not in said_of(seen)
+
+
+def test_equal_means_in_doubt_are_no_clear_difference(runs: Runs) -> None:
+    seen = made_up(runs, {"0.1": (2.0, 3.0, 4.0), "1": (), "iid": (3.0, 3.0, 3.0)})
+    assert said_of(seen).startswith("No clear difference in the final global loss: it was 3.000")
+    one = made_up(runs, {"0.1": (3.0,), "1": (), "iid": (3.0,)})
+    assert said_of(one).startswith("One seed cannot tell")
+    two = made_up(runs, {"0.1": (3.0, 3.1), "1": (), "iid": (3.0, 3.0)})
+    assert "only 2 seeds" in said_of(two)
+
+
+def test_only_runs_on_the_same_data_are_paired(runs: Runs) -> None:
+    other = {"data": {"fingerprint": "another"}}
+    members = [
+        replace(run, environment=other) if run.seed == 0 and run.labels["alpha"] == "iid" else run
+        for run in runs.members
+    ]
+    mixed = replace(runs, members=members)
+    assert mixed.contrasts("final_loss")["seeds"].tolist() == [2, 2]
+    assert any("2 different sets of data" in sentence for sentence in answer(mixed).sentences)
+    assert not any("sets of data" in sentence for sentence in answer(runs).sentences)
+
+
+def test_the_strength_is_counted_in_pairs(runs: Runs) -> None:
+    seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (3.1,), "iid": (3.0, 3.0, 3.0)})
+    said = figures.get("methods")(seen).conclusion
+    assert "at least 1 pair of runs" in said
+    assert "the split into training and global test texts" in said
+
+
+def test_both_numbers_of_the_clients_are_of_one_cell(runs: Runs) -> None:
+    about = [what for _, what in answer(runs).numbers if "on their own test texts" in what]
+    assert len(about) == 2
+    cell = words.largest(runs.contrasts("final_loss"))
+    assert cell is not None
+    assert all(f"at {cell['cell']}," in what for what in about)
+
+
+def test_nothing_varied_is_said_to_be_fixed(tmp_path: Path) -> None:
+    grid = {"lora.r": [1, 2], "partition.by.unit": ["characters", "words"]}
+    seen = read_runs(write_study(tmp_path, make_study(grid=grid, control={})))
+    fixed = dict(figures.get("design")(seen).table.to_numpy().tolist())
+    assert fixed["r (varied)"] == "1, 2"
+    assert not {"LoRA r", "feature"} & set(fixed)
+    assert {"lora_alpha", "lora_dropout", "target_modules"} <= set(fixed)
+
+
+def test_a_feature_is_named_with_its_unit() -> None:
+    assert feature_text(Choice(name="length")) == "length in characters"
+    assert feature_text(Choice.model_validate({"name": "length", "unit": "words"})) == "length in words"
+    assert feature_text(Choice(name="seen_tokens")) == "seen_tokens"
+    assert feature_text(Choice.model_validate({"name": "own", "k": 3})) == "own (k = 3)"
+
+
+def test_ranges_name_classes_only_where_all_runs_cut_alike() -> None:
+    partition = make_partition(make_study().cells()[0].experiment)
+    assert class_names([partition, partition])[0].startswith("below ")
+    described = [dict(one) for one in partition.realised["classes"]["described"]]
+    described[0]["below"] += 1
+    other = replace(partition, realised={**partition.realised, "classes": {"described": described}})
+    assert class_names([partition, other])[::4] == ["class 1 (smallest)", "class 5 (largest)"]
+
+
+def test_the_results_are_written_as_numbers(folder: Path, tmp_path: Path) -> None:
+    report(folder, tmp_path / "report.html")
+    table = pd.read_csv(tmp_path / "tables" / "results.csv")
+    numbers = ["mean", "sd", "seeds", "difference", "low", "high", "pairs"]
+    assert all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers)
+    loss = table[table["outcome"] == "final_loss"].set_index("cell")
+    assert loss["pairs"].to_dict() == {"alpha = 0.1": 3, "alpha = 1": 3, "alpha = iid": 0}
+    shown = figures.get("communication")(read_runs(folder)).shown
+    assert shown is not None
+    assert shown["saved"].tolist() == ["99.996 %"] * 3
+
+
+def test_a_study_s_own_figures_are_in_its_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = tmp_path / "own_figure.py"
+    own.write_text(
+        "from cllora.reports import Figure, figures\n"
+        "@figures.register()\n"
+        "def of_the_study(runs):\n"
+        '    """A figure."""\n'
+        '    return Figure("Of the study", "It is there.")\n'
+    )
+    study = write_study(tmp_path / "study", make_study(load=[str(tmp_path / "gone.py"), str(own)]))
+    try:
+        with caplog.at_level(logging.WARNING, logger="cllora"):
+            html = report(study).read_text(encoding="utf-8")
+    finally:
+        figures._members.pop("of_the_study", None)
+    assert "It is there." in html
+    assert "gone.py; the report is made without it" in caplog.text
+
+
+def test_the_range_of_classes_is_signed_and_of_one_cell(tmp_path: Path) -> None:
+    seen = read_runs(write_study(tmp_path, make_study(grid={"partition.alpha": [0.1, 1]}, control={})))
+    said = figures.get("classes")(seen).conclusion
+    assert said.startswith("The change of loss by training ran from −")
+    assert said.endswith("at alpha = 0.1.")
+
+
+def test_a_seed_not_begun_is_counted_as_asked_for(folder: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(folder, study)
+    for run in study.glob("*,seed=2"):
+        shutil.rmtree(run)
+    shown = figures.get("results")(read_runs(study)).shown
+    assert shown is not None
+    assert shown["finished seeds"].tolist() == ["2 of 3"] * 3
