@@ -52,7 +52,8 @@ What keeps the figures honest: texts are deduplicated, then one document in a hu
 A held-out document that shares a paragraph of 80 or more characters with the training texts is not counted
 ({held_out_copies} were left out), and a document that shares one with the demo's packages is not trained on
 ({shared_with_demo} were left out). No package that cllora needs to run, the demo's among them, is part of the training.
-The demo's row is a sample of one docstring in forty.
+The demo's row is a sample of one docstring in forty. Near copies remain: packages repeat themselves in other words and
+in shorter paragraphs, so the first row flatters the model more than the second, which is the one to go by.
 
 ## Use
 
@@ -69,7 +70,8 @@ Special tokens are OPT's: every text starts with `</s>` (2), which also ends one
 
 `python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
 their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
-so a faster machine gives a better model, and no two runs give the same weights. Every figure here is in
+pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
+the same weights. Every figure here is in
 `pretraining.json`; this one was made with {software}.
 
 Packages: {package_list}.
