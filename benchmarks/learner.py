@@ -120,10 +120,10 @@ def main() -> None:
             for precision in arguments.precision
             for lengths in LENGTHS
         ]
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    table = Table("", *(f"{row['shape']}\n{row['lengths']}\n{row['precision']}" for row in rows), box=None)
+    for name in list(rows[0])[3:]:
+        table.add_row(name, *(str(row[name]) for row in rows))
+    Console(width=120).print(table)
     if arguments.out:
         about = {
             "date": date.today().isoformat(),
