@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cllora.corpus.files import one_line
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 
 LEFTOVER_SECONDS = 24 * 3600
 """A half-written folder that nobody has touched for so long belongs to a process that was killed."""

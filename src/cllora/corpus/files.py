@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cllora.corpus.registered import Row
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 
 ARROW_ROWS = 4096
 """How many rows of a columnar file are turned into Python objects at a time."""
@@ -131,11 +131,6 @@ def digest(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-
-
-def one_line(error: Exception, width: int = 300) -> str:
-    """An exception's message, on one line and cut to `width` characters."""
-    return " ".join(str(error).split())[:width] or type(error).__name__
 
 
 def _lines(file: Path) -> Generator[str, None, None]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.corpus.disk import SampleWriter, read_samples
 from cllora.corpus.encode import Recipe, Sample, batches
-from cllora.corpus.files import digest, one_line
+from cllora.corpus.files import digest
 from cllora.corpus.sources import Source, open_sources
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples, Tokenizer

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cllora.corpus.files import ARROW_ROWS, READERS, digest, kind_of, one_line, parquet_rows, read_files
+from cllora.corpus.files import ARROW_ROWS, READERS, digest, kind_of, parquet_rows, read_files
 from cllora.corpus.registered import Row, corpora, versions
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
 

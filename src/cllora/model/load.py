@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.model import attention
 from cllora.model.memory import keep_freed_memory
 from cllora.model.precision import automatic
@@ -46,7 +46,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
             where(model.name), dtype=DTYPES[precision], output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"cannot load the model '{model.name}': {_one_line(error)}") from None
+        raise UsageError(f"cannot load the model '{model.name}': {one_line(error)}") from None
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
         raise UsageError(
@@ -83,7 +83,7 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # refused below
             model = peft.get_peft_model(base, config)
     except ValueError as error:
-        raise UsageError(f"lora.target_modules does not fit the model '{name}': {_one_line(error)}") from None
+        raise UsageError(f"lora.target_modules does not fit the model '{name}': {one_line(error)}") from None
     for parameter, weights in model.named_parameters():
         if weights.requires_grad and not ("lora_A." in parameter or "lora_B." in parameter):
             raise UsageError(f"lora.target_modules: LoRA on an embedding is not supported; leave out {parameter}")
@@ -156,7 +156,3 @@ def settle(model: ModelSpec) -> list[str]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return [device, automatic(torch.device(device)) if model.precision == "auto" else model.precision]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

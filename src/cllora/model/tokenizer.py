@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.model.source import where
 
 
@@ -18,7 +18,7 @@ class ModelTokenizer:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(where(name))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"cannot load a tokenizer for model '{name}': {_first_line(error)}") from None
+            raise UsageError(f"cannot load a tokenizer for model '{name}': {one_line(error)}") from None
         self.vocabulary: int = len(self._tokenizer)
         if self.vocabulary <= len(self._tokenizer.all_special_ids):
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
@@ -37,7 +37,3 @@ def _fingerprint(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     definition = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     return hashlib.sha256(f"{type(tokenizer).__name__}\n{definition}".encode()).hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.registry import guess
 from cllora.spec.sections import Experiment, Section, explain
 
@@ -167,7 +167,7 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the study {path}: {error}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path} is not YAML: {one_line(error)}") from None
     return Study.parse(fields, settings)
 
 

@@ -27,7 +27,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
 from cllora.types import Arrays, Ids, Losses, Partition, Round
@@ -230,7 +230,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError, pa.ArrowException) as error:
-        raise UsageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _write_text(path: Path, text: str) -> None:
