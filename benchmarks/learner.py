@@ -27,7 +27,7 @@ from rich.table import Table
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
-from cllora.types import Samples, Work
+from cllora.types import Job, Samples, Work
 
 SHAPES = {"opt-125m": (768, 12, 12, 768), "opt-350m": (1024, 24, 16, 512), "opt-1.3b": (2048, 24, 32, 2048)}
 LENGTHS = {"full": lambda draw, n: np.full(n, 128), "spread": lambda draw, n: np.clip(draw.lognormal(4, 1, n), 6, 128)}
@@ -91,7 +91,7 @@ def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, 
     learner = Learner(base, made_up(lengths, count, base.model.config.vocab_size), 128)
     start, ids = learner.initial(0), np.arange(count)
     local = LocalSpec(epochs=1, batch_size=8, learning_rate=1e-4)
-    training = rate(lambda: learner.train(Work(start), ids, local, 0, "benchmark").tokens, 3)
+    training = rate(lambda: learner.train([Job(Work(start), ids, ("benchmark",))], local, 0)[0].tokens, 3)
     evaluation = rate(lambda: float(learner.evaluate("global", start, ids).tokens.sum()), 3)
     machine = matrix_rate(DTYPES[precision])
     return {

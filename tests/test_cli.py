@@ -142,7 +142,7 @@ def test_help_is_quick():
         ("grid={seed: [1, 2]}", ["seeds are no axis"]),
         ("seeds=99999999999", ["seeds"]),
         ("lora.target_modules=[embed_tokens]", ["embedding"]),
-        ("lora.target_modules=[q_proj, lm_head]", ["tied"]),
+        ("lora.target_modules=[q_proj, lm_head]", ["head"]),
         ("federation.clients_per_round=7", ["clients_per_round is 7", "num_clients is 6"]),
         ("federation.strategy=fedavgg", ["did you mean 'fedavg'"]),
         ("federation.num_rounds=0", ["num_rounds"]),

@@ -333,7 +333,7 @@ def test_changed_texts_are_refused_and_nothing_is_touched(tiny_models, texts, tm
 
 
 def test_precision_is_that_of_the_studys_beginning(tiny_models, texts, tmp_path, monkeypatch):
-    from cllora.model import load
+    from cllora.model import device
 
     study = Study.parse(study_fields(tiny_models("opt"), texts, model__precision="auto"))
 
@@ -341,10 +341,10 @@ def test_precision_is_that_of_the_studys_beginning(tiny_models, texts, tmp_path,
         if progress.index == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(load, "automatic", lambda device: "float32")
+    monkeypatch.setattr(device, "automatic", lambda device: "float32")
     with pytest.raises(KeyboardInterrupt):
         cllora.run(study, tmp_path / "out", on_progress=stop)
-    monkeypatch.setattr(load, "automatic", lambda device: "bfloat16")
+    monkeypatch.setattr(device, "automatic", lambda device: "bfloat16")
     cllora.run(study, tmp_path / "out")
     found = [json.loads(path.read_text())["precision"] for path in (tmp_path / "out").glob("*/environment.json")]
     assert found == ["float32", "float32"]

@@ -5,7 +5,7 @@ import pytest
 
 from cllora.errors import UsageError
 from cllora.federated import Strategy, strategies
-from cllora.types import Trained, Update
+from cllora.types import Job, Trained, Update
 
 CLIENTS = 4
 every_strategy = pytest.mark.parametrize("name", strategies.names())
@@ -165,7 +165,7 @@ def test_scaffold_mean_gradient_is_the_papers_option_two_under_sgd(tiny_models):
     c = np.random.default_rng(0).normal(0, 0.1, learner.layout.size).astype(np.float32)
     x, memory = learner.initial(0), {"c_k": 2 * c}
     sent = {"adapter": x, "c": c}
-    done = learner.train(s.work(sent, memory)["shared"], np.arange(20), local, 0, "x")
+    done = learner.train([Job(s.work(sent, memory)["shared"], np.arange(20), ("x",))], local, 0)[0]
     _, kept = s.reply(sent, memory, {"shared": done})
     np.testing.assert_allclose(kept["c_k"], 2 * c - c + (x - done.adapter) / (done.steps * 0.01), atol=2e-5)
 

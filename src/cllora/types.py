@@ -142,6 +142,15 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A piece of work for a learner: the samples it trains on, and the name that its draws go by."""
+
+    work: Work
+    ids: Ids
+    name: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token."""
 
@@ -151,6 +160,7 @@ class Trained:
     steps: int
     loss: float
     gradient: Vector | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

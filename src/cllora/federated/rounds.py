@@ -1,8 +1,9 @@
 """The round, as a generator: whoever iterates it logs, saves, draws progress, or stops."""
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from cllora.federated.strategy import Strategy
 from cllora.seeds import rng
 from cllora.spec import Experiment, LocalSpec
 from cllora.store import message_bytes
-from cllora.types import Arrays, Ids, Layout, Losses, Partition, Round, Task, Trained, Update, Vector, Work
+from cllora.types import Arrays, Ids, Job, Layout, Losses, Partition, Round, Task, Trained, Update, Vector
 
 
 class Learner(Protocol):
@@ -23,7 +24,7 @@ class Learner(Protocol):
 
     def initial(self, seed: int) -> Vector: ...
 
-    def train(self, work: Work, ids: Ids, local: LocalSpec, seed: int, *purpose: str | int) -> Trained: ...
+    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]: ...
 
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses: ...
 
@@ -73,30 +74,47 @@ def chosen_clients(experiment: Experiment, number: int) -> list[int]:
 
 def _round(federation: Federation, number: int, before: Round) -> Round:
     began = time.perf_counter()
-    turns = []
-    for client in chosen_clients(federation.experiment, number):
-        task = Task(number, client, federation.strategy.send(before.state))
-        turns.append(_turn(federation, task, before.memories.get(client, {})))
+    sent = federation.strategy.send
+    tasks = [Task(number, client, sent(before.state)) for client in chosen_clients(federation.experiment, number)]
+    turns = _turns(federation, tasks, before.memories)
     state = federation.strategy.join(before.state, [turn.update for turn in turns])
     _check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
     memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns}}
     return _measured(federation, Round(number, state, memories, (), {}), turns, began)
 
 
-def _turn(federation: Federation, task: Task, memory: Arrays) -> _Turn:
-    """A chosen client's local work, from what it was sent to what it sends back."""
-    began = time.perf_counter()
+def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int, Arrays]) -> list[_Turn]:
+    """The chosen clients' local work, from what each was sent to what it sends back.
+
+    All of it goes to the learner at once, which may do some of it side by side.
+    """
     experiment, learner = federation.experiment, federation.learner
-    ids = federation.partition.train(task.client)
-    trained: dict[str, Trained] = {}
-    for name, work in federation.strategy.work(task.sent, memory).items():
-        purpose = ("train", task.round, task.client, name)
-        try:
-            trained[name] = learner.train(work, ids, experiment.local, experiment.seed, *purpose)
-        except UsageError as error:
-            raise UsageError(f"round {task.round}, client {task.client}: {error}") from None
+    jobs = {
+        (task.client, piece): Job(
+            work, federation.partition.train(task.client), ("train", task.round, task.client, piece)
+        )
+        for task in tasks
+        for piece, work in federation.strategy.work(task.sent, memories.get(task.client, {})).items()
+    }
+    trained = dict(zip(jobs, learner.train(list(jobs.values()), experiment.local, experiment.seed), strict=True))
+    return [
+        _turn(
+            federation,
+            task,
+            memories.get(task.client, {}),
+            {piece: it for (client, piece), it in trained.items() if client == task.client},
+        )
+        for task in tasks
+    ]
+
+
+def _turn(federation: Federation, task: Task, memory: Arrays, trained: Mapping[str, Trained]) -> _Turn:
+    """A client's reply to its task, given what its pieces of work came to."""
+    whose = f"round {task.round}, client {task.client}"
+    if not all(math.isfinite(it.loss) and np.isfinite(it.adapter).all() for it in trained.values()):
+        raise UsageError(f"{whose}: the local loss or adapter is not a number any more; lower local.learning_rate")
     sent, memory = federation.strategy.reply(task.sent, memory, trained)
-    _check_finite(f"round {task.round}, client {task.client}: its update", sent, "lower local.learning_rate")
+    _check_finite(f"{whose}: its update", sent, "lower local.learning_rate")
     shared = trained["shared"]
     update = Update(task.round, task.client, sent, shared.samples, shared.tokens, shared.steps, shared.loss)
     record = {
@@ -105,9 +123,9 @@ def _turn(federation: Federation, task: Task, memory: Arrays) -> _Turn:
         "tokens": shared.tokens,
         "steps": shared.steps,
         "train_loss": shared.loss,
-        "bytes_up": message_bytes(sent, learner.layout),
-        "bytes_down": message_bytes(task.sent, learner.layout),
-        "seconds": round(time.perf_counter() - began, 4),
+        "bytes_up": message_bytes(sent, federation.learner.layout),
+        "bytes_down": message_bytes(task.sent, federation.learner.layout),
+        "seconds": round(sum(it.seconds for it in trained.values()), 4),
     }
     return _Turn(shared.adapter, update, memory, record)
 
@@ -152,7 +170,7 @@ def _evaluate(federation: Federation, after: Round, local: Mapping[int, Vector],
     adapter = after.state["adapter"]
     everyone = np.unique(np.concatenate([partition.global_test, partition.test_ids]))
     found = [evaluate("global", adapter, everyone)]
-    for client, vector in local.items():
+    for client, vector in local.items() if federation.experiment.evaluation.local_models else ():
         ids = np.unique(np.concatenate([partition.global_test, partition.test(client)]))
         found.append(evaluate(f"local/{client}", vector, ids))
     if last:
@@ -174,8 +192,11 @@ def global_losses(losses: Losses, partition: Partition) -> dict[str, float]:
 
 
 def _local_loss(losses: tuple[Losses, ...], client: int, partition: Partition) -> float | None:
-    """Nats per token of a client's own adapter, after its local training, on its own test set; None without one."""
-    block = next(block for block in losses if block.model == f"local/{client}")
+    """Nats per token of a client's own adapter, after its local training, on its own test set; None without one, or
+    where local models are not evaluated."""
+    block = next((block for block in losses if block.model == f"local/{client}"), None)
+    if block is None:
+        return None
     inside = np.isin(block.sample, partition.test(client))
     if not inside.any():
         return None

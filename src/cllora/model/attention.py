@@ -1,8 +1,8 @@
 """Attention over packed texts, plugged in through transformers' attention interface.
 
 Texts lie one after the other in a single row, without padding, so that the linear layers see real tokens only. For
-attention alone they are gathered into rows as long as the longest, side by side: a causal text never sees what is
-gathered behind its end, and nothing of another text.
+attention alone they are gathered side by side, each beside others of about its length: a causal text never sees what
+is gathered behind its end, and nothing of another text.
 
 Short rows on a CPU are attended to plainly, by two matrix products and a softmax. Flash attention saves memory that
 they do not need, and its backward pass computes the scores again.
@@ -20,43 +20,71 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from cllora.errors import UsageError
+from cllora.model.device import on_device
 
 NAME = "cllora_packed"
 SHORT = 256
 """Tokens up to which a (T, T) matrix per head is cheaper than flash attention on a CPU."""
+WORTH_A_SHAPE = 256
+"""Tokens gathered in vain that cost more than attending to another shape."""
 SPECIAL = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where packed texts are: `rows` (S, T) picks each text's tokens out of the N packed ones, its last token again
-    behind its end; `back` (N,) picks the packed tokens out of the S * T gathered ones."""
+    """Where packed texts are. Texts of about one length share a shape (S, T), T the longest of them.
+
+    `rows` (G,) picks the texts' tokens out of the N packed ones, shape after shape, and behind a shorter text's end
+    its last token again; `back` (N,) picks the packed tokens out of the G gathered ones.
+    """
 
     rows: torch.Tensor
     back: torch.Tensor
+    shapes: tuple[tuple[int, int], ...]
 
     @classmethod
     def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
         """Of texts with these many tokens (S,), packed in this order."""
         starts = np.cumsum(lengths) - lengths
-        columns = np.arange(lengths.max())
-        rows = starts[:, None] + np.minimum(columns, lengths[:, None] - 1)
-        back = np.flatnonzero((columns < lengths[:, None]).ravel())
-        return cls(torch.from_numpy(rows).to(device), torch.from_numpy(back).to(device))
+        groups = _of_about_one_length(lengths)
+        shapes = tuple((len(texts), int(lengths[texts].max())) for texts in groups)
+        columns = [np.arange(longest) for _, longest in shapes]
+        rows = [
+            starts[texts, None] + np.minimum(column, lengths[texts, None] - 1)
+            for texts, column in zip(groups, columns, strict=True)
+        ]
+        real = [column < lengths[texts, None] for texts, column in zip(groups, columns, strict=True)]
+        flat, kept = (np.concatenate([part.ravel() for part in parts]) for parts in (rows, real))
+        back = np.empty(lengths.sum(), np.int64)
+        back[flat[kept]] = np.flatnonzero(kept)
+        return cls(on_device(flat, device), on_device(back, device), shapes)
 
-    def gather(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(N, H, D) to (S, T, H, D); a view where no text is shorter than another."""
-        if self.rows.numel() == len(tokens):
-            return tokens.view(*self.rows.shape, *tokens.shape[1:])
-        flat: torch.Tensor = _Gather.apply(tokens.flatten(1), self.rows.flatten(), self.back)  # type: ignore[no-untyped-call]
-        return flat.view(*self.rows.shape, *tokens.shape[1:])
+    def gather(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """(N, H, D) to (S, T, H, D) for each shape; a view where all texts are of one length."""
+        flat = tokens.flatten(1)
+        if len(self.rows) > len(tokens) or len(self.shapes) > 1:
+            flat = _Gather.apply(flat, self.rows, self.back)  # type: ignore[no-untyped-call]
+        parts = torch.split(flat, [texts * longest for texts, longest in self.shapes])
+        return [part.view(*shape, *tokens.shape[1:]) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def scatter(self, rows: torch.Tensor) -> torch.Tensor:
-        """(S, T, H, D) to (N, H, D): the inverse of `gather`."""
-        if self.rows.numel() == len(self.back):
-            return rows.flatten(0, 1)
-        flat: torch.Tensor = _Scatter.apply(rows.reshape(self.rows.numel(), -1), self.back)  # type: ignore[no-untyped-call]
-        return flat.view(-1, *rows.shape[2:])
+    def scatter(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """(S, T, H, D) for each shape to (N, H, D): the inverse of `gather`."""
+        flat = torch.cat([part.flatten(0, 1).flatten(1) for part in parts])
+        if len(flat) > len(self.back) or len(parts) > 1:
+            flat = _Scatter.apply(flat, self.back)  # type: ignore[no-untyped-call]
+        return flat.view(-1, *parts[0].shape[2:])
+
+
+def _of_about_one_length(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Places of texts, longest first, cut where the rest is at most half as long and would gather much in vain."""
+    order = np.argsort(-lengths, kind="stable")
+    cuts, longest = [], lengths[order[0]]
+    for place, length in enumerate(lengths[order]):
+        in_vain = (longest - length) * (len(order) - place)
+        if 2 * length <= longest and in_vain >= WORTH_A_SHAPE:
+            cuts.append(place)
+            longest = length
+    return np.split(order, cuts)
 
 
 class _Gather(torch.autograd.Function):
@@ -118,9 +146,13 @@ def packed_attention(
     if attention_mask is not None or special:
         what = special[0] if special else "a mask"
         raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
-    q, k, v = (packing.gather(tensor[0].transpose(0, 1)).transpose(1, 2) for tensor in (query, key, value))
-    out = causal(q, k, v, query.shape[-1] ** -0.5 if scaling is None else scaling)
-    return packing.scatter(out.transpose(1, 2))[None], None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    gathered = [packing.gather(tensor[0].transpose(0, 1)) for tensor in (query, key, value)]
+    out = [
+        causal(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale).transpose(1, 2)
+        for q, k, v in zip(*gathered, strict=True)
+    ]
+    return packing.scatter(out)[None], None
 
 
 def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Which samples meet in a step, and how they are laid out for the network."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,27 +9,27 @@ import torch
 from numpy.typing import NDArray
 
 from cllora.model.attention import Packing
+from cllora.model.device import on_device
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Samples
-
-MOST_GATHERED = 2
-"""How many times the budget of tokens may be gathered for attention."""
 
 
 @dataclass(frozen=True)
 class Packed:
     """Texts one after the other in one row, without padding. N tokens, S texts, L of the tokens predicted.
 
-    `places` (S,) are the texts' places among those asked for. `tokens` and `positions` are (1, N). `keep` (L,) are
-    the tokens whose successor is predicted, `targets` (L,) those successors, `owner` (L,) the text they belong to
-    (on the host).
+    `places` (S,) are the texts' places among those asked for; `sizes` says how many tokens are of each batch, in
+    order. `tokens` and `positions` are (1, N). `keep` (L,) are the tokens whose successor is predicted, `targets`
+    (L,) those successors, `batch` (L,) the batch they are of, `owner` (L,) the text (on the host).
     """
 
     places: NDArray[np.int64]
+    sizes: list[int]
     tokens: torch.Tensor
     positions: torch.Tensor
     keep: torch.Tensor
     targets: torch.Tensor
+    batch: torch.Tensor
     owner: NDArray[np.int64]
     packing: Packing
 
@@ -48,26 +49,43 @@ def training_batches(ids: Ids, local: LocalSpec, generator: np.random.Generator)
             left -= 1
 
 
-def packed(samples: Samples, ids: Ids, context: int, budget: int, device: torch.device) -> Iterator[Packed]:
-    """The samples packed, longest first, into as many rows as keep each within `budget` tokens (or one text).
+def packed(
+    samples: Samples, batches: Sequence[Ids], context: int, budget: int, device: torch.device
+) -> Iterator[Packed]:
+    """The samples of some batches, in as many rows as keep each batch within `budget` tokens a row (or one text).
 
-    Neighbours are of about one length, so that little is gathered in vain for attention.
+    A batch is cut into blocks as if it were alone; the first row holds the first block of every batch, and so on.
     """
-    lengths = samples.seen(ids, context)
+    cut = [list(_blocks(samples.seen(ids, context), budget)) for ids in batches]
+    every, begins = np.concatenate(batches), np.cumsum([0, *(len(ids) for ids in batches)])
+    nothing = np.zeros(0, np.int64)
+    for blocks in itertools.zip_longest(*cut, fillvalue=nothing):
+        places = np.concatenate([block + begin for block, begin in zip(blocks, begins, strict=False)])
+        batch_of = np.repeat(np.arange(len(batches)), [len(block) for block in blocks])
+        yield _pack(samples, every, places, batch_of, len(batches), context, device)
+
+
+def _blocks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Places cut into blocks, longest text first: those of about one length meet in attention."""
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     start = 0
     while start < len(order):
         before = ends[start - 1] if start else 0
-        stop = int(np.searchsorted(ends, before + budget, side="right"))
-        # For attention all are as long as the first: many short ones beside it would be gathered in vain.
-        stop = min(stop, start + MOST_GATHERED * budget // int(lengths[order[start]]))
-        stop = max(stop, start + 1)
-        yield _pack(samples, ids, order[start:stop], context, device)
+        stop = max(start + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        yield order[start:stop]
         start = stop
 
 
-def _pack(samples: Samples, ids: Ids, places: NDArray[np.int64], context: int, device: torch.device) -> Packed:
+def _pack(
+    samples: Samples,
+    ids: Ids,
+    places: NDArray[np.int64],
+    batch_of: NDArray[np.int64],
+    batches: int,
+    context: int,
+    device: torch.device,
+) -> Packed:
     texts = [samples.tokens_of(int(i), context) for i in ids[places]]
     tokens = np.concatenate(texts)
     lengths = np.array([len(text) for text in texts])
@@ -75,6 +93,8 @@ def _pack(samples: Samples, ids: Ids, places: NDArray[np.int64], context: int, d
     positions = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     # A token is predicted from the one before it, unless it is its text's first or of the prompt.
     target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
-    on = [torch.from_numpy(array).to(device) for array in (tokens, positions, target - 1, tokens[target])]
+    sizes = np.bincount(batch_of, lengths, minlength=batches).astype(int).tolist()
+    arrays = (tokens, positions, target - 1, tokens[target], batch_of[owner[target]])
+    on = [on_device(array, device) for array in arrays]
     packing = Packing.of_lengths(lengths, device)
-    return Packed(places, on[0][None], on[1][None], on[2], on[3], owner[target], packing)
+    return Packed(places, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing)

@@ -1,168 +1,127 @@
 """Local training and evaluation of adapters over one frozen base."""
 
-import contextlib
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
-from cllora.errors import UsageError
-from cllora.model.batches import Packed, packed, steps_of, training_batches
-from cllora.model.flat import FlatAdapter
+from cllora.model.adapters import Adapters
+from cllora.model.batches import packed, steps_of
+from cllora.model.device import on_device
 from cllora.model.load import Base
-from cllora.seeds import rng, seed_for
+from cllora.model.local import LocalTraining
+from cllora.model.network import Network
 from cllora.spec import LocalSpec
-from cllora.types import Ids, Losses, Samples, Trained, Vector, Work
+from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
 
-TRAINING_BLOCK = 1024
-EVALUATION_BLOCK = 4096
+TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
+EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
 """Tokens that go through the network at once: a bound on memory. They decide which dropout mask falls where."""
+TOGETHER = {"cpu": 1536, "cuda": 16384}
+"""Tokens in a step of all clients that train together: more would make the products no faster."""
+MOST_TOGETHER = 8
 
 
 class Learner:
-    """One base, any number of adapters: an adapter is written into the base's LoRA modules when its turn comes."""
+    """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes."""
 
     def __init__(self, base: Base, samples: Samples, context: int) -> None:
         self.base = base
         self.samples = samples
         self.context = context
-        self.adapter = FlatAdapter(base.model)
-        self.layout = self.adapter.layout
+        self.adapters = Adapters(base.model, MOST_TOGETHER)
+        self.layout = self.adapters.layout
+        self._network = Network(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
         """The adapter that every client starts from: A random, B zero, so that the model is the base."""
-        return self.adapter.initial(seed)
+        return self.adapters.initial(seed)
 
-    def train(self, work: Work, ids: Ids, local: LocalSpec, seed: int, *purpose: str | int) -> Trained:
-        """One client's local training; optimiser and schedule start afresh.
+    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
+        """The local training of some clients; optimisers and schedules start afresh.
 
-        The loss of a step is the mean over the batch's predicted tokens, as in transformers' Trainer. Every draw
-        (order, LoRA dropout) depends on `seed` and `purpose` alone.
-
-        Raises:
-            UsageError: the loss is no longer a finite number.
+        The loss of a client's step is the mean over its batch's predicted tokens, as in transformers' Trainer. Every
+        draw (order, LoRA dropout) depends on `seed` and the job's name alone. Small jobs run side by side, in the
+        same passes over the base, and come to what they come to one by one. One that diverges comes back with a
+        loss or an adapter that is not finite.
         """
-        self.adapter.write(work.start)
-        optimizer = _optimizer(self.adapter.values, local)
-        steps = steps_of(local, len(ids))
-        tokens, losses = 0, []
-        total = torch.zeros_like(self.adapter.gradient) if work.gradient else None
-        order = rng(seed, "order", *purpose)
-        with torch.random.fork_rng(devices=[]), _dropout_on(self.base.model):
-            torch.manual_seed(seed_for(seed, "dropout", *purpose))
-            for step, batch in enumerate(training_batches(ids, local, order)):
-                loss, count = self._gradient(batch)
-                tokens += count
-                losses.append(loss)
-                if total is not None:
-                    total += self.adapter.gradient
-                _pull(self.adapter, work)
-                if local.max_grad_norm > 0:
-                    torch.nn.utils.clip_grad_norm_([self.adapter.values], local.max_grad_norm)
-                _set_rate(optimizer, local.learning_rate * schedule(local, step, steps))
-                optimizer.step()
-                if work.trainable is not None:
-                    self._restore_frozen(work)
-        adapter = self.adapter.read()
-        if not (np.isfinite(adapter).all() and math.isfinite(losses[-1])):
-            raise UsageError("the local loss or adapter is not a number any more; lower local.learning_rate")
-        gradient = None if total is None else (total / steps).cpu().numpy()
-        return Trained(adapter, len(ids), tokens, steps, float(np.mean(losses)), gradient)
+        done = []
+        for group in self._groups(jobs, local):
+            trained = self._train_together(group, local, seed)
+            if len(group) > 1 and not all(math.isfinite(each.loss) for each in trained):
+                # One that diverges takes along those beside it.
+                trained = [each for job in group for each in self._train_together([job], local, seed)]
+            done += trained
+        return done
 
     @torch.no_grad()
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
-        self.adapter.write(adapter)
+        self.adapters.write(adapter)
+        budget = EVALUATION_BLOCK[self.base.device.type]
+        rows = packed(self.samples, [ids], self.context, budget, self.base.device)
+        found = [(row, self._network.losses(row)) for row in rows]
         nll = np.zeros(len(ids))
-        for rows in packed(self.samples, ids, self.context, EVALUATION_BLOCK, self.base.device):
+        for row, losses in found:
             # Summed here, in order: on a GPU the order of such sums, and so their last digits, would vary.
-            losses = self._token_losses(rows).cpu().numpy().astype(np.float64)
-            nll[rows.places] = np.bincount(rows.owner, losses, len(rows.places))
+            nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
         """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it."""
-        self.adapter.write(adapter)
+        self.adapters.write(adapter)
         self.base.model.save_pretrained(folder, save_embedding_layers=False)
 
-    def _gradient(self, batch: Ids) -> tuple[float, int]:
-        """Put the gradient of the batch's mean token loss into the buffer; the loss and its token count."""
-        count = int(self.samples.predicted(batch, self.context).sum())
-        self.adapter.gradient.zero_()
-        summed = 0.0
-        for rows in packed(self.samples, batch, self.context, TRAINING_BLOCK, self.base.device):
-            loss = self._token_losses(rows).sum() / count
-            loss.backward()  # type: ignore[no-untyped-call]
-            summed += float(loss.detach())
-        return summed, count
+    def _groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
+        """Neighbours whose batches are small enough to share their passes.
 
-    def _token_losses(self, rows: Packed) -> torch.Tensor:
-        """Negative log-likelihood of every predicted token (L,), in float32."""
-        logits = self.base.model(
-            input_ids=rows.tokens,
-            position_ids=rows.positions,
-            packing=rows.packing,
-            logits_to_keep=rows.keep,
-            use_cache=False,
-        ).logits[0]
-        return F.cross_entropy(logits.float(), rows.targets, reduction="none")
+        Decided by the data and the kind of device, so that what is trained together never changes between runs.
+        """
+        most = TOGETHER[self.base.device.type]
+        group: list[Job] = []
+        room = 0.0
+        for job in jobs:
+            step = self.samples.seen(job.ids, self.context).mean() * min(local.batch_size, len(job.ids))
+            if group and (step > room or len(group) == MOST_TOGETHER):
+                yield group
+                group = []
+            room = (room if group else most) - step
+            group.append(job)
+        if group:
+            yield group
 
-    def _restore_frozen(self, work: Work) -> None:
-        """Undo what weight decay or momentum did to the part that this work does not train."""
-        frozen = torch.from_numpy(~np.asarray(work.trainable)).to(self.base.device)
-        start = torch.from_numpy(work.start).to(self.base.device)
-        with torch.no_grad():
-            self.adapter.values[frozen] = start[frozen]
+    def _train_together(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
+        """Training in the same passes: each job has its own batches, loss, clipping, optimiser and number of steps."""
+        began = time.perf_counter()
+        # Whoever has most steps comes first, so that those still at work are always in the first slots.
+        order = sorted(range(len(jobs)), key=lambda i: -steps_of(local, len(jobs[i].ids)))
+        trainings = [LocalTraining(jobs[i], local, seed, self.adapters, slot) for slot, i in enumerate(order)]
+        tokens = np.zeros(len(jobs), np.int64)
+        for step in range(trainings[0].steps):
+            working = [training for training in trainings if step < training.steps]
+            batches = [next(training.batches) for training in working]
+            counts = np.array([self.samples.predicted(batch, self.context).sum() for batch in batches])
+            tokens[: len(working)] += counts
+            losses = self._gradients(batches, counts, [training.dropout for training in working])
+            for training, loss in zip(working, losses, strict=True):
+                training.step(loss)
+        each = (time.perf_counter() - began) / tokens.sum()
+        trained = {
+            i: training.result(int(count), float(count * each))
+            for i, training, count in zip(order, trainings, tokens, strict=True)
+        }
+        return [trained[i] for i in range(len(jobs))]
 
-
-def schedule(local: LocalSpec, step: int, steps: int) -> float:
-    """The share of the learning rate at a step (from 0) of `steps`, as transformers' schedulers have it."""
-    if step < local.warmup_steps:
-        return step / max(1, local.warmup_steps)
-    done = (step - local.warmup_steps) / max(1, steps - local.warmup_steps)
-    match local.lr_scheduler_type:
-        case "constant":
-            return 1.0
-        case "linear":
-            return max(0.0, 1.0 - done)
-        case "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _optimizer(values: torch.nn.Parameter, local: LocalSpec) -> torch.optim.Optimizer:
-    if local.optim == "sgd":
-        return torch.optim.SGD([values], lr=local.learning_rate, weight_decay=local.weight_decay)
-    return torch.optim.AdamW([values], lr=local.learning_rate, weight_decay=local.weight_decay)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _pull(adapter: FlatAdapter, work: Work) -> None:
-    """Add the proximal pull mu (w - center) and the correction to the gradient, and stop what is not trainable."""
-    gradient, device = adapter.gradient, adapter.gradient.device
-    if work.center is not None and work.mu:
-        gradient.add_(adapter.values.detach() - torch.from_numpy(work.center).to(device), alpha=work.mu)
-    if work.correction is not None:
-        gradient.add_(torch.from_numpy(work.correction).to(device))
-    if work.trainable is not None:
-        gradient.mul_(torch.from_numpy(work.trainable).to(device))
-
-
-@contextlib.contextmanager
-def _dropout_on(model: Any) -> Iterator[None]:
-    """LoRA's dropout modules in training mode for the length of a `with`; nothing else is switched."""
-    modules = [module for name, module in model.named_modules() if "lora_dropout" in name]
-    for module in modules:
-        module.train()
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.eval()
+    def _gradients(
+        self, batches: Sequence[Ids], counts: NDArray[np.int64], dropout: Sequence[torch.Generator]
+    ) -> torch.Tensor:
+        """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,)."""
+        device = self.base.device
+        self.adapters.gradients.zero_()
+        tokens = on_device(counts.astype(np.float32), device)
+        rows = packed(self.samples, batches, self.context, TRAINING_BLOCK[device.type], device)
+        return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)

@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 
 from cllora.errors import UsageError, one_line
 from cllora.model import attention
+from cllora.model.device import settle
 from cllora.model.memory import keep_freed_memory
-from cllora.model.precision import automatic
-from cllora.model.quick import quicken
 from cllora.model.source import where
 from cllora.spec import LoraSpec, ModelSpec
 
@@ -58,7 +57,6 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    quicken(adapted)
     return Base(adapted, precision, torch.device(device), full_parameters)
 
 
@@ -87,9 +85,8 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
     for parameter, weights in model.named_parameters():
         if weights.requires_grad and not ("lora_A." in parameter or "lora_B." in parameter):
             raise UsageError(f"lora.target_modules: LoRA on an embedding is not supported; leave out {parameter}")
-    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
-    if isinstance(head, peft.tuners.lora.LoraLayer) and head.base_layer.weight is embedding.weight:
-        raise UsageError("lora.target_modules: the model's head is tied to its embedding; leave the head out")
+    if isinstance(base.get_output_embeddings(), peft.tuners.lora.LoraLayer):
+        raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
     model.eval()
     return model
 
@@ -120,7 +117,8 @@ def check_context(config: Any, model: ModelSpec) -> None:
 def take_packed_texts(model: Any, name: str) -> None:
     """Switch a model to packed attention, and see for itself that two packed texts are predicted as they are alone.
 
-    Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence.
+    Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence;
+    some change what comes out of their head.
 
     Raises:
         UsageError: they do.
@@ -132,27 +130,22 @@ def take_packed_texts(model: Any, name: str) -> None:
     row = {"input_ids": torch.cat(texts)[None].to(model.device), "position_ids": positions[None].to(model.device)}
     model.set_attn_implementation(attention.NAME)
     try:
-        together = model(**row, packing=packing, use_cache=False).logits[0]
+        states = model.base_model(**row, packing=packing, use_cache=False).last_hidden_state[0]
     except TypeError:  # The model knows no such keyword.
-        together = torch.zeros_like(alone)
-    error = float((together - alone).float().norm() / alone.float().norm())
-    taken = model.config._attn_implementation == attention.NAME
-    if not taken or not error < (1e-4 if model.dtype == torch.float32 else 0.05):
+        states = None
+    taken = states is not None and model.config._attn_implementation == attention.NAME
+    if not taken or not _near(model(**row, packing=packing, use_cache=False).logits[0], alone):
         raise UsageError(
             f"'{name}' ({model.config.model_type}) does not use transformers' attention interface, so texts cannot be "
             "packed for it; choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
         )
+    if not _near(model.get_output_embeddings()(states), alone):
+        raise UsageError(
+            f"'{name}' ({model.config.model_type}) scales or caps what comes out of its head, which is not supported; "
+            "choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
+        )
 
 
-def settle(model: ModelSpec) -> list[str]:
-    """The device and the precision, `auto` decided by the machine.
-
-    Raises:
-        UsageError: a GPU is asked for and there is none.
-    """
-    device = model.device
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("model.device is cuda, but torch sees no GPU; set model.device to cpu or auto")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [device, automatic(torch.device(device)) if model.precision == "auto" else model.precision]
+def _near(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    error = float((found - expected).float().norm() / expected.float().norm())
+    return error < (1e-4 if expected.dtype == torch.float32 else 0.05)

@@ -21,12 +21,12 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     last = last_round(run)
     if last is None:
         raise UsageError(f"{run} has no finished round yet")
-    from cllora.model.flat import FlatAdapter
+    from cllora.model.adapters import Adapters
     from cllora.model.load import load_base, save_merged
 
     # In float32: in a narrower type adding the adapter to the weights would round most of it away.
     base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
-    FlatAdapter(base.model).write(last.state["adapter"])
+    Adapters(base.model).write(last.state["adapter"])
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if merged:

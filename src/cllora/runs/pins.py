@@ -17,7 +17,7 @@ class Pins:
 
     def settled(self, model: ModelSpec) -> ModelSpec:
         """The model with `auto` replaced by what it came to when the study began."""
-        from cllora.model.load import settle
+        from cllora.model.device import settle
 
         device, precision = self._pin(f"device of {model.device}, precision of {model.precision}", settle(model))
         return model.model_copy(update={"device": device, "precision": precision})

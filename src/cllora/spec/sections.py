@@ -143,9 +143,13 @@ class LocalSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """When to evaluate: every so many rounds, and always before the first and after the last."""
+    """What to evaluate, and when: every so many rounds, and always before the first and after the last.
+
+    `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
+    """
 
     every: PositiveInt = 1
+    local_models: bool = True
 
 
 class Experiment(Section):

@@ -1,0 +1,126 @@
+"""Adapters as flat vectors, several at once: every LoRA layer works from views of two buffers.
+
+Swapping an adapter is one copy, an optimiser sees one tensor, and the vector is what travels. Where texts of several
+clients lie in one row, each token meets the adapter of its own client, and the base multiplies all of them at once.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft.tuners.lora import Linear
+from torch.nn import functional as F
+
+from cllora.seeds import rng
+from cllora.types import Layout, Vector
+
+ADAPTER = "default"  # PEFT's name for the one adapter that a model has
+
+
+@dataclass(frozen=True)
+class Row:
+    """Which adapter each token of the row being processed meets.
+
+    The first `sizes[0]` tokens meet the adapter in slot 0, the next `sizes[1]` that in slot 1. `mask` (N, C) says
+    the same in zeros and ones; None where there is one slot. With `generators`, one a slot, LoRA's dropout is on.
+    """
+
+    sizes: Sequence[int]
+    mask: torch.Tensor | None = None
+    generators: Sequence[torch.Generator] | None = None
+
+    def dropped(self, x: torch.Tensor, p: float) -> torch.Tensor:
+        """x (1, N, D) with a share `p` of it zeroed, drawn slot by slot, so that company changes no draw."""
+        if self.generators is None or p == 0:
+            return x
+        kept = torch.empty_like(x)
+        for part, generator in zip(torch.split(kept, list(self.sizes), dim=-2), self.generators, strict=True):
+            part.bernoulli_(1 - p, generator=generator)
+        return x * kept / (1 - p)
+
+
+class Adapters:
+    """Room for `slots` adapters of a PEFT model: `values` (C, P) and `gradients` (C, P), float32.
+
+    PEFT's own parameters become views of slot 0, for PEFT to save. The layers' forward is replaced by a shorter one:
+    PEFT casts activations to float32 and adds the result in passes over all of them; here the two small matrices
+    are cast, and their product is added to the base's output in the product itself.
+    """
+
+    def __init__(self, model: Any, slots: int = 1) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.layout = Layout(
+            names=tuple(_file_name(name) for name, _ in named), shapes=tuple(tuple(p.shape) for _, p in named)
+        )
+        device = named[0][1].device
+        self.values = torch.zeros(slots, self.layout.size, device=device)
+        self.gradients = torch.zeros_like(self.values)
+        self.row = Row(sizes=[])
+        views: dict[str, list[torch.nn.Parameter]] = {}
+        start = 0
+        for name, parameter in named:
+            stop = start + parameter.numel()
+            views[name] = [torch.nn.Parameter(row[start:stop].view(parameter.shape)) for row in self.values]
+            for view, row in zip(views[name], self.gradients, strict=True):
+                view.grad = row[start:stop].view(parameter.shape)
+            parameter.data = views[name][0].data
+            start = stop
+        for name, module in model.named_modules():
+            if isinstance(module, Linear):
+                a, b = (views[f"{name}.{matrix}.{ADAPTER}.weight"] for matrix in ("lora_A", "lora_B"))
+                module.forward = functools.partial(_forward, module, self, a, b)
+
+    def read(self, slot: int = 0) -> Vector:
+        """A copy of the values in a slot."""
+        vector: Vector = self.values[slot].cpu().numpy().copy()
+        return vector
+
+    def write(self, vector: Vector, slot: int = 0) -> None:
+        """Put a vector (P,) into a slot."""
+        self.values[slot].copy_(torch.from_numpy(np.ascontiguousarray(vector, np.float32)))
+
+    def initial(self, seed: int) -> Vector:
+        """LoRA's start: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero."""
+        tensors = {}
+        for name, shape in zip(self.layout.names, self.layout.shapes, strict=True):
+            if "lora_A" in name:
+                bound = 1 / math.sqrt(shape[1])
+                tensors[name] = rng(seed, "adapter", name).uniform(-bound, bound, shape).astype(np.float32)
+            else:
+                tensors[name] = np.zeros(shape, np.float32)
+        return self.layout.join(tensors)
+
+
+def _forward(
+    layer: Any,
+    adapters: Adapters,
+    a: Sequence[torch.nn.Parameter],
+    b: Sequence[torch.nn.Parameter],
+    x: torch.Tensor,
+    *others: Any,
+    **named: Any,
+) -> torch.Tensor:
+    """base(x) + s B A dropout(x), x (..., in) to (..., out), with the A (r, in) and B (out, r) of each token's slot.
+
+    The C pairs are stacked into one of rank C r; of each token's C r inner numbers those of other slots are zeroed.
+    """
+    y: torch.Tensor = layer.base_layer(x, *others, **named)
+    if layer.disable_adapters or layer.merged:
+        return y
+    row = adapters.row
+    slots = 1 if row.mask is None else row.mask.shape[1]
+    down = torch.cat(list(a[:slots])).to(x.dtype)
+    up = torch.cat(list(b[:slots]), dim=1).to(x.dtype).t()
+    inner = F.linear(row.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0)), down).flatten(0, -2)
+    if row.mask is not None:
+        inner = (inner.view(len(inner), slots, -1) * row.mask[:, :, None]).flatten(1)
+    return torch.addmm(y.flatten(0, -2), inner, up, alpha=layer.scaling[ADAPTER]).view(y.shape)
+
+
+def _file_name(parameter: str) -> str:
+    """A parameter's name as PEFT writes it in adapter files: without the adapter's own name."""
+    return parameter.replace(f".{ADAPTER}.", ".")

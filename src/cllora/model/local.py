@@ -1,0 +1,80 @@
+"""One client's local training: its order of samples, its optimiser, its schedule."""
+
+import math
+
+import numpy as np
+import torch
+
+from cllora.model.adapters import Adapters
+from cllora.model.batches import steps_of, training_batches
+from cllora.model.device import on_device
+from cllora.seeds import rng, seed_for
+from cllora.spec import LocalSpec
+from cllora.types import Job, Trained
+
+
+class LocalTraining:
+    """A job on its way, its adapter in a slot. `batches` are the ids of each step, `dropout` draws LoRA's masks."""
+
+    def __init__(self, job: Job, local: LocalSpec, seed: int, adapters: Adapters, slot: int) -> None:
+        adapters.write(job.work.start, slot)
+        self._job, self._local = job, local
+        self._values = torch.nn.Parameter(adapters.values[slot])
+        self._gradient = self._values.grad = adapters.gradients[slot]
+        kind = torch.optim.SGD if local.optim == "sgd" else torch.optim.AdamW
+        self._optimizer = kind([self._values], lr=local.learning_rate, weight_decay=local.weight_decay)
+        self._sum = torch.zeros_like(self._gradient) if job.work.gradient else None
+        self._losses: list[torch.Tensor] = []
+        device = adapters.values.device
+        work = {name: getattr(job.work, name) for name in ("start", "center", "correction", "trainable")}
+        self._work = {name: on_device(np.asarray(it), device) for name, it in work.items() if it is not None}
+        self.steps = steps_of(local, len(job.ids))
+        self.batches = training_batches(job.ids, local, rng(seed, "order", *job.name))
+        self.dropout = torch.Generator(device).manual_seed(seed_for(seed, "dropout", *job.name))
+
+    @torch.no_grad()
+    def step(self, loss: torch.Tensor) -> None:
+        """One step with the plain gradient that is in the slot."""
+        step = len(self._losses)
+        self._losses.append(loss)
+        if self._sum is not None:
+            self._sum += self._gradient
+        self._pull()
+        if self._local.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_([self._values], self._local.max_grad_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._local.learning_rate * schedule(self._local, step, self.steps)
+        self._optimizer.step()
+        if "trainable" in self._work:
+            # Weight decay and momentum move what this work does not train: put it back.
+            self._values.copy_(torch.where(self._work["trainable"], self._values, self._work["start"]))
+
+    def result(self, tokens: int, seconds: float) -> Trained:
+        """What it came to, after `tokens` predicted tokens."""
+        adapter = self._values.detach().cpu().numpy().copy()
+        loss = float(torch.stack(self._losses).double().mean())
+        gradient = None if self._sum is None else (self._sum / self.steps).cpu().numpy()
+        return Trained(adapter, len(self._job.ids), tokens, self.steps, loss, gradient, seconds)
+
+    def _pull(self) -> None:
+        """Add the proximal pull mu (w - center) and the correction to the gradient, and stop what is not trainable."""
+        if "center" in self._work and self._job.work.mu:
+            self._gradient.add_(self._values - self._work["center"], alpha=self._job.work.mu)
+        if "correction" in self._work:
+            self._gradient.add_(self._work["correction"])
+        if "trainable" in self._work:
+            self._gradient.mul_(self._work["trainable"])
+
+
+def schedule(local: LocalSpec, step: int, steps: int) -> float:
+    """The share of the learning rate at a step (from 0) of `steps`, as transformers' schedulers have it."""
+    if step < local.warmup_steps:
+        return step / max(1, local.warmup_steps)
+    done = (step - local.warmup_steps) / max(1, steps - local.warmup_steps)
+    match local.lr_scheduler_type:
+        case "constant":
+            return 1.0
+        case "linear":
+            return max(0.0, 1.0 - done)
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * done))

@@ -1,0 +1,74 @@
+"""Passes through the base: losses of packed texts, and gradients for the adapters they meet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from cllora.model.adapters import Adapters, Row
+from cllora.model.batches import Packed
+from cllora.model.device import on_device
+
+LOGITS = 2**23
+"""Logits that are there at once, so that memory does not grow with the vocabulary."""
+
+
+class Network:
+    """A PEFT model whose texts are packed and whose head works piece by piece."""
+
+    def __init__(self, model: Any, adapters: Adapters) -> None:
+        causal = model.get_base_model()
+        self._backbone = causal.base_model
+        self._head = causal.get_output_embeddings()
+        self._adapters = adapters
+        self._piece = max(1, LOGITS // self._head.weight.shape[0])
+
+    def losses(self, row: Packed) -> torch.Tensor:
+        """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
+        states = self._states(row, None)
+        pieces = zip(torch.split(states, self._piece), torch.split(row.targets, self._piece), strict=True)
+        return torch.cat([self._token_losses(states, targets) for states, targets in pieces])
+
+    def add_gradients(self, row: Packed, counts: torch.Tensor, dropout: Sequence[torch.Generator]) -> torch.Tensor:
+        """Add each batch's part of the gradient of its mean loss to its adapter's; that part of the losses (C,).
+
+        Args:
+            row: texts of C batches; those of batch c meet the adapter in slot c.
+            counts: the tokens predicted in all of each batch (C,), over which its mean goes.
+        """
+        states = self._states(row, dropout)
+        share = 1 / counts[row.batch]
+        pull = torch.empty_like(states)
+        found = []
+        # The head's part goes forward and back before the next piece's logits are there.
+        for start in range(0, len(states), self._piece):
+            part = slice(start, start + self._piece)
+            piece = states[part].detach().requires_grad_()
+            losses = self._token_losses(piece, row.targets[part]) * share[part]
+            (pull[part],) = torch.autograd.grad(losses.sum(), piece)
+            found.append(losses.detach())
+        states.backward(pull)  # type: ignore[no-untyped-call]
+        # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.
+        return torch.cat(found) @ _ones(row.batch, len(counts))
+
+    def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self._head(states).float(), targets, reduction="none")
+
+    def _states(self, row: Packed, dropout: Sequence[torch.Generator] | None) -> torch.Tensor:
+        """What the head sees of the tokens whose successor is predicted (L, D)."""
+        mask = None
+        if len(row.sizes) > 1:
+            slots = on_device(np.repeat(np.arange(len(row.sizes)), row.sizes), row.tokens.device)
+            mask = _ones(slots, len(row.sizes)).to(self._head.weight.dtype)
+        self._adapters.row = Row(row.sizes, mask, dropout)
+        states: torch.Tensor = self._backbone(
+            input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False
+        ).last_hidden_state[0]
+        return states.index_select(0, row.keep)
+
+
+def _ones(slots: torch.Tensor, count: int) -> torch.Tensor:
+    """(N,) slots to (N, C) zeros with a one in each row's own column."""
+    return (slots[:, None] == torch.arange(count, device=slots.device)).float()
