@@ -1,5 +1,6 @@
 """Tiny models of every family and a tokenizer, made on the spot; nothing is downloaded."""
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -92,3 +93,40 @@ def made_up_samples(count: int = 60, longest: int = 60, seed: int = 0, prompts: 
     tokens[offsets[:-1]] = 2
     prompt = draw.integers(0, lengths - 1) if prompts else np.zeros(count)
     return Samples([""] * count, tokens, offsets, prompt.astype(np.int32), {}, f"made-up-{seed}")
+
+
+WORDS = ("alpha", "beta", "gamma", "return", "value", "error", "file", "column", "array", "shape", "where", "none")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """400 made-up texts of 2 to 40 words by four owners."""
+    draw = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    with path.open("w") as file:
+        for row in range(400):
+            words = draw.choice(WORDS, draw.integers(2, 41))
+            file.write(json.dumps({"text": " ".join(words), "owner": f"owner-{row % 4}"}) + "\n")
+    return path
+
+
+def study_fields(model, texts, **changes):
+    fields = {
+        "name": "tiny",
+        "model": {"name": str(model), "context": 64, "device": "cpu", "precision": "float32"},
+        "lora": {"r": 2, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]},
+        "data": {"path": str(texts), "test": 0.1},
+        "partition": {"num_clients": 6, "min_samples": 5, "local_test": 0.2},
+        "federation": {"num_rounds": 3, "clients_per_round": 2},
+        "local": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-2},
+        "grid": {"partition.alpha": [0.1, "iid"]},
+        "control": {"partition.alpha": "iid"},
+        "seeds": 1,
+    }
+    for path, value in changes.items():
+        section, _, field = path.partition("__")
+        if field:
+            fields[section] = {**fields[section], field: value}
+        else:
+            fields[section] = value
+    return fields

@@ -115,7 +115,8 @@ def test_quick_lora_layers_equal_pefts(family):
     assert errors[True] < min(0.06, 3 * errors[False])
 
 
-def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
+def test_precision_is_measured_once_kept_and_said(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "cllora")
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
     for seconds, expected in (
         (lambda dtype: 1.0, "float32"),
@@ -126,4 +127,5 @@ def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
         assert precision.automatic(torch.device("cpu")) == expected
         monkeypatch.setattr(precision, "_seconds", lambda dtype: pytest.fail("measured again"))
         assert precision.automatic(torch.device("cpu")) == expected
+        assert f"precision auto: {expected}" in caplog.messages[-1]
     assert next(iter(json.loads((tmp_path / "precision.json").read_text()).values()))["times_faster"] == 2.0

@@ -50,7 +50,8 @@ def partition(study: StudyName, set_: Settings = None, as_json: Json = False) ->
     from cllora.progress import study_progress
     from cllora.reports import partition_view
     from cllora.runs.prepare import deal
-    from cllora.runs.study import check, samples_of
+    from cllora.runs.shared import samples_of
+    from cllora.runs.study import check
 
     found = find_study(study, set_ or [])
     check(found)
@@ -197,7 +198,9 @@ class _Notices(logging.Handler):
 
 def main() -> None:
     """The `cllora` command."""
-    logging.getLogger("cllora").handlers = [_Notices()]
+    log = logging.getLogger("cllora")
+    log.handlers = [_Notices()]
+    log.setLevel(logging.INFO)
     try:
         app()
     except UsageError as error:

@@ -1,6 +1,6 @@
 """The values that flow through a study. All frozen, all plain arrays and numbers; nothing here remembers a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class Samples:
     `prompts[i]` is how many of its first tokens carry no loss (0 unless the loss is on answers only).
     `texts` and `columns` (the source's own) are read from disk as they are asked for; `test` are the ids of the
     global test set when the source names one.
-    `dropped` counts rows that could not be used, by reason.
+    `dropped` counts rows that could not be used, by reason. `known` keeps what was once computed of the samples.
     """
 
     texts: Sequence[str]
@@ -74,6 +74,14 @@ class Samples:
     fingerprint: str
     test: Ids | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    known: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, what: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """What `compute` gives, computed the first time that this is asked for; not to be written to."""
+        if what not in self.known:
+            self.known[what] = compute()
+            self.known[what].flags.writeable = False
+        return self.known[what]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

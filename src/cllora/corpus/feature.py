@@ -49,12 +49,19 @@ def feature_values(samples: Samples, choice: Choice, context: int) -> NDArray[np
         UsageError: there is no such feature or option, or it gives something other than a finite number per text.
     """
     feature = features.bind(choice.name, choice.options)
+    asked = f"{choice.model_dump_json()} in context {context}"
+    return samples.once(asked, lambda: _values(samples, choice.name, feature, context))
+
+
+def _values(
+    samples: Samples, name: str, feature: Callable[..., NDArray[np.float64]], context: int
+) -> NDArray[np.float64]:
     lengths = samples.lengths()
     values = np.empty(len(samples), np.float64)
     for start in range(0, len(samples), FEATURE_ROWS):
         part = slice(start, start + FEATURE_ROWS)
         values[part] = _checked(
-            choice.name, feature(TextRows(samples.texts[part], lengths[part], context)), start, len(lengths[part])
+            name, feature(TextRows(samples.texts[part], lengths[part], context)), start, len(lengths[part])
         )
     return values
 

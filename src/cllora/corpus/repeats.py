@@ -34,5 +34,5 @@ def text_hashes(samples: Samples) -> NDArray[np.uint64]:
 
 def repeated_in(samples: Samples, ids: Ids, others: Ids) -> int:
     """How many of the samples `ids` have the very text of one of `others`."""
-    hashes = text_hashes(samples)
+    hashes = samples.once("text hashes", lambda: text_hashes(samples))
     return int(np.isin(hashes[ids], hashes[others]).sum())

@@ -71,6 +71,10 @@ class Learner:
             nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
+    def is_base(self, adapter: Vector) -> bool:
+        """Whether an adapter leaves the base as it is: every B is zero."""
+        return all(not tensor.any() for name, tensor in self.layout.split(adapter).items() if "lora_B" in name)
+
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
         """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it."""
         self.adapters.write(adapter)

@@ -9,6 +9,7 @@ from typing import Any
 from cllora.federated import Federation, Strategy, rounds, strategies
 from cllora.model.learner import Learner
 from cllora.runs.environment import environment
+from cllora.runs.known import KnownBase
 from cllora.runs.prepare import deal
 from cllora.spec import Experiment
 from cllora.store import begin, drop_unfinished, last_round, read_json, save_round, write_json, write_partition
@@ -31,21 +32,21 @@ def is_finished(folder: Path, experiment: Experiment) -> bool:
     return last is not None and last.number == experiment.federation.num_rounds and (folder / "adapter").is_dir()
 
 
-def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Iterator[Round]:
+def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: KnownBase) -> Iterator[Round]:
     """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
     begin(folder, experiment)
     last = last_round(folder)
     drop_unfinished(folder, last)
     partition = deal(experiment, samples)
     write_partition(folder, partition)
-    _record_environment(folder / "environment.json", environment(experiment, samples, learner))
+    _record_environment(folder / "environment.json", environment(experiment, samples, learner.learner))
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
         save_round(folder, after)
         # Measurements are on disk now; what goes on is the state.
         last = dataclasses.replace(after, losses=())
         yield last
     assert last is not None
-    _save_adapter(learner, last.state["adapter"], folder / "adapter")
+    _save_adapter(learner.learner, last.state["adapter"], folder / "adapter")
 
 
 def _record_environment(path: Path, now: dict[str, Any]) -> None:

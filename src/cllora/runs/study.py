@@ -1,26 +1,23 @@
 """A whole study: checked before anything is loaded, then cell by cell into one folder."""
 
 import fcntl
+import gc
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cllora.corpus import corpora, features, load_samples
+from cllora.corpus import corpora, features
 from cllora.errors import UsageError
 from cllora.federated import strategies
 from cllora.partition import partitioners
 from cllora.presets import find_study
 from cllora.registry import load_plugins
-from cllora.runs.pins import Pins
-from cllora.spec import Cell, DataSpec, Experiment, LoraSpec, ModelSpec, Study
+from cllora.runs.shared import Shared, shared_parts
+from cllora.spec import Cell, Study
 from cllora.store import read_json, write_json
-from cllora.types import Samples
-
-log = logging.getLogger("cllora")
 
 
 @dataclass(frozen=True)
@@ -81,58 +78,39 @@ def _run_cells(
     on_progress: Callable[[Progress], None],
     on_corpus: Callable[[int, int | None, str], None] | None,
 ) -> None:
-    from cllora.runs.cell import is_finished, run_cell
-
+    is_finished, run_cell = _import_cells()
     cells = study.cells()
-    loader = _Loader(Pins(folder / "pins.json"), on_corpus)
-    for index, cell in enumerate(cells):
+    shared = Shared(folder, on_corpus)
+    for index, cell in enumerate(_neighbours(cells)):
         experiment, place = cell.experiment, folder / cell.name
         total = experiment.federation.num_rounds
         if is_finished(place, experiment):
             on_progress(Progress(cell, len(cells), index, total, total, resumed=True))
             continue
-        samples = loader.samples(experiment)
-        for after in run_cell(experiment, place, samples, loader.learner(experiment, samples)):
+        samples = shared.samples(experiment)
+        for after in run_cell(experiment, place, samples, shared.learner(experiment, samples)):
             on_progress(Progress(cell, len(cells), index, after.number, total, resumed=False))
 
 
-class _Loader:
-    """Keeps the last samples and the last base, which neighbouring cells share."""
-
-    def __init__(self, pins: Pins, on_corpus: Callable[[int, int | None, str], None] | None) -> None:
-        self._pins = pins
-        self._on_corpus = on_corpus
-        self._samples: tuple[tuple[DataSpec, str], Samples] | None = None
-        self._learner: tuple[tuple[ModelSpec, LoraSpec, str], Any] | None = None
-
-    def samples(self, experiment: Experiment) -> Samples:
-        key = (experiment.data, experiment.model.name)
-        if self._samples is None or self._samples[0] != key:
-            self._samples = (key, samples_of(experiment, self._on_corpus))
-            self._pins.hold_texts(experiment, self._samples[1])
-        return self._samples[1]
-
-    def learner(self, experiment: Experiment, samples: Samples) -> Any:
-        from cllora.model.learner import Learner
-        from cllora.model.load import load_base
-
-        key = (experiment.model, experiment.lora, samples.fingerprint)
-        if self._learner is None or self._learner[0] != key:
-            self._learner = None
-            base = load_base(self._pins.settled(experiment.model), experiment.lora)
-            self._learner = (key, Learner(base, samples, experiment.model.context))
-        return self._learner[1]
+def _import_cells() -> tuple[Any, Any]:
+    """What runs cells, and with it torch and transformers: thousands of modules, among which collecting garbage costs
+    a second and finds none."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from cllora.runs.cell import is_finished, run_cell
+    finally:
+        if collecting:
+            gc.enable()
+    return is_finished, run_cell
 
 
-def samples_of(experiment: Experiment, on_corpus: Callable[[int, int | None, str], None] | None = None) -> Samples:
-    """The experiment's texts as its model's tokenizer reads them, from the cache where they are there."""
-    from cllora.model.tokenizer import ModelTokenizer
-
-    samples = load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
-    if samples.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in samples.dropped.items())
-        log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
-    return samples
+def _neighbours(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells in an order in which those that share their texts and their base follow each other."""
+    seen: dict[tuple[str, str], int] = {}
+    for cell in cells:
+        seen.setdefault(shared_parts(cell.experiment), len(seen))
+    return sorted(cells, key=lambda cell: seen[shared_parts(cell.experiment)])
 
 
 @contextmanager

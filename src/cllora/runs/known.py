@@ -1,0 +1,45 @@
+"""The base's own losses, measured once for all cells of a study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cllora.model.learner import Learner
+from cllora.spec import LocalSpec
+from cllora.store import atomic_write
+from cllora.types import Ids, Job, Losses, Trained, Vector
+
+
+class KnownBase:
+    """A learner that evaluates each sample under the untrained base once, and keeps its loss in a file.
+
+    The file holds one number per sample, NaN where it was not asked for. It is written before the losses are given
+    away, so that a run that was interrupted finds the same numbers again, to the last bit.
+    """
+
+    def __init__(self, learner: Learner, path: Path) -> None:
+        self.learner = learner
+        self.layout = learner.layout
+        self._path = path
+        self._nll = np.load(path) if path.exists() else np.full(len(learner.samples), np.nan)
+
+    def initial(self, seed: int) -> Vector:
+        return self.learner.initial(seed)
+
+    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
+        return self.learner.train(jobs, local, seed)
+
+    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
+        """As the learner's own; where the adapter changes nothing, from the file."""
+        if not self.learner.is_base(adapter):
+            return self.learner.evaluate(model, adapter, ids)
+        new = ids[np.isnan(self._nll[ids])]
+        if len(new):
+            self._nll[new] = self.learner.evaluate(model, adapter, new).nll
+            atomic_write(self._path, self._save)
+        return Losses(model, ids, self._nll[ids], self.learner.samples.predicted(ids, self.learner.context))
+
+    def _save(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, self._nll)

@@ -1,0 +1,69 @@
+"""What the cells of a study have in common, made once: texts, the base, and the base's own losses."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cllora.corpus import load_samples
+from cllora.runs.pins import Pins
+from cllora.spec import Experiment
+from cllora.types import Samples
+
+if TYPE_CHECKING:
+    from cllora.runs.known import KnownBase
+
+log = logging.getLogger("cllora")
+OnCorpus = Callable[[int, int | None, str], None]
+
+
+class Shared:
+    """Keeps the last samples and the last base, which neighbouring cells share."""
+
+    def __init__(self, folder: Path, on_corpus: OnCorpus | None) -> None:
+        self._folder = folder
+        self._pins = Pins(folder / "pins.json")
+        self._on_corpus = on_corpus
+        self._samples: tuple[Any, Samples] | None = None
+        self._learner: tuple[Any, KnownBase] | None = None
+
+    def samples(self, experiment: Experiment) -> Samples:
+        """The experiment's texts, held against those that the study began with."""
+        key = (experiment.data, experiment.model.name)
+        if self._samples is None or self._samples[0] != key:
+            self._samples = (key, samples_of(experiment, self._on_corpus))
+            self._pins.hold_texts(experiment, self._samples[1])
+        return self._samples[1]
+
+    def learner(self, experiment: Experiment, samples: Samples) -> "KnownBase":
+        """The base with LoRA on it."""
+        from cllora.model.learner import Learner
+        from cllora.model.load import load_base
+        from cllora.runs.known import KnownBase
+
+        key = (experiment.model, experiment.lora, samples.fingerprint)
+        if self._learner is None or self._learner[0] != key:
+            self._learner = None  # Free the one before.
+            settled = self._pins.settled(experiment.model)
+            learner = Learner(load_base(settled, experiment.lora), samples, settled.context)
+            own = hashlib.sha256(f"{settled.model_dump_json()} {samples.fingerprint}".encode()).hexdigest()[:12]
+            self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))
+        return self._learner[1]
+
+
+def shared_parts(experiment: Experiment) -> tuple[str, str]:
+    """What experiments must agree in to share their samples, and their base."""
+    data = f"{experiment.data.model_dump_json()} {experiment.model.name}"
+    return data, f"{experiment.model.model_dump_json()} {experiment.lora.model_dump_json()}"
+
+
+def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Samples:
+    """The experiment's texts as its model's tokenizer reads them, from the cache where they are there."""
+    from cllora.model.tokenizer import ModelTokenizer
+
+    samples = load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+    if samples.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in samples.dropped.items())
+        log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
+    return samples

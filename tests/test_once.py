@@ -1,0 +1,99 @@
+"""Identical work is not done twice within a study."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import cllora
+from cllora.corpus import repeats
+from cllora.corpus.feature import features
+from cllora.model import load
+from cllora.model.learner import Learner
+from cllora.runs import shared
+from cllora.spec import Study
+from cllora.store import read_losses, read_partition
+from conftest import study_fields
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each of the expensive things is done, and how often each sample is evaluated under the base."""
+    done, under_base = Counter(), Counter()
+
+    def spy(place, name):
+        function = getattr(place, name)
+
+        def counting(*args, **named):
+            done[name] += 1
+            return function(*args, **named)
+
+        monkeypatch.setattr(place, name, counting)
+
+    spy(shared, "load_samples")
+    spy(load, "load_base")
+    spy(repeats, "text_hashes")
+    evaluate = Learner.evaluate
+
+    def evaluating(self, model, adapter, ids):
+        if self.is_base(adapter):
+            under_base.update((self.base.model.name_or_path, int(i)) for i in ids)
+        return evaluate(self, model, adapter, ids)
+
+    monkeypatch.setattr(Learner, "evaluate", evaluating)
+    return done, under_base
+
+
+def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_path, counted):
+    done, under_base = counted
+    values = Counter()
+
+    @features.register("counting")
+    def counting(rows):
+        """Characters, counted."""
+        values.update(rows.texts)
+        return np.array([len(text) for text in rows.texts], float)
+
+    fields = study_fields(
+        tiny_models("opt"),
+        texts,
+        partition__by="counting",
+        # The model varies faster than alpha, and is loaded once all the same.
+        grid={"partition.alpha": [0.5, "iid"], "model.name": [str(tiny_models("opt")), str(tiny_models("llama"))]},
+        control={"partition.alpha": "iid", "model.name": str(tiny_models("opt"))},
+        seeds=2,
+    )
+    folder = cllora.run(Study.parse(fields), tmp_path / "out")
+    assert len(list(folder.glob("*/adapter"))) == 8
+    assert done == {"load_samples": 2, "load_base": 2, "text_hashes": 2}
+    assert set(values.values()) <= {2}  # once for each tokenizer's samples
+    assert set(under_base.values()) == {1}
+    for cell in (path.parent for path in folder.glob("*/adapter")):
+        first = read_losses(cell).query("round == 0 and model == 'global'")
+        partition = read_partition(cell)
+        assert set(first["sample"]) == set(partition.global_test) | set(partition.test_ids)
+        assert np.isfinite(first["nll"]).all()
+
+
+def test_round_zero_from_the_file_is_round_zero_measured(tiny_models, texts, tmp_path):
+    """The second cell's round 0 is that of a study of its own."""
+    both = Study.parse(study_fields(tiny_models("opt"), texts, grid={"partition.alpha": [0.5, "iid"]}))
+    alone = Study.parse(study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]}))
+    found = [
+        read_losses(cllora.run(study, tmp_path / name) / "alpha=iid,seed=0").query("round == 0")
+        for name, study in (("both", both), ("alone", alone))
+    ]
+    assert found[0]["sample"].tolist() == found[1]["sample"].tolist()
+    np.testing.assert_allclose(found[0]["nll"], found[1]["nll"], rtol=1e-5)
+
+
+def test_without_local_models_only_the_global_one_is_evaluated(tiny_models, texts, tmp_path):
+    fields = study_fields(tiny_models("opt"), texts, evaluation={"local_models": False})
+    folder = cllora.run(Study.parse(fields), tmp_path / "out")
+    assert set(read_losses(folder / "alpha=iid,seed=0")["model"]) == {"global"}
+    assert cllora.report(folder).stat().st_size > 10_000
