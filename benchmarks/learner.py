@@ -10,7 +10,6 @@ Run it alone: anything else on the machine slows several threads far more than i
 import argparse
 import json
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from cllora.model.batches import packed
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
@@ -81,6 +81,18 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
     return rate(product, 15)
 
 
+def side_by_side(learner: Learner, clients: int, batch_size: int) -> float:
+    """How many times as fast some clients of 32 texts each train in the same passes as one by one."""
+    ids = np.arange(32)
+    jobs = [Job(Work(learner.initial(0)), ids, ("benchmark", client)) for client in range(clients)]
+    local = LocalSpec(epochs=1, batch_size=batch_size, learning_rate=1e-4)
+
+    def one_by_one() -> float:
+        return sum(trained.tokens for job in jobs for trained in learner.train([job], local, 0))
+
+    return rate(lambda: sum(trained.tokens for trained in learner.train(jobs, local, 0)), 3) / rate(one_by_one, 3)
+
+
 def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, float | str]:
     base = load_base(
         ModelSpec(name=model_folder(shape, place), precision=precision, device="cpu"),
@@ -94,6 +106,8 @@ def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, 
     training = rate(lambda: learner.train([Job(Work(start), ids, ("benchmark",))], local, 0)[0].tokens, 3)
     evaluation = rate(lambda: float(learner.evaluate("global", start, ids).tokens.sum()), 3)
     machine = matrix_rate(DTYPES[precision])
+    seen = learner.samples.seen(ids, 128)
+    rows = list(packed(learner.samples, [ids], 128, 4096, base.device))
     return {
         "shape": shape,
         "lengths": lengths,
@@ -103,7 +117,9 @@ def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, 
         "machine GFLOP/s": round(machine / 1e9),
         "training share": round(4 * counted * training / machine, 3),
         "evaluation share": round(2 * counted * evaluation / machine, 3),
-        "peak MB of the process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "padding in the network %": round(100 * (sum(row.tokens.numel() for row in rows) / seen.sum() - 1), 1),
+        "2 clients at once, batches of 8": round(side_by_side(learner, 2, 8), 2),
+        "8 clients at once, batches of 2": round(side_by_side(learner, 8, 2), 2),
     }
 
 

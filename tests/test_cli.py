@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cllora import cli
-from test_runs import study_fields
+from conftest import study_fields
 
 GOOD_ROWS = [{"text": f"Return the value of column {row} or raise an error.", "n": row} for row in range(200)]
 

@@ -148,3 +148,8 @@ def test_logits_are_never_all_there_at_once(tiny_models, monkeypatch):
     np.testing.assert_allclose(pieces[1].nll, whole[1].nll, rtol=1e-6)
     for one, other in zip(pieces[0], whole[0], strict=True):
         np.testing.assert_allclose(one.adapter, other.adapter, rtol=1e-5, atol=1e-7)
+
+
+def test_no_samples_no_losses(tiny_models):
+    learner = learner_of(tiny_models("opt"))
+    assert len(learner.evaluate("g", learner.initial(0), np.zeros(0, np.int64)).nll) == 0

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
 TOGETHER = {"cpu": 1536, "cuda": 16384}
 """Tokens in a step of all clients that train together: more would make the products no faster."""
 MOST_TOGETHER = 8
+_T = TypeVar("_T")
 
 
 class Learner:
@@ -64,10 +66,10 @@ class Learner:
         self.adapters.write(adapter)
         budget = EVALUATION_BLOCK[self.base.device.type]
         rows = packed(self.samples, [ids], self.context, budget, self.base.device)
-        found = [(row, self._network.losses(row)) for row in rows]
         nll = np.zeros(len(ids))
-        for row, losses in found:
-            # Summed here, in order: on a GPU the order of such sums, and so their last digits, would vary.
+        # One row behind: a GPU has the next row to work on while this one's losses are fetched.
+        for row, losses in _one_behind((row, self._network.losses(row)) for row in rows):
+            # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
             nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
@@ -129,3 +131,12 @@ class Learner:
         tokens = on_device(counts.astype(np.float32), device)
         rows = packed(self.samples, batches, self.context, TRAINING_BLOCK[device.type], device)
         return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
+
+
+def _one_behind(items: Iterator[_T]) -> Iterator[_T]:
+    """The items, each given away only when the next one has been made."""
+    before: list[_T] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before

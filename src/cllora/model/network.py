@@ -11,8 +11,9 @@ from cllora.model.adapters import Adapters, Row
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
 
+PIECE = 512
 LOGITS = 2**23
-"""Logits that are there at once, so that memory does not grow with the vocabulary."""
+"""Tokens and logits that the head works on at once, so that memory does not grow with the vocabulary."""
 
 
 class Network:
@@ -23,7 +24,7 @@ class Network:
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
-        self._piece = max(1, LOGITS // self._head.weight.shape[0])
+        self._piece = max(1, min(PIECE, LOGITS // self._head.weight.shape[0]))
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""

@@ -33,7 +33,7 @@ def automatic(device: torch.device) -> str:
         found[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    precision, ratio = found[key]["precision"], found[key]["times_faster"]
+    precision, times = found[key]["precision"], found[key]["times_faster"]
     log.info(
         "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, ratio
     )
