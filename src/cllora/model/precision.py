@@ -35,7 +35,7 @@ def automatic(device: torch.device) -> str:
         kept.write_text(json.dumps(found, indent=2), encoding="utf-8")
     precision, times = found[key]["precision"], found[key]["times_faster"]
     log.info(
-        "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, ratio
+        "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, times
     )
     return str(precision)
 
