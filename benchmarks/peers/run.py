@@ -154,9 +154,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--shape", default="embedded", choices=["embedded", "opt-125m"])
     parser.add_argument("--rounds", type=int)
-    parser.add_argument(
-        "--pad", type=int, default=0, help="peers but openfedllm pad texts to so many tokens"
-    )
+    parser.add_argument("--pad", type=int, default=0, help="peers but openfedllm pad texts to so many tokens")
     parser.add_argument("--per-package", type=int, help="texts of each package")
     parser.add_argument("--place", type=Path, help="keep task, logs and results here; a task there is taken")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/peers-DATE.json")
