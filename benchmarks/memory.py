@@ -54,7 +54,7 @@ def clients(count: int, place: Path) -> None:
     cllora.run(Study.parse(study), place / "out")
 
 
-def training(shape: tuple[int, int, int, int], vocabulary: int, place: Path) -> None:
+def training(vocabulary: int, place: Path) -> None:
     """Training and evaluation of 8 x 128 tokens on a random OPT in bfloat16, which is read from disk."""
     learner = Learner(
         load_base(ModelSpec(name=str(place / "base"), precision="bfloat16", device="cpu"), LoraSpec(lora_dropout=0)),
@@ -108,7 +108,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.case:
         kind, *given = CASES[arguments.case]
-        {"clients": clients, "training": training}[kind](*given, arguments.place)
+        {"clients": clients, "training": training}[kind](given[-1], arguments.place)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6)
         return
     table = Table("case", "peak MB", box=None)

@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--place", type=Path)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if CONTROL not in arguments.alphas:
+        parser.error(f"--alphas needs {CONTROL}, against which the others are held")
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.place or Path(folder)
         losses = {p: final_losses(p, arguments.alphas, arguments.seeds, place) for p in PRECISIONS}

@@ -239,22 +239,30 @@ def test_packed_rows_hold_every_token_once_and_keep_to_the_budget(prompts, budge
     seen = []
     for rows in packed(samples, [ids], CONTEXT, budget, torch.device("cpu")):
         texts = [samples.tokens_of(int(i), CONTEXT) for i in ids[rows.places]]
-        assert len(texts) == 1 or rows.tokens.numel() <= budget
+        size = sum(len(text) for text in texts)
+        assert len(texts) == 1 or size <= budget
         seen.extend(ids[rows.places])
-        assert rows.tokens[0].tolist() == np.concatenate(texts).tolist()
-        assert rows.positions[0].tolist() == [p for text in texts for p in range(len(text))]
+        assert rows.sizes == [size]
+        filler = rows.tokens.numel() - size
+        assert filler <= max(1, size // 32)
+        assert rows.tokens[0].tolist() == [*np.concatenate(texts), *[0] * filler]
+        assert rows.positions[0].tolist() == [p for text in [*texts, range(filler)] for p in range(len(text))]
         starts = np.cumsum([0, *(len(text) for text in texts[:-1])])
         expected = [
             (start + p - 1, text[p], owner)
             for owner, (start, text, sample) in enumerate(zip(starts, texts, ids[rows.places], strict=True))
             for p in range(max(1, samples.prompts[sample]), len(text))
         ]
-        assert list(zip(rows.keep.tolist(), rows.targets.tolist(), rows.owner.tolist(), strict=True)) == expected
+        predicted = len(rows.owner)
+        kept = zip(rows.keep.tolist()[:predicted], rows.targets.tolist()[:predicted], rows.owner.tolist(), strict=True)
+        assert list(kept) == expected
+        assert rows.batch.tolist() == [0] * predicted + [-1] * (len(rows.keep) - predicted)
         gathered = rows.packing.gather(rows.tokens[0][:, None, None])
         assert rows.packing.scatter(gathered).flatten().tolist() == rows.tokens[0].tolist()
         side_by_side = [row.flatten().tolist() for part in gathered for row in part]
-        assert len(side_by_side) == len(texts)
-        for row, text in zip(side_by_side, sorted(texts, key=len, reverse=True), strict=True):
+        attended = [*texts, np.zeros(filler, int)] if filler else texts
+        assert len(side_by_side) == len(attended)
+        for row, text in zip(side_by_side, sorted(attended, key=len, reverse=True), strict=True):
             assert row[: len(text)] == text.tolist()
             assert row[len(text) :] == [text[-1]] * (len(row) - len(text))
     assert sorted(seen) == list(ids)
@@ -266,6 +274,15 @@ def test_bfloat16_base_keeps_float32_adapters(tiny_models):
     assert {p.dtype for p in rough.base.model.parameters() if p.requires_grad} == {torch.float32}
     a, b = (one.evaluate("g", adapter, ids) for one in (exact, rough))
     assert b.nll.sum() / b.tokens.sum() == pytest.approx(a.nll.sum() / a.tokens.sum(), abs=0.02)
+
+
+def test_lora_on_experts_is_refused(tmp_path):
+    """PEFT wraps them in layers that nothing here would train."""
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    config = transformers.MixtralConfig(**sizes, num_hidden_layers=2, num_key_value_heads=2, num_local_experts=2)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"lora\.target_modules"):
+        learner_of(tmp_path, targets=("w1", "w2"))
 
 
 @pytest.mark.parametrize("family", ["gpt_neo", "bloom"])

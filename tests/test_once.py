@@ -1,13 +1,16 @@
 """Identical work is not done twice within a study."""
 
+import shutil
 from collections import Counter
 
 import numpy as np
 import pytest
+import transformers
 
 import cllora
 from cllora.corpus import repeats
 from cllora.corpus.feature import features
+from cllora.errors import UsageError
 from cllora.model import load
 from cllora.model.learner import Learner
 from cllora.runs import shared
@@ -71,7 +74,7 @@ def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     assert len(list(folder.glob("*/adapter"))) == 8
     assert done == {"load_samples": 2, "load_base": 2, "text_hashes": 2}
-    assert set(values.values()) <= {2}  # once for each tokenizer's samples
+    assert set(values.values()) == {2}  # once for each tokenizer's samples
     assert set(under_base.values()) == {1}
     for cell in (path.parent for path in folder.glob("*/adapter")):
         first = read_losses(cell).query("round == 0 and model == 'global'")
@@ -97,3 +100,27 @@ def test_without_local_models_only_the_global_one_is_evaluated(tiny_models, text
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     assert set(read_losses(folder / "alpha=iid,seed=0")["model"]) == {"global"}
     assert cllora.report(folder).stat().st_size > 10_000
+
+
+def test_other_weights_under_the_same_name_are_refused(tiny_models, texts, tmp_path):
+    shutil.copytree(tiny_models("opt"), tmp_path / "base")
+    fields = study_fields(tmp_path / "base", texts, grid={"partition.alpha": ["iid"]})
+    cllora.run(Study.parse(fields), tmp_path / "out")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    model.model.decoder.layers[0].fc1.weight.data *= 1.01
+    model.save_pretrained(tmp_path / "base")
+    with pytest.raises(UsageError, match=r"weights of .* have changed"):
+        cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", None])
+def test_a_damaged_file_of_base_losses_is_one_line(content, tiny_models, texts, tmp_path):
+    fields = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]})
+    folder = cllora.run(Study.parse(fields), tmp_path / "out")
+    (path,) = folder.glob("base-*.npy")
+    if content is None:
+        np.save(path, np.zeros(10))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match="is damaged; remove it and run again"):
+        cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")

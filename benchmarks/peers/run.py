@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--pad", type=int, default=0, help="peers but openfedllm pad texts to so many tokens")
     parser.add_argument("--per-package", type=int, help="texts of each package")
     parser.add_argument("--place", type=Path, help="keep task, logs and results here; a task there is taken")
-    parser.add_argument("--out", type=Path, help="default: benchmarks/results/peers-DATE.json")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/peers-SHAPE-DATE.json")
     arguments = parser.parse_args()
     place = (arguments.place or Path(tempfile.mkdtemp(prefix="peers-"))).resolve()
     place.mkdir(parents=True, exist_ok=True)

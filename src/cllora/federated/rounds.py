@@ -96,16 +96,11 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
         for task in tasks
         for piece, work in federation.strategy.work(task.sent, memories.get(task.client, {})).items()
     }
-    trained = dict(zip(jobs, learner.train(list(jobs.values()), experiment.local, experiment.seed), strict=True))
-    return [
-        _turn(
-            federation,
-            task,
-            memories.get(task.client, {}),
-            {piece: it for (client, piece), it in trained.items() if client == task.client},
-        )
-        for task in tasks
-    ]
+    trained: dict[int, dict[str, Trained]] = {task.client: {} for task in tasks}
+    found = learner.train(list(jobs.values()), experiment.local, experiment.seed)
+    for (client, piece), it in zip(jobs, found, strict=True):
+        trained[client][piece] = it
+    return [_turn(federation, task, memories.get(task.client, {}), trained[task.client]) for task in tasks]
 
 
 def _turn(federation: Federation, task: Task, memory: Arrays, trained: Mapping[str, Trained]) -> _Turn:

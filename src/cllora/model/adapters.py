@@ -4,9 +4,10 @@ Swapping an adapter is one copy, an optimiser sees one tensor, and the vector is
 clients lie in one row, each token meets the adapter of its own client, and the base multiplies all of them at once.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ ADAPTER = "default"  # PEFT's name for the one adapter that a model has
 class Row:
     """Which adapter each token of the row being processed meets.
 
-    The first `sizes[0]` tokens meet the adapter in slot 0, the next `sizes[1]` that in slot 1. `mask` (N, C) says
-    the same in zeros and ones; None where there is one slot. With `generators`, one a slot, LoRA's dropout is on.
+    The first `sizes[0]` tokens meet the adapter in slot 0, the next `sizes[1]` that in slot 1, and so on; what comes
+    behind is filler. `mask` (N, C) says the same in zeros and ones; None where there is one slot. With `generators`,
+    one a slot, LoRA's dropout is on.
     """
 
     sizes: Sequence[int]
@@ -37,9 +39,11 @@ class Row:
         """x (1, N, D) with a share `p` of it zeroed, drawn slot by slot, so that company changes no draw."""
         if self.generators is None or p == 0:
             return x
-        kept = torch.empty_like(x)
-        for part, generator in zip(torch.split(kept, list(self.sizes), dim=-2), self.generators, strict=True):
-            part.bernoulli_(1 - p, generator=generator)
+        kept = torch.ones_like(x)
+        start = 0
+        for size, generator in zip(self.sizes, self.generators, strict=True):
+            kept[..., start : start + size, :].bernoulli_(1 - p, generator=generator)
+            start += size
         return x * kept / (1 - p)
 
 
@@ -59,7 +63,7 @@ class Adapters:
         device = named[0][1].device
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
-        self.row = Row(sizes=[])
+        self.row = Row(sizes=[])  # the whole row meets slot 0
         views: dict[str, list[torch.nn.Parameter]] = {}
         start = 0
         for name, parameter in named:
@@ -74,14 +78,18 @@ class Adapters:
                 a, b = (views[f"{name}.{matrix}.{ADAPTER}.weight"] for matrix in ("lora_A", "lora_B"))
                 module.forward = functools.partial(_forward, module, self, a, b)
 
-    def read(self, slot: int = 0) -> Vector:
-        """A copy of the values in a slot."""
-        vector: Vector = self.values[slot].cpu().numpy().copy()
-        return vector
-
     def write(self, vector: Vector, slot: int = 0) -> None:
         """Put a vector (P,) into a slot."""
         self.values[slot].copy_(torch.from_numpy(np.ascontiguousarray(vector, np.float32)))
+
+    @contextlib.contextmanager
+    def meeting(self, row: Row) -> Iterator[None]:
+        """A pass in which the tokens meet the adapters as `row` says."""
+        self.row = row
+        try:
+            yield
+        finally:
+            self.row = Row(sizes=[])
 
     def initial(self, seed: int) -> Vector:
         """LoRA's start: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero."""

@@ -1,6 +1,6 @@
 """Attention over packed texts, plugged in through transformers' attention interface.
 
-Texts lie one after the other in a single row, without padding, so that the linear layers see real tokens only. For
+Texts lie one after the other in a single row, so that the linear layers see hardly anything but real tokens. For
 attention alone they are gathered side by side, each beside others of about its length: a causal text never sees what
 is gathered behind its end, and nothing of another text.
 
@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from cllora.errors import UsageError
 from cllora.model.device import on_device
@@ -27,42 +26,42 @@ SHORT = 256
 """Tokens up to which a (T, T) matrix per head is cheaper than flash attention on a CPU."""
 WORTH_A_SHAPE = 256
 """Tokens gathered in vain that cost more than attending to another shape."""
+GRAIN = 16
+MOST_TEXTS = 16
 SPECIAL = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where packed texts are. Texts of about one length share a shape (S, T), T the longest of them.
+    """Where packed texts are. Texts of about one length share a shape (S, T), none of them longer than T.
 
     `rows` (G,) picks the texts' tokens out of the N packed ones, shape after shape, and behind a shorter text's end
-    its last token again; `back` (N,) picks the packed tokens out of the G gathered ones.
+    its last token again; `back` (N,) picks the packed tokens out of the G gathered ones. Where the two are the same
+    tokens in the same order, they are `as_they_are`, and nothing is copied.
     """
 
     rows: torch.Tensor
     back: torch.Tensor
     shapes: tuple[tuple[int, int], ...]
+    as_they_are: bool
 
     @classmethod
     def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
         """Of texts with these many tokens (S,), packed in this order."""
         starts = np.cumsum(lengths) - lengths
-        groups = _of_about_one_length(lengths)
-        shapes = tuple((len(texts), int(lengths[texts].max())) for texts in groups)
-        columns = [np.arange(longest) for _, longest in shapes]
-        rows = [
-            starts[texts, None] + np.minimum(column, lengths[texts, None] - 1)
-            for texts, column in zip(groups, columns, strict=True)
-        ]
-        real = [column < lengths[texts, None] for texts, column in zip(groups, columns, strict=True)]
+        found = _shapes(lengths, device)
+        rows = [starts[texts, None] + np.minimum(np.arange(t), lengths[texts, None] - 1) for texts, t in found]
+        real = [np.arange(t) < lengths[texts, None] for texts, t in found]
         flat, kept = (np.concatenate([part.ravel() for part in parts]) for parts in (rows, real))
         back = np.empty(lengths.sum(), np.int64)
         back[flat[kept]] = np.flatnonzero(kept)
-        return cls(on_device(flat, device), on_device(back, device), shapes)
+        shapes = tuple((len(texts), t) for texts, t in found)
+        return cls(on_device(flat, device), on_device(back, device), shapes, np.array_equal(flat, np.arange(len(back))))
 
     def gather(self, tokens: torch.Tensor) -> list[torch.Tensor]:
-        """(N, H, D) to (S, T, H, D) for each shape; a view where all texts are of one length."""
+        """(N, H, D) to (S, T, H, D) for each shape."""
         flat = tokens.flatten(1)
-        if len(self.rows) > len(tokens) or len(self.shapes) > 1:
+        if not self.as_they_are:
             flat = _Gather.apply(flat, self.rows, self.back)  # type: ignore[no-untyped-call]
         parts = torch.split(flat, [texts * longest for texts, longest in self.shapes])
         return [part.view(*shape, *tokens.shape[1:]) for part, shape in zip(parts, self.shapes, strict=True)]
@@ -70,21 +69,32 @@ class Packing:
     def scatter(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """(S, T, H, D) for each shape to (N, H, D): the inverse of `gather`."""
         flat = torch.cat([part.flatten(0, 1).flatten(1) for part in parts])
-        if len(flat) > len(self.back) or len(parts) > 1:
+        if not self.as_they_are:
             flat = _Scatter.apply(flat, self.back)  # type: ignore[no-untyped-call]
         return flat.view(-1, *parts[0].shape[2:])
 
 
-def _of_about_one_length(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Places of texts, longest first, cut where the rest is at most half as long and would gather much in vain."""
+def _shapes(lengths: NDArray[np.int64], device: torch.device) -> list[tuple[NDArray[np.int64], int]]:
+    """The texts of each shape, longest first, as many as do not gather much in vain; and its T.
+
+    A CPU prepares its products for every shape once, and that takes longer than many of them: so there texts come in
+    powers of two, and T in steps of `GRAIN`.
+    """
     order = np.argsort(-lengths, kind="stable")
-    cuts, longest = [], lengths[order[0]]
-    for place, length in enumerate(lengths[order]):
-        in_vain = (longest - length) * (len(order) - place)
-        if 2 * length <= longest and in_vain >= WORTH_A_SHAPE:
-            cuts.append(place)
-            longest = length
-    return np.split(order, cuts)
+    found = []
+    while len(order):
+        longest = int(lengths[order[0]])
+        count = min(1 << (len(order).bit_length() - 1), MOST_TEXTS) if device.type == "cpu" else len(order)
+        while count > 1 and _in_vain(lengths[order[:count]]):
+            count //= 2
+        found.append((order[:count], longest if device.type != "cpu" else -(-longest // GRAIN) * GRAIN))
+        order = order[count:]
+    return found
+
+
+def _in_vain(lengths: NDArray[np.int64]) -> bool:
+    """Whether texts, longest first, are better attended to in two shapes than in one."""
+    return bool(2 * lengths[-1] <= lengths[0] and (lengths[0] - lengths).sum() >= WORTH_A_SHAPE)
 
 
 class _Gather(torch.autograd.Function):
@@ -166,13 +176,6 @@ def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> t
     return torch.softmax((q * scale) @ k.transpose(-1, -2) + future, dim=-1) @ v
 
 
-def _mask(*sizes: Any, attention_mask: torch.Tensor | None = None, **others: Any) -> torch.Tensor | None:
-    """No mask where none is given, whatever transformers makes of positions that start over, or of a window narrower
-    than a row of many texts: packing says it all, and no text is longer than a window (`load.check_context`)."""
-    if attention_mask is None:
-        return None
-    return sdpa_mask(*sizes, attention_mask=attention_mask, **others)  # type: ignore[no-any-return]
-
-
+# No mask function goes with it, so transformers makes no mask: packing says it all, and no text is longer than a window
+# (`load.check_context`). Looking for packed texts in positions, as it would, makes a GPU wait in every pass.
 AttentionInterface.register(NAME, packed_attention)
-AttentionMaskInterface.register(NAME, _mask)

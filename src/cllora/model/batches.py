@@ -16,11 +16,14 @@ from cllora.types import Ids, Samples
 
 @dataclass(frozen=True)
 class Packed:
-    """Texts one after the other in one row, without padding. N tokens, S texts, L of the tokens predicted.
+    """Texts one after the other in one row. N tokens, S texts, L of the tokens predicted.
 
     `places` (S,) are the texts' places among those asked for; `sizes` says how many tokens are of each batch, in
     order. `tokens` and `positions` are (1, N). `keep` (L,) are the tokens whose successor is predicted, `targets`
     (L,) those successors, `batch` (L,) the batch they are of, `owner` (L,) the text (on the host).
+
+    Behind the texts there is filler (see `rounded`): a text of its own at the end of the row, of no batch, and places
+    of batch -1 at the end of `keep`, `targets` and `batch`, which are not in `owner`.
     """
 
     places: NDArray[np.int64]
@@ -87,14 +90,31 @@ def _pack(
     device: torch.device,
 ) -> Packed:
     texts = [samples.tokens_of(int(i), context) for i in ids[places]]
-    tokens = np.concatenate(texts)
     lengths = np.array([len(text) for text in texts])
     owner = np.repeat(np.arange(len(texts)), lengths)
-    positions = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     # A token is predicted from the one before it, unless it is its text's first or of the prompt.
     target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
     sizes = np.bincount(batch_of, lengths, minlength=batches).astype(int).tolist()
-    arrays = (tokens, positions, target - 1, tokens[target], batch_of[owner[target]])
+    tokens = np.concatenate(texts)
+    more, most = rounded(len(tokens)) - len(tokens), rounded(max(1, len(target))) - len(target)
+    arrays = (
+        np.concatenate([tokens, np.zeros(more, np.int64)]),
+        np.concatenate([positions, np.arange(more) % context]),
+        np.concatenate([target - 1, np.zeros(most, np.int64)]),
+        np.concatenate([tokens[target], np.zeros(most, np.int64)]),
+        np.concatenate([batch_of[owner[target]], np.full(most, -1)]),
+    )
     on = [on_device(array, device) for array in arrays]
-    packing = Packing.of_lengths(lengths, device)
+    packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device)
     return Packed(places, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing)
+
+
+def rounded(count: int) -> int:
+    """The next number of which there are 32 between a power of two and the next: at most 3 % more, 1 % on average.
+
+    Matrix products are prepared for a shape, which takes longer than many products do, and memory: a few hundred
+    shapes are prepared once, thousands again and again.
+    """
+    grain = max(1, 1 << (count.bit_length() - 6)) if count >= 64 else 2
+    return -(-count // grain) * grain

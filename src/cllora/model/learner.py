@@ -1,5 +1,6 @@
 """Local training and evaluation of adapters over one frozen base."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,13 @@ from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
 
 TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
 EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
-"""Tokens that go through the network at once: a bound on memory. They decide which dropout mask falls where."""
+"""Tokens of one client, or of an evaluation, that go through the network at once. They decide which dropout mask falls
+where."""
 TOGETHER = {"cpu": 1536, "cuda": 16384}
 """Tokens in a step of all clients that train together: more would make the products no faster."""
 MOST_TOGETHER = 8
+SLOT_NUMBERS = 2**24
+"""Clients that train together, and numbers that all their adapters may have."""
 _T = TypeVar("_T")
 
 
@@ -35,7 +39,8 @@ class Learner:
         self.base = base
         self.samples = samples
         self.context = context
-        self.adapters = Adapters(base.model, MOST_TOGETHER)
+        trainable = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
+        self.adapters = Adapters(base.model, slots=max(1, min(MOST_TOGETHER, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
         self._network = Network(base.model, self.adapters)
 
@@ -54,7 +59,7 @@ class Learner:
         done = []
         for group in self._groups(jobs, local):
             trained = self._train_together(group, local, seed)
-            if len(group) > 1 and not all(math.isfinite(each.loss) for each in trained):
+            if len(group) > 1 and not all(math.isfinite(it.loss) and np.isfinite(it.adapter).all() for it in trained):
                 # One that diverges takes along those beside it.
                 trained = [each for job in group for each in self._train_together([job], local, seed)]
             done += trained
@@ -92,7 +97,7 @@ class Learner:
         room = 0.0
         for job in jobs:
             step = self.samples.seen(job.ids, self.context).mean() * min(local.batch_size, len(job.ids))
-            if group and (step > room or len(group) == MOST_TOGETHER):
+            if group and (step > room or len(group) == len(self.adapters.values)):
                 yield group
                 group = []
             room = (room if group else most) - step
@@ -115,11 +120,9 @@ class Learner:
             losses = self._gradients(batches, counts, [training.dropout for training in working])
             for training, loss in zip(working, losses, strict=True):
                 training.step(loss)
-        each = (time.perf_counter() - began) / tokens.sum()
-        trained = {
-            i: training.result(int(count), float(count * each))
-            for i, training, count in zip(order, trainings, tokens, strict=True)
-        }
+        found = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
+        each = (time.perf_counter() - began) / max(1, tokens.sum())
+        trained = {i: dataclasses.replace(it, seconds=it.tokens * each) for i, it in zip(order, found, strict=True)}
         return [trained[i] for i in range(len(jobs))]
 
     def _gradients(
@@ -127,7 +130,7 @@ class Learner:
     ) -> torch.Tensor:
         """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,)."""
         device = self.base.device
-        self.adapters.gradients.zero_()
+        self.adapters.gradients[: len(batches)].zero_()
         tokens = on_device(counts.astype(np.float32), device)
         rows = packed(self.samples, batches, self.context, TRAINING_BLOCK[device.type], device)
         return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)

@@ -1,5 +1,6 @@
 """A frozen base with LoRA modules put in by PEFT, from the package, a folder or a hub."""
 
+import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class Base:
     precision: str
     device: torch.device
     full_parameters: int
+    fingerprint: str
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
@@ -54,10 +56,11 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         )
     check_context(base.config, model)
     full_parameters = sum(p.numel() for p in base.parameters())
+    fingerprint = _fingerprint(base)
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, precision, torch.device(device), full_parameters)
+    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
@@ -85,6 +88,9 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
     for parameter, weights in model.named_parameters():
         if weights.requires_grad and not ("lora_A." in parameter or "lora_B." in parameter):
             raise UsageError(f"lora.target_modules: LoRA on an embedding is not supported; leave out {parameter}")
+    for place, module in model.named_modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer) and not isinstance(module, peft.tuners.lora.Linear):
+            raise UsageError(f"lora.target_modules: LoRA is supported on linear layers only; leave out {place}")
     if isinstance(base.get_output_embeddings(), peft.tuners.lora.LoraLayer):
         raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
     model.eval()
@@ -106,7 +112,7 @@ def check_context(config: Any, model: ModelSpec) -> None:
             f"set model.context to {limit} or less"
         )
     window = getattr(config, "sliding_window", None)
-    if window is not None and model.context > window:
+    if window and model.context > window:  # 0 and None: there is none
         raise UsageError(
             f"model.context is {model.context}, but '{model.name}' attends within windows of {window} tokens; "
             f"set model.context to {window} or less"
@@ -144,6 +150,16 @@ def take_packed_texts(model: Any, name: str) -> None:
             f"'{name}' ({model.config.model_type}) scales or caps what comes out of its head, which is not supported; "
             "choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
         )
+
+
+def _fingerprint(model: Any) -> str:
+    """A hash of some values of every parameter: enough to tell other weights under the same name."""
+    found = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        found.update(f"{name} {tuple(parameter.shape)}".encode())
+        found.update(flat[:: max(1, len(flat) // 256)].float().cpu().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def _near(found: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -49,12 +49,12 @@ class LocalTraining:
             # Weight decay and momentum move what this work does not train: put it back.
             self._values.copy_(torch.where(self._work["trainable"], self._values, self._work["start"]))
 
-    def result(self, tokens: int, seconds: float) -> Trained:
+    def result(self, tokens: int) -> Trained:
         """What it came to, after `tokens` predicted tokens."""
         adapter = self._values.detach().cpu().numpy().copy()
         loss = float(torch.stack(self._losses).double().mean())
         gradient = None if self._sum is None else (self._sum / self.steps).cpu().numpy()
-        return Trained(adapter, len(self._job.ids), tokens, self.steps, loss, gradient, seconds)
+        return Trained(adapter, len(self._job.ids), tokens, self.steps, loss, gradient)
 
     def _pull(self) -> None:
         """Add the proximal pull mu (w - center) and the correction to the gradient, and stop what is not trainable."""

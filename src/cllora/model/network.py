@@ -11,8 +11,8 @@ from cllora.model.adapters import Adapters, Row
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
 
-PIECE = 512
-LOGITS = 2**23
+PIECE = {"cpu": 512, "cuda": 4096}
+LOGITS = {"cpu": 2**23, "cuda": 2**28}
 """Tokens and logits that the head works on at once, so that memory does not grow with the vocabulary."""
 
 
@@ -24,13 +24,14 @@ class Network:
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
-        self._piece = max(1, min(PIECE, LOGITS // self._head.weight.shape[0]))
+        kind = self._head.weight.device.type
+        self._piece = max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
         states = self._states(row, None)
         pieces = zip(torch.split(states, self._piece), torch.split(row.targets, self._piece), strict=True)
-        return torch.cat([self._token_losses(states, targets) for states, targets in pieces])
+        return torch.cat([self._token_losses(states, targets) for states, targets in pieces])[: len(row.owner)]
 
     def add_gradients(self, row: Packed, counts: torch.Tensor, dropout: Sequence[torch.Generator]) -> torch.Tensor:
         """Add each batch's part of the gradient of its mean loss to its adapter's; that part of the losses (C,).
@@ -40,7 +41,8 @@ class Network:
             counts: the tokens predicted in all of each batch (C,), over which its mean goes.
         """
         states = self._states(row, dropout)
-        share = 1 / counts[row.batch]
+        own = _ones(row.batch, len(counts))  # filler is of no batch, and weighs nothing
+        share = own @ (1 / counts.clamp(min=1))
         pull = torch.empty_like(states)
         found = []
         # The head's part goes forward and back before the next piece's logits are there.
@@ -52,7 +54,7 @@ class Network:
             found.append(losses.detach())
         states.backward(pull)  # type: ignore[no-untyped-call]
         # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.
-        return torch.cat(found) @ _ones(row.batch, len(counts))
+        return torch.cat(found) @ own
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(self._head(states).float(), targets, reduction="none")
@@ -61,12 +63,13 @@ class Network:
         """What the head sees of the tokens whose successor is predicted (L, D)."""
         mask = None
         if len(row.sizes) > 1:
-            slots = on_device(np.repeat(np.arange(len(row.sizes)), row.sizes), row.tokens.device)
-            mask = _ones(slots, len(row.sizes)).to(self._head.weight.dtype)
-        self._adapters.row = Row(row.sizes, mask, dropout)
-        states: torch.Tensor = self._backbone(
-            input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False
-        ).last_hidden_state[0]
+            slots = np.full(row.tokens.shape[1], -1)
+            slots[: sum(row.sizes)] = np.repeat(np.arange(len(row.sizes)), row.sizes)
+            mask = _ones(on_device(slots, row.tokens.device), len(row.sizes)).to(self._head.weight.dtype)
+        with self._adapters.meeting(Row(row.sizes, mask, dropout)):
+            states: torch.Tensor = self._backbone(
+                input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False
+            ).last_hidden_state[0]
         return states.index_select(0, row.keep)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cllora.errors import UsageError
 from cllora.model.learner import Learner
 from cllora.spec import LocalSpec
 from cllora.store import atomic_write
@@ -22,7 +24,7 @@ class KnownBase:
         self.learner = learner
         self.layout = learner.layout
         self._path = path
-        self._nll = np.load(path) if path.exists() else np.full(len(learner.samples), np.nan)
+        self._nll = _read(path, len(learner.samples)) if path.exists() else np.full(len(learner.samples), np.nan)
 
     def initial(self, seed: int) -> Vector:
         return self.learner.initial(seed)
@@ -43,3 +45,13 @@ class KnownBase:
     def _save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, self._nll)
+
+
+def _read(path: Path, samples: int) -> NDArray[np.float64]:
+    try:
+        found: NDArray[np.float64] = np.load(path)
+    except (ValueError, EOFError):
+        found = np.zeros(0)
+    if found.shape != (samples,) or found.dtype != np.float64:
+        raise UsageError(f"{path} is damaged; remove it and run again")
+    return found

@@ -10,7 +10,7 @@ from cllora.types import Samples
 
 
 class Pins:
-    """`pins.json` in a study's folder: the precision and device that `auto` came to, and fingerprints of the texts."""
+    """`pins.json` in a study's folder: what `auto` came to, and fingerprints of the texts and of the bases."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,6 +33,18 @@ class Pins:
         if self._pin(key, [samples.fingerprint]) != [samples.fingerprint]:
             raise UsageError(
                 f"the texts have changed since the study in {self._path.parent} began; choose another --out"
+            )
+
+    def hold_base(self, model: ModelSpec, fingerprint: str) -> None:
+        """Make sure that the base's weights are those that the study began with.
+
+        Raises:
+            UsageError: they have changed under the same name.
+        """
+        if self._pin(f"weights of {model.name} in {model.precision}", [fingerprint]) != [fingerprint]:
+            raise UsageError(
+                f"the weights of '{model.name}' have changed since the study in {self._path.parent} began; "
+                "choose another --out"
             )
 
     def _pin(self, key: str, value: list[str]) -> list[str]:

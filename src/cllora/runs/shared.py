@@ -1,5 +1,6 @@
 """What the cells of a study have in common, made once: texts, the base, and the base's own losses."""
 
+import gc
 import hashlib
 import logging
 from collections.abc import Callable
@@ -44,10 +45,14 @@ class Shared:
 
         key = (experiment.model, experiment.lora, samples.fingerprint)
         if self._learner is None or self._learner[0] != key:
-            self._learner = None  # Free the one before.
+            self._learner = None
+            gc.collect()  # The base before this one refers to itself.
             settled = self._pins.settled(experiment.model)
-            learner = Learner(load_base(settled, experiment.lora), samples, settled.context)
-            own = hashlib.sha256(f"{settled.model_dump_json()} {samples.fingerprint}".encode()).hexdigest()[:12]
+            base = load_base(settled, experiment.lora)
+            self._pins.hold_base(settled, base.fingerprint)
+            learner = Learner(base, samples, settled.context)
+            asked = f"{settled.model_dump_json()} {base.fingerprint} {samples.fingerprint}"
+            own = hashlib.sha256(asked.encode()).hexdigest()[:12]
             self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))
         return self._learner[1]
 
