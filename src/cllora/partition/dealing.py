@@ -112,18 +112,22 @@ def _deal_rest(
     ranks = rng.permutation(len(amounts))
     heap = list(zip(have.sum(axis=1).tolist(), ranks.tolist(), range(len(amounts)), strict=True))
     heapq.heapify(heap)
-    stacks: list[list[int]] = [positions.tolist() for positions in rest]
+    stacks = [list(zip(positions.tolist(), weights[positions].tolist(), strict=True)) for positions in rest]
     stocked = [c for c, stack in enumerate(stacks) if stack]
+    # Plain lists: arrays written one by one take several times as long.
+    given: list[int] = []
+    takers: list[int] = []
     while stocked:
         load, rank, client = heap[0]
         c = max(stocked, key=lacking[client].__getitem__)
-        position = stacks[c].pop()
+        position, weight = stacks[c].pop()
         if not stacks[c]:
             stocked.remove(c)
-        weight = int(weights[position])
-        owners[position] = client
+        given.append(position)
+        takers.append(client)
         lacking[client][c] -= weight
         heapq.heapreplace(heap, (load + weight, rank, client))
+    owners[given] = takers
 
 
 def draw_with_overlap(classes: Positions, mix: Array, size: int, rng: np.random.Generator) -> list[Positions]:
