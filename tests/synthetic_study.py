@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cllora import seeds, store
+from cllora.federated.mechanism import layer_names, mechanism
 from cllora.partition import classes_of, pool_of
 from cllora.partition import make_partition as partition_pool
 from cllora.spec import Cell, Experiment, Study
-from cllora.types import Losses, Partition, Round
+from cllora.types import Layout, Losses, Partition, Round, Update
 
 HARM = {"0.1": 0.25, "1": 0.06, "100": 0.0, "iid": 0.0}
 """The share of the gain that an alpha costs."""
@@ -98,7 +99,8 @@ def make_rounds(experiment: Experiment, partition: Partition, stop: int | None =
             block, own_loss = _local(client, partition, loss, tokens, draw)
             blocks.append(block)
             clients.append(_client_record(client, partition, tokens, own_loss))
-        yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), _record(number, blocks, clients))
+        record = _record(number, blocks, clients) | _mechanism(experiment.seed, number, partition, clients)
+        yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), record)
 
 
 def _texts(partition: Partition) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -143,6 +145,29 @@ def _client_record(client: int, partition: Partition, tokens: NDArray[np.int64],
         "bytes_down": MESSAGE,
         "seconds": 1.25,
     }
+
+
+LAYOUT = Layout(
+    tuple(f"layers.{i}.q_proj.lora_{factor}.weight" for i in range(2) for factor in "AB"), ((2, 16), (16, 2)) * 2
+)
+
+
+def _mechanism(seed: int, number: int, partition: Partition, clients: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every class of text pulls its own way, a client by its mix; and there is noise."""
+    if not clients:
+        return {"layers": layer_names(LAYOUT)}
+    assert partition.class_of is not None
+    many = int(partition.class_of.max()) + 1
+    pulls = seeds.rng(0, "synthetic pulls").normal(size=(many, LAYOUT.size))
+    noise = seeds.rng(seed, "synthetic updates", number).normal(size=(len(clients), LAYOUT.size))
+    sent = seeds.rng(0, "synthetic adapter").normal(size=LAYOUT.size).astype(np.float32)
+    updates = []
+    for client, own in zip(clients, noise, strict=True):
+        shares = np.bincount(partition.class_of[partition.train(client["client"])], minlength=many)
+        pull = 0.2 + shares / shares.sum() @ pulls + 0.3 * own
+        adapter = (sent + 0.1 * pull).astype(np.float32)
+        updates.append(Update(number, client["client"], {"adapter": adapter}, client["samples"], 1, 1, 1.0))
+    return {"mechanism": mechanism(sent, updates, LAYOUT)}
 
 
 def _record(number: int, blocks: list[Losses], clients: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cllora.corpus import TextRows, feature_values, features, load_samples
+from cllora.corpus import BaseLosses, TextRows, feature_values, features, load_samples
 from cllora.errors import UsageError
 from cllora.spec import Choice, DataSpec
-from cllora.types import Samples
+from cllora.types import Ids, Samples
 from test_corpus import ByteTokenizer, jsonl
 
 TEXTS = ["one two", "three", " vier  fünf\nsechs "]
@@ -26,15 +26,35 @@ def samples(tmp_path: Path) -> Samples:
     return load_samples(DataSpec(path=path), ByteTokenizer(), cache=tmp_path / "cache")
 
 
-def values(name: str, written: list[str], context: int = 8) -> np.ndarray[Any, Any]:
-    tokens = np.array([len(text.encode()) + 1 for text in written], np.int64)
-    return np.asarray(features.bind(name, {})(TextRows(written, tokens, context)))
+def made_up(samples: Samples, ids: Ids, context: int = 8) -> np.ndarray[Any, Any]:
+    """Losses of a base that finds a token the harder the larger it is, and the easier the more came before it."""
+
+    def loss(i: int) -> float:
+        tokens = samples.tokens_of(i, context)
+        return float(sum((1 + tokens[t]) / t for t in range(max(1, samples.prompts[i]), len(tokens))))
+
+    return np.array([loss(int(i)) for i in ids])
+
+
+BASE = BaseLosses("made up", made_up)
+
+
+def samples_of(written: list[str]) -> Samples:
+    tokens = ByteTokenizer().encode(written)
+    offsets = np.cumsum([0, *map(len, tokens)])
+    return Samples(written, np.concatenate(tokens), offsets, np.zeros(len(written), np.int32), {}, "made up")
+
+
+def values(name: str, samples: Samples, part: slice = slice(None), context: int = 8) -> np.ndarray[Any, Any]:
+    ids = np.arange(len(samples))[part]
+    rows = TextRows(samples.texts[part], samples.lengths()[part], context, samples, ids, BASE)
+    return np.asarray(features.bind(name, {})(rows))
 
 
 @every_feature
 @given(written=texts)
 def test_finite_on_any_text(name: str, written: list[str]) -> None:
-    found = values(name, written)
+    found = values(name, samples_of(written))
     assert found.shape == (len(written),)
     assert np.isfinite(found).all()
 
@@ -42,21 +62,30 @@ def test_finite_on_any_text(name: str, written: list[str]) -> None:
 @every_feature
 @given(written=texts)
 def test_deterministic(name: str, written: list[str]) -> None:
-    assert np.array_equal(values(name, written), values(name, written))
+    assert np.array_equal(values(name, samples_of(written)), values(name, samples_of(written)))
 
 
 @every_feature
 @given(written=texts, cut=st.integers(1, 7))
 def test_independent_of_batch_borders(name: str, written: list[str], cut: int) -> None:
-    parts = [values(name, part) for part in (written[:cut], written[cut:]) if part]
-    assert np.array_equal(np.concatenate(parts), values(name, written))
+    samples = samples_of(written)
+    parts = [values(name, samples, part) for part in (slice(cut), slice(cut, None))]
+    assert np.array_equal(np.concatenate(parts), values(name, samples))
 
 
 @every_feature
 def test_the_batches_of_feature_values(name: str, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = feature_values(samples, Choice(name=name), context=5)
+    whole = feature_values(samples, Choice(name=name), 5, BASE)
     monkeypatch.setattr("cllora.corpus.feature.FEATURE_ROWS", 2)
-    assert np.array_equal(feature_values(samples, Choice(name=name), context=5), whole)
+    samples.known.clear()
+    assert np.array_equal(feature_values(samples, Choice(name=name), 5, BASE), whole)
+
+
+@every_feature
+def test_computed_once_for_the_same_base(name: str, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = feature_values(samples, Choice(name=name), 5, BASE)
+    monkeypatch.setitem(features._members, name, lambda rows: 1 / 0)
+    assert feature_values(samples, Choice(name=name), 5, BASE) is first
 
 
 @every_feature

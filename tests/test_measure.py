@@ -152,6 +152,10 @@ def test_outcomes() -> None:
     assert (out["bytes_up"], out["bytes_down"], out["bytes_full"]) == (30, 20, 2000)
     assert out["saved"] == pytest.approx(0.975)
     assert out["seconds"] == 3.0
+    assert out["area"] == pytest.approx(-0.5)
+    assert (out["forgetting"], out["forgetting_worst"], out["forgetting_at_end"]) == (0.0, 0.0, 0.0)
+    assert math.isnan(out["oscillation"])  # of one round
+    assert set(out) >= measure.IN_NATS
 
 
 def test_outcomes_of_what_was_not_measured_are_missing() -> None:
@@ -221,16 +225,29 @@ def test_a_control_that_is_there_twice_is_refused() -> None:
         measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")
 
 
-def test_intervals_that_hold_together_are_wider_by_bonferroni() -> None:
-    values = {"a": (3.0, 5.0, 7.0), "b": (4.0, 4.5, 5.5), "iid": (1.0, 2.0, 3.0)}
+def family(**losses: tuple[float, ...]) -> pd.DataFrame:
+    values = {**losses, "iid": (1.0, 2.0, 3.0)}
     rows = [(alpha, "-", seed, "whole", loss) for alpha, of in values.items() for seed, loss in enumerate(of)]
-    unpaired = ("c", "-", 9, "whole", 1.0)
-    runs = outcome_rows(*rows, unpaired)
-    found = measure.together(measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")).set_index("alpha")
+    runs = outcome_rows(*rows, ("unpaired", "-", 9, "whole", 1.0))
+    return measure.together(measure.contrasts(runs, ["alpha"], {"alpha": "iid"}, "final_loss")).set_index("alpha")
+
+
+def test_where_nothing_differs_the_intervals_of_all_are_bonferroni_s() -> None:
+    found = family(a=(3.0, 5.0, 7.0), b=(1.0, 2.5, 2.5))
     half = 6.205346816570705 / math.sqrt(3)  # t(1 - 0.05 / 4, 2 degrees) * 1 / sqrt(3); differences 2, 3, 4
     assert found.loc["a", ["difference", "low", "high"]].tolist() == pytest.approx([3, 3 - half, 3 + half])
     assert found["comparisons"].tolist() == [2, 2, 2]  # the one without a pair does not count
-    assert math.isnan(found.loc["c", "low"])
+    assert math.isnan(found.loc["unpaired", "low"])
+    assert found.loc["unpaired", "answer"] == "no pair of runs to compare"
+
+
+def test_what_differs_clearly_no_longer_widens_the_others() -> None:
+    found = family(a=(3.0, 5.0, 7.0), b=(5.0, 6.01, 6.99))
+    half = 4.302652729749464 / math.sqrt(3)  # t(1 - 0.05 / 2, 2 degrees): Holm's second step
+    assert found["differs"].tolist() == [True, True, False]
+    assert found.loc["a", ["low", "high"]].tolist() == pytest.approx([3 - half, 3 + half])
+    assert found.loc["a", "p_holm"] == found.loc["a", "p"]
+    assert found.loc["b", "p_holm"] == 2 * found.loc["b", "p"]
 
 
 def test_one_comparison_keeps_its_interval() -> None:

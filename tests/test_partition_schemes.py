@@ -101,7 +101,7 @@ def test_overlapping_clients_draw_without_repeating_a_sample():
 
 
 def test_class_counts_never_exceed_the_supply():
-    counts = _class_counts(np.array([[1.0, 0, 0], [0.4, 0.3, 0.3]]), 9, np.array([3, 4, 5]), rng(0))
+    counts = _class_counts(np.array([[1.0, 0, 0], [0.4, 0.3, 0.3]]), np.array([9, 9]), np.array([3, 4, 5]), rng(0))
     assert counts.sum(axis=1).tolist() == [9, 9]
     assert (counts <= [3, 4, 5]).all()
     assert counts[0, 0] == 3

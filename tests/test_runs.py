@@ -133,6 +133,19 @@ def test_federation_lowers_the_loss(finished):
         assert rounds[-1]["global_loss"] < rounds[0]["global_loss"]
 
 
+def test_every_round_says_how_its_updates_relate(finished):
+    for cell in finished.glob("*/rounds.jsonl"):
+        first, *others = read_rounds(cell.parent)
+        assert [name.split(".")[-1] for name in first["layers"]] == ["v_proj", "q_proj"] * 2
+        assert "mechanism" not in first
+        for record in others:
+            found = record["mechanism"]
+            assert len(found["norms"]) == len(found["drifts"]) == len(record["clients"]) == 2
+            assert -1 <= found["cosines"][0] == found["total"]["cosine"] <= 1
+            assert 0 < found["total"]["averaging_error"] < 1
+            assert len(found["by_layer"]["drift"]) == 4
+
+
 def test_the_final_adapter_loads_with_peft_and_gives_the_recorded_losses(finished, tiny_models, texts):
     import torch
 

@@ -4,11 +4,14 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cllora.errors import UsageError
+
+if TYPE_CHECKING:
+    from cllora.spec import Study
 
 app = typer.Typer(
     help="Measure how the length, quantity and quality of clients' texts change federated LoRA fine-tuning.",
@@ -23,6 +26,9 @@ StudyName = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as model.context=256.")
 ]
+Load = Annotated[
+    list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -30,43 +36,76 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 def run(
     study: StudyName,
     set_: Settings = None,
+    load: Load = None,
     out: Annotated[Path | None, typer.Option(help="The folder for the runs; runs/NAME by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study and draw its report. Run again, it goes on where it stopped."""
-    from cllora.presets import find_study
+    """Run a study and draw its report. Run again, it goes on where it stopped, and tries again what failed."""
     from cllora.progress import study_progress
+    from cllora.runs import CellsFailed
     from cllora.runs import run as run_study
 
-    with study_progress() as (on_progress, on_corpus):
-        folder = run_study(find_study(study, set_ or []), out, on_progress=on_progress, on_corpus=on_corpus)
+    found = _find(study, set_, load)
+    try:
+        with study_progress() as (on_progress, on_corpus):
+            folder = run_study(found, out, on_progress=on_progress, on_corpus=on_corpus)
+    except CellsFailed as failed:
+        if not failed.all:
+            _report(failed.folder, None, as_json)
+        raise
     _report(folder, None, as_json)
 
 
 @app.command()
-def partition(study: StudyName, set_: Settings = None, as_json: Json = False) -> None:
+def partition(study: StudyName, set_: Settings = None, load: Load = None, as_json: Json = False) -> None:
     """Show who would get which texts, and how skewed that really is. Nothing is trained."""
-    from cllora.presets import find_study
     from cllora.progress import study_progress
     from cllora.reports import partition_view
-    from cllora.runs.prepare import deal
-    from cllora.runs.shared import samples_of
+    from cllora.runs.prepare import deal_all
     from cllora.runs.study import check
 
-    found = find_study(study, set_ or [])
+    found = _find(study, set_, load)
     check(found)
-    shown: dict[str, Any] = {}
-    for cell in found.cells():
-        if cell.experiment.seed != found.seeds[0]:
-            continue
-        with study_progress() as (_, on_corpus):
-            dealt = deal(cell.experiment, samples_of(cell.experiment, on_corpus))
-        shown[cell.name] = dict(dealt.realised)
-        if not as_json:
-            _print(f"\n{cell.name}")
-            _print(partition_view(dealt, cell.experiment))
+    cells = [cell for cell in found.cells() if cell.experiment.seed == found.seeds[0]]
+    with study_progress() as (_, on_corpus):
+        dealt = deal_all([cell.experiment for cell in cells], on_corpus)
     if as_json:
-        _print_json(shown)
+        _print_json({cell.name: dict(each.realised) for cell, each in zip(cells, dealt, strict=True)})
+        return
+    for cell, each in zip(cells, dealt, strict=True):
+        _print(f"\n{cell.name}")
+        _print(partition_view(each, cell.experiment))
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="A file per owner, or files with --column.")],
+    column: Annotated[str | None, typer.Option(metavar="OWNER", help="The column that says whose a text is.")] = None,
+    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the text, or a template.")] = "text",
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="FEATURE", help="Compare owners by this feature too; repeatable.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder of runs, to say what was measured at such an alpha.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how unlike real owners are, and which alpha that corresponds to. No model is needed."""
+    from cllora.progress import study_progress
+    from cllora.reports import curves_of, inspection_view, sentences
+    from cllora.runs.inspect import features_of
+    from cllora.runs.inspect import inspect as look
+
+    chosen = features_of(by or [])
+    curves = curves_of(against) if against is not None else []
+    classes = {"classes": curves[0].classes} if curves else {}
+    with study_progress() as (_, on_rows):
+        found = look(files, column=column, text=text, by=chosen, on_rows=on_rows, **classes)
+    said = sentences(found, curves)
+    if as_json:
+        _print_json({**found.to_mapping(), "said": said})
+    else:
+        _print(inspection_view(found, said))
 
 
 @app.command()
@@ -82,15 +121,18 @@ def report(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="corpora, features, partitioners, strategies, presets or figures")
+        str | None,
+        typer.Argument(help="corpora, features, spoilers, partitioners, strategies, presets, figures or trackers"),
     ] = None,
+    load: Load = None,
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
     from rich.table import Table
 
-    from cllora.registry import guess
+    from cllora.registry import guess, load_plugins
 
+    load_plugins(str(file) for file in load or ())
     registries = _registries()
     if kind is not None and kind not in registries:
         raise UsageError(f"there is no list of '{kind}'; {guess(kind, registries)}")
@@ -111,12 +153,11 @@ def list_(
 
 
 @app.command()
-def show(study: StudyName, set_: Settings = None, as_json: Json = False) -> None:
+def show(study: StudyName, set_: Settings = None, load: Load = None, as_json: Json = False) -> None:
     """Print the full study as YAML: a starting point for one's own."""
-    from cllora.presets import find_study
     from cllora.runs.study import check
 
-    found = find_study(study, set_ or [])
+    found = _find(study, set_, load)
     check(found)
     if as_json:
         _print_json(found.to_mapping())
@@ -141,6 +182,12 @@ def export(
         _print(f"Wrote {written}")
 
 
+def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
+    from cllora.presets import find_study
+
+    return find_study(study, settings or [], [str(file) for file in load or ()])
+
+
 def _report(folder: Path, out: Path | None, as_json: bool) -> None:
     """Write the page; print the results and where it is."""
     from cllora.reports import report as draw
@@ -155,19 +202,22 @@ def _report(folder: Path, out: Path | None, as_json: bool) -> None:
 
 
 def _registries() -> dict[str, Any]:
-    from cllora.corpus import corpora, features
+    from cllora.corpus import corpora, features, spoilers
     from cllora.federated import strategies
     from cllora.partition import partitioners
     from cllora.presets import presets
     from cllora.reports import figures
+    from cllora.runs import trackers
 
     return {
         "corpora": corpora,
         "features": features,
+        "spoilers": spoilers,
         "partitioners": partitioners,
         "strategies": strategies,
         "presets": presets,
         "figures": figures,
+        "trackers": trackers,
     }
 
 

@@ -1,7 +1,10 @@
 """Progress on stderr: bars with rates and time left, over a study's rounds and a corpus's rows."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from cllora.runs.study import Progress
 
 OnCorpus = Callable[[int, int | None, str], None]
+PACE_SECONDS = 4 * 3600
+WIDE = 120
+"""Columns of a terminal from which on there is room for a cell's name beside the times."""
 
 
 class _Rate(ProgressColumn):
@@ -30,6 +36,52 @@ class _Rate(ProgressColumn):
         if not speed:
             return Text("")
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+
+
+@dataclass
+class Tally:
+    """Rounds over a whole study: how many were done, and how many there are to do in all.
+
+    Rounds that were there before take no time now, and those that a failed cell will not have never come: they are
+    left out of both, or the time left would be wrong. `cells` counts those that are over, the failed ones included.
+    """
+
+    done: int = 0
+    total: int = 0
+    cells: int = 0
+    failed: int = 0
+    _cell: int = -1
+    _reached: int = 0
+
+    def count(self, progress: "Progress") -> None:
+        """Take in one event; the first one brings the study's total."""
+        if self._cell < 0:
+            self.total = progress.total
+        if progress.index != self._cell:
+            self._cell = progress.index
+            # An event of round r says that rounds 0 to r - 1 are there, in this process or from one before.
+            self._reached = progress.rounds + 1 if progress.resumed else 0 if progress.failed else progress.round
+            self.total -= self._reached
+        if progress.failed is not None:
+            self.failed += 1
+            self.total -= progress.rounds + 1 - self._reached
+        elif not progress.resumed:
+            self.done += 1
+            self._reached = progress.round + 1
+        if progress.failed is not None or progress.round == progress.rounds:
+            self.cells += 1
+
+    def seconds_left(self, elapsed: float) -> float | None:
+        """By the pace so far; None before the first round."""
+        return elapsed / self.done * (self.total - self.done) if self.done else None
+
+
+def span(seconds: float) -> str:
+    """A time as a person says it: 40 s, 12 min, 3 h 5 min."""
+    if seconds < 60:
+        return f"{round(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 @contextmanager
@@ -46,18 +98,26 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
+        # A round may take minutes; the pace is that of the last hours, not of rich's last 30 seconds.
+        speed_estimate_period=PACE_SECONDS,
     )
     tasks: dict[str, int] = {}
+    tally, began = Tally(), time.monotonic()
 
     def on_round(progress: "Progress") -> None:
+        cells = tally.cells
+        tally.count(progress)
+        if not console.is_terminal:
+            if tally.cells > cells and not progress.resumed and progress.failed is None:
+                _line(tally, progress, time.monotonic() - began)
+            return
         if "rounds" not in tasks:
-            tasks["rounds"] = int(bars.add_task("rounds", total=progress.cells * (progress.rounds + 1)))
+            tasks["rounds"] = int(bars.add_task("rounds", total=tally.total))
+        failed = f" [red]({tally.failed} failed)[/red]" if tally.failed else ""
+        name = f", {progress.cell.name}" if console.width >= WIDE else ""
+        description = f"cell {min(tally.cells + 1, progress.cells)} of {progress.cells}{failed}{name}"
         task = bars.tasks[tasks["rounds"]]
-        if progress.resumed:
-            # What was there before took no time now: leave it out of the rate.
-            bars.update(task.id, total=(task.total or 0) - progress.rounds - 1, description=progress.cell.name)
-        else:
-            bars.update(task.id, advance=1, description=progress.cell.name)
+        bars.update(task.id, completed=tally.done, total=tally.total, description=description)
 
     def on_corpus(done: int, total: int | None, what: str) -> None:
         if what not in tasks:
@@ -66,3 +126,11 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
 
     with bars:
         yield on_round, on_corpus
+
+
+def _line(tally: Tally, progress: "Progress", elapsed: float) -> None:
+    """A line per cell where no bar can be drawn, such as in a log file."""
+    left = tally.seconds_left(elapsed)
+    when = f", {span(left)} left" if left and tally.cells < progress.cells else ""
+    failed = f", {tally.failed} failed" if tally.failed else ""
+    sys.stderr.write(f"cllora: {tally.cells} of {progress.cells} cells, {progress.cell.name}{failed}{when}\n")

@@ -64,6 +64,9 @@ class Samples:
     `texts` and `columns` (the source's own) are read from disk as they are asked for; `test` are the ids of the
     global test set when the source names one.
     `dropped` counts rows that could not be used, by reason. `known` keeps what was once computed of the samples.
+
+    Where texts are spoiled (`data.spoil`), the last samples are spoiled forms of others, the `originals`, which come
+    first; `trained_as[i]` is what is trained on in place of original i: itself or its spoiled form. Shape (originals,).
     """
 
     texts: Sequence[str]
@@ -75,6 +78,7 @@ class Samples:
     test: Ids | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     known: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    trained_as: Ids | None = None
 
     def once(self, what: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """What `compute` gives, computed the first time that this is asked for; not to be written to."""
@@ -85,6 +89,15 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def originals(self) -> int:
+        """How many samples came from the source; spoiled forms of these follow."""
+        return len(self) if self.trained_as is None else len(self.trained_as)
+
+    def trained(self, ids: Ids) -> Ids:
+        """What is trained on in place of these originals: themselves, or their spoiled forms. Shape (len(ids),)."""
+        return ids if self.trained_as is None else self.trained_as[ids]
 
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per sample, uncut, special tokens included. Shape (len,)."""

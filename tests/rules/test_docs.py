@@ -39,6 +39,7 @@ def test_links_lead_somewhere(page):
 def test_every_python_block_in_extending_runs_and_registers(tmp_path):
     code = "\n".join(blocks(ROOT / "docs/extending.md", "python"))
     check = (
+        "\nfrom cllora.runs import trackers\nassert 'lines' in trackers.names()"
         "\nfrom cllora.corpus import features, corpora\n"
         "from cllora.reports import figures\n"
         "assert {'fedmedian'} <= set(strategies.names()) and 'digits' in features.names()\n"
@@ -66,7 +67,7 @@ def test_every_command_shown_exists_with_its_options(line):
     known = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
     assert {word for word in words if word.startswith("--")} <= known
     if verb in {"run", "show", "partition"}:
-        assert words[0] in presets.names() or words[0].endswith(".yaml")
+        assert words[0].removesuffix("@embedded") in presets.names() or words[0].endswith(".yaml")
 
 
 def shown_outputs() -> list[tuple[str, str]]:
@@ -121,4 +122,12 @@ def test_the_set_of_commands_is_what_the_design_says():
 
     from cllora.cli import app
 
-    assert set(typer.main.get_command(app).commands) == {"run", "partition", "report", "list", "show", "export"}
+    assert set(typer.main.get_command(app).commands) == {
+        "run",
+        "partition",
+        "inspect",
+        "report",
+        "list",
+        "show",
+        "export",
+    }

@@ -3,9 +3,27 @@
 A corpus or a feature of one's own is one function under a decorator, in the package or in a file named by `load:`.
 """
 
-from cllora.corpus.feature import TextRows, feature_values, features
+from cllora.corpus import heuristics as heuristics  # these register their features
+from cllora.corpus import surprise as surprise
+from cllora.corpus import topic as topic
+from cllora.corpus import wording as wording
+from cllora.corpus.feature import BaseLosses, TextRows, feature_values, features, unordered
 from cllora.corpus.registered import Row, corpora, versions
 from cllora.corpus.repeats import repeated_in
 from cllora.corpus.samples import load_samples
+from cllora.corpus.spoilers import Part, spoilers
 
-__all__ = ["Row", "TextRows", "corpora", "feature_values", "features", "load_samples", "repeated_in", "versions"]
+__all__ = [
+    "BaseLosses",
+    "Part",
+    "Row",
+    "TextRows",
+    "corpora",
+    "feature_values",
+    "features",
+    "load_samples",
+    "repeated_in",
+    "spoilers",
+    "unordered",
+    "versions",
+]

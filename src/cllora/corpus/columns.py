@@ -74,7 +74,7 @@ class RowWriter:
         joined = ArrowFile(whole, _schema(self._kinds))
         try:
             for part in self._parts:
-                for batch in _read_batches(part.path):
+                for batch in read_batches(part.path):
                     joined.write([batch.column(0), *_converted(batch, self._kinds)])
                 part.path.unlink()
         finally:
@@ -99,7 +99,8 @@ def _converted(batch: pa.RecordBatch, kinds: Mapping[str, str]) -> Iterable[pa.A
             yield _array(values, kind)
 
 
-def _read_batches(path: Path) -> Iterable[pa.RecordBatch]:
+def read_batches(path: Path) -> Iterable[pa.RecordBatch]:
+    """The record batches of an Arrow IPC file, one at a time."""
     with pa.memory_map(str(path)) as source:
         reader = pa.ipc.open_file(source)
         for number in range(reader.num_record_batches):

@@ -5,6 +5,9 @@ tokens.bin      all tokens, one sample after the other, little-endian uint16 or 
 offsets.npy     int64, where each sample starts, and the end
 prompts.npy     int32, per sample
 rows.arrow      Arrow IPC: the texts, then the source's scalar columns
+starts.npy      float64, only where texts have spoiled forms: for each the share from which on it is used
+
+Spoiled forms follow all other samples, in the order of the training texts that they are forms of.
 """
 
 import hashlib
@@ -17,10 +20,11 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cllora.corpus.columns import RowWriter
 from cllora.corpus.encode import Sample
-from cllora.types import Samples
+from cllora.types import Ids, Samples
 
 
 class Column(Sequence[Any]):
@@ -70,8 +74,8 @@ class SampleWriter:
         self._prompts.append(np.array([sample.prompt for sample in samples], np.int32))
         self.count += len(samples)
 
-    def finish(self, test_start: int | None, dropped: Mapping[str, int]) -> None:
-        """Write what is known only now, and see all of it onto the disk."""
+    def finish(self, test_start: int | None, dropped: Mapping[str, int], starts: Sequence[float] | None = None) -> None:
+        """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are spoiled forms."""
         offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
         prompts = np.concatenate(self._prompts)
         np.save(self._folder / "offsets.npy", offsets)
@@ -80,11 +84,15 @@ class SampleWriter:
         self.close()
         for part in (offsets.data, prompts.data, str(test_start).encode()):
             self._hash.update(part)
+        if starts is not None:
+            np.save(self._folder / "starts.npy", np.array(starts, np.float64))
+            self._hash.update(np.array(starts, "<f8").data)
         meta = {
             "dtype": self._dtype.str,
             "tokens": int(offsets[-1]),
             "samples": self.count,
             "test_start": test_start,
+            "spoiled_forms": 0 if starts is None else len(starts),
             "dropped": dict(dropped),
             "fingerprint": self._hash.hexdigest(),
         }
@@ -99,8 +107,8 @@ class SampleWriter:
         self._rows.close()
 
 
-def read_samples(folder: Path) -> Samples:
-    """The samples of a finished folder, mapped, not read.
+def read_samples(folder: Path, share: float | None = None) -> Samples:
+    """The samples of a finished folder, mapped, not read; `share` of the training texts in their spoiled form.
 
     Raises:
         OSError, ValueError: files are missing or cut short.
@@ -108,6 +116,7 @@ def read_samples(folder: Path) -> Samples:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     tokens = np.memmap(folder / "tokens.bin", np.dtype(meta["dtype"]), mode="r")
     table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+    originals = meta["samples"] - meta.get("spoiled_forms", 0)
     samples = Samples(
         texts=Column(table.column(0)),
         tokens=tokens,
@@ -115,9 +124,18 @@ def read_samples(folder: Path) -> Samples:
         prompts=np.load(folder / "prompts.npy", mmap_mode="r"),
         columns={name: Column(table.column(place)) for place, name in enumerate(table.column_names) if place > 0},
         fingerprint=meta["fingerprint"],
-        test=None if meta["test_start"] is None else np.arange(meta["test_start"], meta["samples"], dtype=np.int64),
+        test=None if meta["test_start"] is None else np.arange(meta["test_start"], originals, dtype=np.int64),
         dropped=meta["dropped"],
+        trained_as=None if share is None else _trained_as(np.load(folder / "starts.npy"), share, originals),
     )
     if len(tokens) != meta["tokens"] or not len(samples) == len(samples.texts) == meta["samples"]:
         raise ValueError("it is cut short")
     return samples
+
+
+def _trained_as(starts: NDArray[np.float64], share: float, originals: int) -> Ids:
+    """What is trained on in place of each sample: its spoiled form, if that is used from less than `share` on."""
+    ids = np.arange(originals, dtype=np.int64)
+    spoiled = np.flatnonzero(starts < share)
+    ids[spoiled] = originals + spoiled
+    return ids

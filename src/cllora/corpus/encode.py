@@ -23,12 +23,16 @@ BATCH_CHARACTERS = 1 << 22
 
 @dataclass(frozen=True)
 class Sample:
-    """A row that can be trained on: its whole text, its tokens, and how many of the first carry no loss."""
+    """A row that can be trained on: its whole text, its tokens, and how many of the first carry no loss.
+
+    `answer` is the end of `text` that is its answer, empty where none is asked for.
+    """
 
     row: Row
     text: str
     tokens: Sequence[int]
     prompt: int
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,21 @@ class Recipe:
             return EMPTY
         if self.answer is not None and not answer.strip():
             return NO_ANSWER
-        return (text, answer) if _valid_unicode(row) else NOT_UNICODE
+        valid = all(valid_unicode(value) for value in row.values() if isinstance(value, str))
+        return (text, answer) if valid else NOT_UNICODE
 
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer) -> list[Sample | str]:
-        """For every row, in order, its sample or the reason why it is none.
+        """For every row, in order, its sample or the reason why it is none."""
+        return self.encode_parts([self.parts(row) for row in rows], tokenizer, rows)
+
+    def encode_parts(
+        self, parts: Sequence[tuple[str, str] | str], tokenizer: Tokenizer, rows: Sequence[Row] | None = None
+    ) -> list[Sample | str]:
+        """For every text and answer, in order, its sample (of an empty row, unless `rows` are given) or why it is none.
 
         The answer is joined to the text directly, and its tokens to the text's: the text with the tokenizer's
         special tokens, the answer without, so that the tokens of the text do not depend on the answer.
         """
-        parts = [self.parts(row) for row in rows]
         usable = [part for part in parts if not isinstance(part, str)]
         heads = tokenizer.encode([text for text, _ in usable]) if usable else []
         tails: list[list[int]] = [[] for _ in usable]
@@ -78,16 +88,17 @@ class Recipe:
             tails = tokenizer.encode([answer for _, answer in usable], special=False)
         tokens = zip(heads, tails, strict=True)
         return [
-            part if isinstance(part, str) else self._sample(row, "".join(part), *next(tokens))
-            for row, part in zip(rows, parts, strict=True)
+            part if isinstance(part, str) else self._sample(row, part, *next(tokens))
+            for row, part in zip(rows or [{}] * len(parts), parts, strict=True)
         ]
 
-    def _sample(self, row: Row, text: str, head: list[int], tail: list[int]) -> Sample | str:
+    def _sample(self, row: Row, part: tuple[str, str], head: list[int], tail: list[int]) -> Sample | str:
         if self.answer is not None and not tail:
             return NO_ANSWER
         if len(head) + len(tail) < 2:
             return TOO_SHORT
-        return Sample(row, text, head + tail if tail else head, len(head) if self.on_answer else 0)
+        prompt = len(head) if self.on_answer else 0
+        return Sample(row, "".join(part), head + tail if tail else head, prompt, part[1])
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -104,12 +115,10 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _valid_unicode(row: Row) -> bool:
-    """Whether no string in the row holds a lone surrogate, which JSON can write but no file can hold."""
+def valid_unicode(text: str) -> bool:
+    """Whether it holds no lone surrogate, which JSON can write but no file can hold."""
     try:
-        for value in row.values():
-            if isinstance(value, str):
-                value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

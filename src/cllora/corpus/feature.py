@@ -10,26 +10,80 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError
 from cllora.registry import Registry
 from cllora.spec import Choice
-from cllora.types import Samples
+from cllora.types import Ids, Samples
 
 FEATURE_ROWS = 4096
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BaseLosses:
+    """The frozen base as far as features need it.
+
+    `of(samples, ids)` is each sample's loss under it: summed over its predicted tokens, in nats. Shape (len(ids),).
+    `name` tells one base from another.
+    """
+
+    name: str
+    of: Callable[[Samples, Ids], Array]
 
 
 @dataclass(frozen=True)
 class TextRows:
-    """Some samples as a feature sees them: the texts, their tokens' number (uncut, (len,)), the model's context."""
+    """Some samples as a feature sees them: the texts, their tokens' number (uncut, (len,)), the model's context.
+
+    Their `ids` are those that they have among all `samples`. `base` is there when the feature is asked for by a study.
+    """
 
     texts: Sequence[str]
     tokens: NDArray[np.int64]
     context: int
+    samples: Samples
+    ids: Ids
+    base: BaseLosses | None = None
+
+    def nll(self, prefix: NDArray[np.int64] | None = None, *, hidden: bool = False) -> Array:
+        """Each text's loss under the frozen base: summed over its predicted tokens, in nats. Shape (len,).
+
+        With `prefix` (len,) only the tokens after the first so many are predicted. `hidden` takes these out of the
+        text, all but its very first, which for most tokenizers is the one that starts any text.
+        """
+        if self.base is None:
+            raise UsageError("the feature asks for losses of the base model, and here is no model; choose another")
+        samples, ids = self.samples, self.ids
+        if prefix is not None:
+            samples = _after(samples, ids, prefix, self.context, hidden)
+            ids = np.arange(len(samples), dtype=np.int64)
+        found = np.zeros(len(ids))
+        some = samples.predicted(ids, self.context) > 0
+        if some.any():
+            found[some] = self.base.of(samples, ids[some])
+        return found
 
 
-features: Registry[Callable[..., NDArray[np.float64]]] = Registry("feature")
-"""Features: functions of `TextRows` that give one finite number per text; what they give depends on that text alone."""
+def _after(samples: Samples, ids: Ids, prefix: NDArray[np.int64], context: int, hidden: bool) -> Samples:
+    """The samples `ids`, cut at the context, as new ones whose loss is on what follows their first `prefix` tokens."""
+    tokens = [samples.tokens_of(int(i), context) for i in ids]
+    if hidden:
+        tokens = [np.concatenate([each[:1], each[max(k, 1) :]]) for each, k in zip(tokens, prefix, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum([len(each) for each in tokens])]).astype(np.int64)
+    prompts = np.ones(len(ids), np.int32) if hidden else prefix.astype(np.int32)
+    everything = np.concatenate([np.empty(0, np.int64), *tokens])
+    return Samples([""] * len(ids), everything, offsets, prompts, {}, f"parts of {samples.fingerprint}")
+
+
+features: Registry[Callable[..., Array]] = Registry("feature")
+"""Features: functions of `TextRows` that give one finite number per text.
+
+What they give depends on that text alone, or on it and all `samples`; never on which others are in the same rows.
+"""
+
+unordered: set[str] = set()
+"""Names of features whose numbers stand for classes and have no order, such as topics."""
 
 
 @features.register()
-def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "characters") -> NDArray[np.float64]:
+def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "characters") -> Array:
     """How long a text is, uncut: in characters, words (separated by white space) or tokens."""
     if unit == "tokens":
         return rows.tokens.astype(np.float64)
@@ -37,37 +91,45 @@ def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "
 
 
 @features.register()
-def seen_tokens(rows: TextRows) -> NDArray[np.float64]:
+def seen_tokens(rows: TextRows) -> Array:
     """How many of a text's tokens the model sees: all, up to its context."""
     return np.minimum(rows.tokens, rows.context).astype(np.float64)
 
 
-def feature_values(samples: Samples, choice: Choice, context: int) -> NDArray[np.float64]:
-    """The chosen feature of every sample. Shape (len(samples),), finite.
+@features.register()
+def spoiled(rows: TextRows) -> Array:
+    """Whether a text is in the spoiled form that `data.spoil` gave it: 1 or 0. A client's mean is its dose."""
+    return (rows.ids >= rows.samples.originals).astype(np.float64)
+
+
+def feature_values(samples: Samples, choice: Choice, context: int, base: BaseLosses | None = None) -> Array:
+    """The chosen feature of every sample. Shape (len(samples),), finite. Computed once for the same samples and base.
 
     Raises:
         UsageError: there is no such feature or option, or it gives something other than a finite number per text.
     """
     feature = features.bind(choice.name, choice.options)
-    asked = f"{choice.model_dump_json()} in context {context}"
-    return samples.once(asked, lambda: _values(samples, choice.name, feature, context))
+    asked = f"{choice.model_dump_json()} in context {context}, base {base and base.name}"
+    return samples.once(asked, lambda: _values(samples, choice.name, feature, context, base))
 
 
-def _values(
-    samples: Samples, name: str, feature: Callable[..., NDArray[np.float64]], context: int
-) -> NDArray[np.float64]:
+def _values(samples: Samples, name: str, feature: Callable[..., Array], context: int, base: BaseLosses | None) -> Array:
     lengths = samples.lengths()
     values = np.empty(len(samples), np.float64)
     for start in range(0, len(samples), FEATURE_ROWS):
-        part = slice(start, start + FEATURE_ROWS)
-        values[part] = _checked(
-            name, feature(TextRows(samples.texts[part], lengths[part], context)), start, len(lengths[part])
-        )
+        part = slice(start, min(start + FEATURE_ROWS, len(samples)))
+        ids = np.arange(part.start, part.stop, dtype=np.int64)
+        rows = TextRows(samples.texts[part], lengths[part], context, samples, ids, base)
+        values[part] = checked_values(name, feature(rows), start, len(ids))
     return values
 
 
-def _checked(name: str, found: Any, start: int, count: int) -> NDArray[np.float64]:
-    """What a feature gave for the samples from `start` on, if it is one finite number for each."""
+def checked_values(name: str, found: Any, start: int, count: int) -> Array:
+    """What a feature gave for `count` samples from the one numbered `start` on, if it is one finite number for each.
+
+    Raises:
+        UsageError: it is something else.
+    """
     try:
         values = np.asarray(found, np.float64)
     except (TypeError, ValueError):

@@ -14,6 +14,7 @@ from cllora.corpus.disk import SampleWriter, read_samples
 from cllora.corpus.encode import Recipe, Sample, batches
 from cllora.corpus.files import digest
 from cllora.corpus.sources import Source, open_sources
+from cllora.corpus.spoiling import Spool, spoiling_identity
 from cllora.errors import UsageError, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
@@ -39,6 +40,9 @@ def load_samples(
     with the tokenizer's special tokens, the answer without. `Samples.texts` has both; `Samples.columns` has every
     scalar column (str, int, float, bool) of the source but the one that `data.text` names.
 
+    With `data.spoil` every training text has a spoiled form too. These follow all other samples, without columns;
+    `Samples.trained_as` says which are used. They are the same at every share, and so are the cached files.
+
     `Samples.fingerprint` is the SHA-256 of tokens, offsets, prompts and where the test rows start: what was really
     used, wherever it came from.
 
@@ -49,14 +53,15 @@ def load_samples(
     sources = open_sources(data)
     root = cache_folder() if cache is None else cache
     key = _key(data, tokenizer, sources)
+    share = None if data.spoil is None else data.spoil.share
     if key is not None and (root / key).is_dir():
-        return _read(root / key)
+        return _read(root / key, share)
     with new_folder(root) as folder:
         _write(folder, data, recipe, tokenizer, sources, progress)
         place = root / (key or _content(folder))
         with cache_errors(root):
             publish(folder, place)
-    return _read(place)
+    return _read(place, share)
 
 
 def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | None]) -> str | None:
@@ -71,6 +76,9 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
         "data": data.model_dump(mode="json", include={"text", "answer", "loss_on", "limit"}),
         "tokenizer": [tokenizer.fingerprint, tokenizer.vocabulary],
     }
+    spoiling = spoiling_identity(data)
+    if spoiling is not None:
+        parts["spoil"] = spoiling
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -87,19 +95,44 @@ def _write(
     dropped: Counter[str] = Counter()
     with cache_errors(folder.parent):
         writer = SampleWriter(folder, tokenizer.vocabulary, data.text)
+        spool = None if data.spoil is None else Spool(folder)
     try:
         for samples in _samples(train, recipe, tokenizer, data.limit, dropped, progress):
             with cache_errors(folder.parent):
                 writer.add(samples)
+                if spool is not None:
+                    spool.add(samples)
         test_start = None if test is None else writer.count
         for samples in () if test is None else _samples(test, recipe, tokenizer, None, dropped, progress):
             with cache_errors(folder.parent):
                 writer.add(samples)
         with cache_errors(folder.parent):
-            writer.finish(test_start, dropped)
+            starts = None if spool is None else _add_forms(writer, spool, data, recipe, tokenizer, progress)
+            writer.finish(test_start, dropped, starts)
     finally:
         with contextlib.suppress(OSError):  # what matters of it was raised above
             writer.close()
+            if spool is not None:
+                spool.close()
+
+
+def _add_forms(
+    writer: SampleWriter,
+    spool: Spool,
+    data: DataSpec,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    progress: Progress | None,
+) -> list[float]:
+    """Write the spoiled forms; the share from which on each is used."""
+    assert data.spoil is not None
+    starts: list[float] = []
+    for samples, from_ in spool.forms(data.spoil, recipe, tokenizer):
+        writer.add(samples)
+        starts += from_
+        if progress is not None:
+            progress(len(starts), None, f"spoiling texts by {data.spoil.kind}")
+    return starts
 
 
 def _samples(
@@ -143,9 +176,9 @@ def _content(folder: Path) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
 
 
-def _read(place: Path) -> Samples:
+def _read(place: Path, share: float | None) -> Samples:
     try:
-        return read_samples(place)
+        return read_samples(place, share)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UsageError(
             f"the cached samples in {place} are damaged ({one_line(error)}); delete that folder"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cllora.errors import UsageError
+from cllora.federated.mechanism import layer_names, mechanism
 from cllora.federated.strategy import Strategy
 from cllora.seeds import rng
 from cllora.spec import Experiment, LocalSpec
@@ -58,7 +59,8 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
     if after is None:
         began = time.perf_counter()
         start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
-        after = _measured(federation, Round(0, start, {}, (), {}), [], began)
+        record = {"layers": layer_names(federation.learner.layout)}
+        after = _measured(federation, Round(0, start, {}, (), record), [], began)
         yield after
     for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
         after = _round(federation, number, after)
@@ -80,7 +82,9 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
     state = federation.strategy.join(before.state, [turn.update for turn in turns])
     _check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
     memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns}}
-    return _measured(federation, Round(number, state, memories, (), {}), turns, began)
+    updates = [turn.update for turn in turns]
+    record = {"mechanism": mechanism(tasks[0].sent["adapter"], updates, federation.learner.layout)}
+    return _measured(federation, Round(number, state, memories, (), record), turns, began)
 
 
 def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int, Arrays]) -> list[_Turn]:
@@ -132,10 +136,10 @@ def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:
 
 
 def _measured(federation: Federation, after: Round, turns: list[_Turn], began: float) -> Round:
-    """The round with its losses and its record. Rounds that are not evaluated record no loss."""
+    """The round with its losses, its record added to. Rounds that are not evaluated record no loss."""
     experiment = federation.experiment
     losses: tuple[Losses, ...] = ()
-    record: dict[str, Any] = {"round": after.number}
+    record: dict[str, Any] = {"round": after.number, **after.record}
     clients = [dict(turn.record) for turn in turns]
     last = after.number == experiment.federation.num_rounds
     if last or after.number % experiment.evaluation.every == 0:

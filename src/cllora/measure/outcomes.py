@@ -4,8 +4,34 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cllora.measure.curves import area, forgetting, oscillation
 from cllora.measure.fairness import FAIRNESS, fairness
 from cllora.measure.losses import Tables
+
+IN_NATS = frozenset(
+    {
+        "base_loss",
+        "final_loss",
+        "final_loss_per_sample",
+        "change",
+        "best_loss",
+        "area",
+        "oscillation",
+        "local_loss",
+        "own_gap",
+        "test_gap",
+        "personal_loss",
+        "forgetting",
+        "forgetting_worst",
+        "forgetting_at_end",
+        "loss_mean",
+        "loss_worst_tenth",
+        "change_mean",
+        "change_std",
+        "change_worst_tenth",
+    }
+)
+"""The outcomes that are in nats per token."""
 
 
 def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: int | None = None) -> dict[str, float]:
@@ -15,6 +41,9 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
     base_loss           the untrained base on the global test set
     final_loss, final_loss_per_sample, change = final_loss - base_loss
     best_loss, best_round   the lowest of all evaluated rounds: the better the more rounds there are to choose from
+    area, oscillation   of the global loss, as in `curves`
+    forgetting, forgetting_worst, forgetting_at_end   as in `curves.forgetting`: what was forgotten, mean over classes
+                        and the worst class's, and what is at the end, mean over classes
     local_loss, own_gap, test_gap   as in `local_gaps`, each client's last local training, mean over clients
     personal_loss       every client's own final adapter on its own test texts, mean over clients
     loss_mean ...       the columns of `fairness` in the last round
@@ -30,6 +59,7 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
     best = curve.iloc[int(curve["loss"].argmin())]
     fair = fairness(clients[clients["round"] == last["round"]])
     gaps = tables.gaps.sort_values("round").groupby("client").tail(1)
+    lost = forgetting(tables.classes)
     base = float(first["loss"]) if first["round"] == 0 else math.nan
     return {
         "rounds": int(last["round"]),
@@ -39,6 +69,11 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
         "change": float(last["loss"]) - base,
         "best_loss": float(best["loss"]),
         "best_round": int(best["round"]),
+        "area": area(curve),
+        "oscillation": oscillation(curve),
+        "forgetting": float(lost["forgotten"].mean()),
+        "forgetting_worst": float(lost["forgotten"].max()),
+        "forgetting_at_end": float(lost["forgotten_at_end"].mean()),
         "local_loss": float(gaps["own_local"].mean()),
         "own_gap": float(gaps["own_gap"].mean()),
         "test_gap": float(gaps["test_gap"].mean()),

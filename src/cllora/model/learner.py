@@ -1,5 +1,6 @@
 """Local training and evaluation of adapters over one frozen base."""
 
+import copy
 import dataclasses
 import math
 import time
@@ -77,6 +78,12 @@ class Learner:
             # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
             nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+
+    def over(self, samples: Samples) -> "Learner":
+        """The same base and the same adapters' room over other samples."""
+        other = copy.copy(self)
+        other.samples = samples
+        return other
 
     def is_base(self, adapter: Vector) -> bool:
         """Whether an adapter leaves the base as it is: every B is zero."""

@@ -4,20 +4,34 @@ from cllora.partition import schemes as schemes  # registers the partitioners
 from cllora.partition.cautions import warnings_of
 from cllora.partition.classes import classes_of, quantile_classes
 from cllora.partition.deal import Deal
-from cllora.partition.heterogeneity import heterogeneity
+from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
+from cllora.partition.heterogeneity import gini, heterogeneity
 from cllora.partition.make import make_partition
-from cllora.partition.pool import Alpha, Partitioner, Pool, partitioners, pool_of
+from cllora.partition.owners import FeatureSkew, Inspection, Owners, inspect_owners
+from cllora.partition.pool import Alpha, Axis, Partitioner, Pool, partitioners, pool_of
+from cllora.partition.residual import place_at_length, rank_correlation
 
 __all__ = [
     "Alpha",
+    "Axis",
     "Deal",
+    "Estimate",
+    "FeatureSkew",
+    "Inspection",
+    "Owners",
     "Partitioner",
     "Pool",
     "classes_of",
+    "gini",
     "heterogeneity",
+    "inspect_owners",
     "make_partition",
+    "mix_alpha",
     "partitioners",
+    "place_at_length",
     "pool_of",
     "quantile_classes",
+    "rank_correlation",
+    "size_alpha",
     "warnings_of",
 ]

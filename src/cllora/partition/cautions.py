@@ -3,22 +3,40 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.special import betaincinv
+
+from cllora.spec import PartitionSpec
+
 LENGTH_CLASSES = 0.5  # from this share of log length's variance on, classes are classes of length
 EQUAL, UNEQUAL = 0.02, 0.1  # Gini coefficients below and above which clients count as equal and unequal
+NOTABLE = 0.02  # from this share of a variance on, beyond what chance has, clients count as different
+CHANCE = 0.999  # and from this quantile of a random deal's on
+TOGETHER = 0.1  # Cramer's V from which on two features go together
+QUANTITY = "how many texts"
+LENGTHS = ("length", "seen_tokens")
+NEVER_BY_FEATURE = ("iid", "quantity", "natural")  # schemes that do not look at the feature
 
 
-def warnings_of(realised: Mapping[str, Any], *, classes: int, context: int, min_samples: int) -> list[str]:
+def warnings_of(realised: Mapping[str, Any], spec: PartitionSpec, *, context: int) -> list[str]:
     """Plain sentences about what may mislead in a realised partition (the dict that `make_partition` fills).
 
+    Whatever clients differ in, beyond chance, that they were not asked to differ in is named, with its size.
+
     Args:
-        classes: how many were asked for.
         context: the model's window in tokens.
     """
+    asked = _asked(spec)
+    second = realised.get("and_by")
     found = [
-        _fewer_classes(realised, classes),
+        _fewer_classes(len(realised["classes"]["described"]), spec.classes, "the feature"),
+        "" if second is None else _fewer_classes(len(second["described"]), spec.and_classes, "the second feature"),
         _look_alike(realised, context),
-        _confounded(realised),
-        _repaired(realised, min_samples),
+        "" if QUANTITY in asked else _quantity(realised),
+        "" if "length" in asked else _length(realised),
+        "" if "spoiled" in asked else _doses(realised),
+        "" if _second_name(spec) in {*asked, *LENGTHS} else _second(realised, _second_name(spec)),
+        _go_together(realised, spec),
+        _repaired(realised, spec.min_samples),
         _shared(realised),
         _unused(realised),
         _untested(realised),
@@ -26,11 +44,29 @@ def warnings_of(realised: Mapping[str, Any], *, classes: int, context: int, min_
     return [sentence for sentence in found if sentence]
 
 
-def _fewer_classes(realised: Mapping[str, Any], asked: int) -> str:
-    got = len(realised["classes"]["described"])
+def _asked(spec: PartitionSpec) -> set[str]:
+    """What clients are to differ in: features by name, lengths as `length`, amounts as QUANTITY."""
+    options = spec.options
+    asked = set()
+    if spec.scheme not in NEVER_BY_FEATURE and options.get("alpha") != "iid":
+        asked.add(spec.by.name)
+    if spec.and_by is not None and options.get("and_alpha", "iid") != "iid":
+        asked.add(spec.and_by.name)
+    if asked & set(LENGTHS):
+        asked.add("length")
+    if spec.scheme == "quantity" or options.get("quantity_alpha", "iid") != "iid":
+        asked.add(QUANTITY)
+    return asked
+
+
+def _second_name(spec: PartitionSpec) -> str:
+    return "" if spec.and_by is None else spec.and_by.name
+
+
+def _fewer_classes(got: int, asked: int, name: str) -> str:
     if got == asked:
         return ""
-    return f"the feature has too few distinct values for {asked} classes: there {'is' if got == 1 else 'are'} {got}"
+    return f"{name} has too few distinct values for {asked} classes: there {'is' if got == 1 else 'are'} {got}"
 
 
 def _look_alike(realised: Mapping[str, Any], context: int) -> str:
@@ -47,17 +83,82 @@ def _look_alike(realised: Mapping[str, Any], context: int) -> str:
     )
 
 
-def _confounded(realised: Mapping[str, Any]) -> str:
+def _quantity(realised: Mapping[str, Any]) -> str:
     samples, tokens = realised["samples"], realised["tokens"]
-    if samples["gini"] <= EQUAL and tokens["gini"] >= UNEQUAL:
+    if max(samples["gini"], tokens["gini"]) < UNEQUAL:
+        return ""
+    if samples["gini"] <= EQUAL:
         equal, unequal, spread, budget = "samples", "tokens", tokens, "tokens"
-    elif tokens["gini"] <= EQUAL and samples["gini"] >= UNEQUAL:
+    elif tokens["gini"] <= EQUAL:
         equal, unequal, spread, budget = "tokens", "samples", samples, "samples"
     else:
-        return ""
+        return (
+            f"clients differ in quantity, which was not asked for: Gini {samples['gini']:.2f} of samples (from "
+            f"{samples['min']:,} to {samples['max']:,}) and {tokens['gini']:.2f} of tokens (from {tokens['min']:,} to "
+            f"{tokens['max']:,}); client_mix keeps one of them equal"
+        )
     return (
         f"clients differ in {unequal} although they have equal {equal}: Gini {spread['gini']:.2f}, from "
         f"{spread['min']:,} to {spread['max']:,}; compare with client_mix and budget: {budget}"
+    )
+
+
+def _length(realised: Mapping[str, Any]) -> str:
+    """Length as the model sees it."""
+    between = realised["variance_between"]["tokens"]
+    if not _beyond_chance(between, realised):
+        return ""
+    clients = realised["clients"]
+    means = [tokens / n for tokens, n in zip(clients["tokens"], clients["samples"], strict=True) if n]
+    return (
+        f"clients differ in text length, which was not asked for: their means are from {min(means):,.0f} to "
+        f"{max(means):,.0f} tokens as the model sees them, and {_of_variance(between, realised)}"
+    )
+
+
+def _doses(realised: Mapping[str, Any]) -> str:
+    found = realised.get("spoiled")
+    if found is None or not _beyond_chance(found["variance_between"], realised):
+        return ""
+    doses = found["doses"]
+    return (
+        f"clients differ in their share of spoiled texts, which was not asked for: from {min(doses):.0%} to "
+        f"{max(doses):.0%}, and {_of_variance(found['variance_between'], realised)}"
+    )
+
+
+def _second(realised: Mapping[str, Any], name: str) -> str:
+    found = realised.get("and_by")
+    if found is None or not _beyond_chance(found["variance_between"], realised):
+        return ""
+    return f"clients differ in {name}, which was not asked for: {_of_variance(found['variance_between'], realised)}"
+
+
+def _of_variance(between: float, realised: Mapping[str, Any]) -> str:
+    chance = realised["variance_between"]["chance"]
+    return f"{between:.1%} of the variance lies between clients ({chance:.1%} on average in a random deal)"
+
+
+def _beyond_chance(between: float, realised: Mapping[str, Any]) -> bool:
+    """Whether this share of a variance between clients is one that a random deal hardly has, and that matters.
+
+    In a random deal the share of a normal variable is distributed as Beta((K - 1) / 2, (N - K) / 2).
+    """
+    clients, n = realised["num_clients"], sum(realised["clients"]["samples"])
+    if not 1 < clients < n:
+        return False
+    limit = float(betaincinv((clients - 1) / 2, (n - clients) / 2, CHANCE))
+    return between > limit and between - realised["variance_between"]["chance"] >= NOTABLE
+
+
+def _go_together(realised: Mapping[str, Any], spec: PartitionSpec) -> str:
+    """Two features that are tied in the pool cannot be skewed apart."""
+    second = realised.get("and_by")
+    if second is None or second["association"] < TOGETHER:
+        return ""
+    return (
+        f"{spec.by.name} and {_second_name(spec)} go together in the texts (Cramér's V {second['association']:.2f}): "
+        "a skew of one is partly a skew of the other"
     )
 
 

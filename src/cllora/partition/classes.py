@@ -35,6 +35,12 @@ def quantile_classes(values: NDArray[np.float64], num_classes: int) -> tuple[NDA
     return classes_of(values, cuts), cuts
 
 
+def value_classes(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """As `quantile_classes`, with a class of its own for every distinct value: for features without an order."""
+    cuts = np.unique(values)[1:]
+    return classes_of(values, cuts), cuts
+
+
 def classes_of(values: NDArray[np.float64], cuts: NDArray[np.float64]) -> NDArray[np.int64]:
     """The class of any values under cuts found earlier, such as those of a test set. Shape (n,)."""
     return np.searchsorted(cuts, values, side="right").astype(np.int64)

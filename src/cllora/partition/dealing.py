@@ -47,15 +47,18 @@ def members_of_classes(classes: Positions, num_classes: int, rng: np.random.Gene
     return members
 
 
-def fit_to_supply(mix: Array, supply: Array) -> Array:
+def fit_to_supply(mix: Array, supply: Array, sizes: Array | None = None) -> Array:
     """Amounts P (K, C) with equal rows and column sums `supply` (C,), as near to the `mix` (K, C) as these allow.
+
+    With `sizes` (K,), which sum to 1, the rows are that share of the supply each.
 
     Iterative proportional fitting (Deming and Stephan 1940): P_kc = u_k * mix_kc * v_c. Of all amounts with these
     sums P is the one nearest to the mixes in relative entropy, and it keeps the drawn odds ratios
     P_kc P_jd / (P_kd P_jc). It ends after at most ROUNDS steps; what is then not fitted to TOLERANCE is left out of
     P, whose sums never exceed those asked for.
     """
-    budget, mix = supply.sum() / len(mix), np.maximum(mix, FLOOR)
+    budget = supply.sum() / len(mix) if sizes is None else supply.sum() * sizes
+    mix = np.maximum(mix, FLOOR)
     v = np.ones(len(supply))
     for _ in range(ROUNDS):
         u = budget / (mix @ v)
@@ -68,20 +71,26 @@ def fit_to_supply(mix: Array, supply: Array) -> Array:
     return np.asarray(amounts * np.minimum(1, supply / amounts.sum(axis=0)))
 
 
-def deal_evenly(classes: Positions, mix: Array, weights: Positions, rng: np.random.Generator) -> Positions:
+def deal_to_sizes(
+    classes: Positions, mix: Array, weights: Positions, rng: np.random.Generator, sizes: Array | None = None
+) -> Positions:
     """The owner of every sample, such that all clients get the same weight, in classes as `mix` (K, C) wants them.
+
+    With `sizes` (K,), which sum to 1, client k's goal is that share of the weight.
 
     Each class is laid out as a line of its samples' weights, in random order, and cut at the borders of the amounts
     that `fit_to_supply` finds. A sample wholly between two borders goes to that client; so far nobody is above
-    the mean. The samples that a border cuts are dealt after: always to the client that is then poorest, from the
-    class that it lacks most. Everything is dealt, and two clients differ by at most the largest weight.
+    its goal. The samples that a border cuts are dealt after: always to the client that is then farthest below its
+    goal, from the class that it lacks most. Everything is dealt, and two clients' distances from their goals differ by
+    at most the largest weight.
 
     Args:
         classes, weights: of the samples, shape (n,); every class has a sample, weights are positive integers.
     """
     clients, num_classes = mix.shape
     supply = np.bincount(classes, weights, minlength=num_classes).astype(np.float64)
-    amounts = fit_to_supply(mix, supply)
+    amounts = fit_to_supply(mix, supply, sizes)
+    goals = np.zeros(clients) if sizes is None else supply.sum() * sizes
     owners = np.full(len(classes), -1, np.int64)
     cut_by_border = []
     for positions, wanted in zip(members_of_classes(classes, num_classes, rng), amounts.T, strict=True):
@@ -91,7 +100,7 @@ def deal_evenly(classes: Positions, mix: Array, weights: Positions, rng: np.rand
         whole = (client < clients) & (ends - weights[positions] >= borders[client])
         owners[positions[whole]] = client[whole]
         cut_by_border.append(positions[~whole])
-    _deal_rest(owners, cut_by_border, classes, weights, amounts, rng)
+    _deal_rest(owners, cut_by_border, classes, weights, amounts, goals, rng)
     return owners
 
 
@@ -101,16 +110,17 @@ def _deal_rest(
     classes: Positions,
     weights: Positions,
     amounts: Array,
+    goals: Array,
     rng: np.random.Generator,
 ) -> None:
-    """Deal the `rest` of each class: the poorest client takes next, from the class that it lacks most."""
+    """Deal the `rest` of each class: who is farthest below its goal takes next, from the class that it lacks most."""
     dealt = owners >= 0
     cells = owners[dealt] * amounts.shape[1] + classes[dealt]
     have = np.bincount(cells, weights[dealt], minlength=amounts.size).reshape(amounts.shape)
     lacking: list[list[float]] = (amounts - have).tolist()
     # Ties go by a random rank: were they to go by number, the last clients would always be left with the remnants.
     ranks = rng.permutation(len(amounts))
-    heap = list(zip(have.sum(axis=1).tolist(), ranks.tolist(), range(len(amounts)), strict=True))
+    heap = list(zip((have.sum(axis=1) - goals).tolist(), ranks.tolist(), range(len(amounts)), strict=True))
     heapq.heapify(heap)
     stacks = [list(zip(positions.tolist(), weights[positions].tolist(), strict=True)) for positions in rest]
     stocked = [c for c, stack in enumerate(stacks) if stack]
@@ -130,8 +140,8 @@ def _deal_rest(
     owners[given] = takers
 
 
-def draw_with_overlap(classes: Positions, mix: Array, size: int, rng: np.random.Generator) -> list[Positions]:
-    """For every client `size` distinct samples, classes drawn from its row of `mix` (K, C); clients may share samples.
+def draw_with_overlap(classes: Positions, mix: Array, sizes: Positions, rng: np.random.Generator) -> list[Positions]:
+    """For client k `sizes[k]` distinct samples, classes drawn from its row of `mix` (K, C); clients may share samples.
 
     Where a client asks for more of a class than there is, the rest is drawn from its other classes.
     """
@@ -139,17 +149,20 @@ def draw_with_overlap(classes: Positions, mix: Array, size: int, rng: np.random.
     members = np.split(order, offsets[1:-1])
     return [
         np.concatenate([rng.choice(members[c], counts[c], replace=False) for c in np.flatnonzero(counts)])
-        for counts in _class_counts(mix, size, np.diff(offsets), rng)
+        for counts in _class_counts(mix, sizes, np.diff(offsets), rng)
     ]
 
 
-def _class_counts(mix: Array, size: int, supply: Positions, rng: np.random.Generator) -> NDArray[Any]:
-    """Multinomial class counts (K, C) that no class's supply is exceeded by. Every pass fills a class or ends."""
+def _class_counts(mix: Array, sizes: Positions, supply: Positions, rng: np.random.Generator) -> NDArray[Any]:
+    """Multinomial class counts (K, C), rows summing to `sizes` (K,), that no class's supply is exceeded by.
+
+    Every pass fills a class or ends.
+    """
     counts = np.zeros(mix.shape, np.int64)
-    lacking = np.full(len(mix), size)
+    lacking = sizes
     while lacking.any():
         chances = np.maximum(mix, FLOOR) * (counts < supply)
         counts += rng.multinomial(lacking, chances / chances.sum(axis=1, keepdims=True))
         counts = np.minimum(counts, supply)
-        lacking = size - counts.sum(axis=1)
+        lacking = sizes - counts.sum(axis=1)
     return counts

@@ -28,7 +28,7 @@ def effective_number(amounts: NDArray[Any]) -> float:
 
 
 def jensen_shannon(mixes: Array, reference: Array) -> Array:
-    """Jensen-Shannon divergence of each mix (K, C) to the reference (C,), in bits, 0 to 1. Shape (K,).
+    """Jensen-Shannon divergence of each mix (K, C) to the reference, (C,) or one each (K, C): (K,), in bits, 0 to 1.
 
     JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 (Lin 1991); the divergence, not its square root.
     """
@@ -56,6 +56,8 @@ def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
 def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
     """The realised heterogeneity of a deal, before each client's test part is split off. JSON-able.
 
+    A text that is trained on in a spoiled form is measured in that form.
+
     Keys:
         num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners.
         clients: lists over clients of `samples`, `tokens` (as the model sees them), `class_shares` (K, C), and of
@@ -67,15 +69,17 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
             deal of the same sizes, (K - 1) / (N - 1).
         classes: `pooled_shares`, and `described`, a list with the range, size and look of every class.
         length_between_classes: the share of the variance of log length that lies between classes.
+        spoiled: where texts are spoiled, the `share` of the pool that is, each client's `doses`, the shares of its
+            texts that are, and `variance_between` of being so (0 or 1).
+        and_by: of the second feature, if there is one: `js_mean`, `tv_mean`, `largest_class_share_mean`,
+            `class_shares` (K, D), `variance_between`, `described`, and `association`, how much the two features'
+            classes go together in the pool (`cramers_v`).
     """
     client, positions = deal.clients(), deal.positions
     owners = np.bincount(positions, minlength=len(pool))
     samples = deal.sizes()
     tokens = np.bincount(client, pool.tokens[positions], minlength=deal.num_clients).astype(np.int64)
-    cells = client * pool.num_classes + pool.classes[positions]
-    counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
-    shares = counts / np.maximum(samples, 1)[:, None]
-    pooled = pool.class_counts() / len(pool)
+    shares, pooled = _class_shares(pool, deal)
     js, tv = jensen_shannon(shares, pooled), total_variation(shares, pooled)
     values = pool.values[positions]
     return {
@@ -105,7 +109,59 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
         },
         "classes": {"pooled_shares": pooled.tolist(), "described": _described(pool)},
         "length_between_classes": variance_between(np.log1p(pool.lengths.astype(np.float64)), pool.classes),
+        **({} if pool.spoiled is None else {"spoiled": _doses(pool.spoiled, deal)}),
+        **({} if pool.second is None else {"and_by": _second(pool, deal)}),
     }
+
+
+def _class_shares(pool: Pool, deal: Deal) -> tuple[Array, Array]:
+    """Each client's class shares (K, C), and the pool's (C,)."""
+    cells = deal.clients() * pool.num_classes + pool.classes[deal.positions]
+    counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
+    return counts / np.maximum(deal.sizes(), 1)[:, None], pool.class_counts() / len(pool)
+
+
+def _doses(spoiled: NDArray[np.bool_], deal: Deal) -> dict[str, Any]:
+    """What `heterogeneity` has under `spoiled`."""
+    dealt = spoiled[deal.positions].astype(np.float64)
+    sums = np.bincount(deal.clients(), dealt, deal.num_clients)
+    return {
+        "share": float(spoiled.mean()),
+        "doses": (sums / np.maximum(deal.sizes(), 1)).tolist(),
+        "variance_between": variance_between(dealt, deal.clients()),
+    }
+
+
+def _second(pool: Pool, deal: Deal) -> dict[str, Any]:
+    """What `heterogeneity` has under `and_by`."""
+    by = pool.by_second()
+    shares, pooled = _class_shares(by, deal)
+    return {
+        "js_mean": float(jensen_shannon(shares, pooled).mean()),
+        "tv_mean": float(total_variation(shares, pooled).mean()),
+        "largest_class_share_mean": float(shares.max(axis=1).mean()),
+        "class_shares": shares.tolist(),
+        "variance_between": variance_between(by.values[deal.positions], deal.clients()),
+        "described": _described(by),
+        "association": cramers_v(pool.classes, by.classes),
+    }
+
+
+def cramers_v(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    """How much two groupings of the same texts (n,) go together, 0 to 1; 0 if one of them has a single group.
+
+    Cramer's V with the part taken off that chance has in it (Bergsma 2013, without his correction of the divisor):
+    V^2 = max(0, phi^2 - (C - 1)(D - 1) / (n - 1)) / (min(C, D) - 1), phi^2 = sum_cd n_cd^2 / (n_c n_d) - 1.
+    """
+    table = np.zeros((one.max() + 1, other.max() + 1))
+    np.add.at(table, (one, other), 1)
+    table = table[table.any(axis=1)][:, table.any(axis=0)]
+    rows, columns = table.shape
+    if min(rows, columns) < 2:
+        return 0.0
+    phi2 = float((table**2 / np.outer(table.sum(axis=1), table.sum(axis=0))).sum()) - 1
+    beyond_chance = max(0.0, phi2 - (rows - 1) * (columns - 1) / (len(one) - 1))
+    return float(np.sqrt(beyond_chance / (min(rows, columns) - 1)))
 
 
 def _spread(amounts: NDArray[np.int64]) -> dict[str, Any]:

@@ -46,9 +46,7 @@ def make_partition(spec: PartitionSpec, pool: Pool, global_test: Ids, seed: int)
         "tested_and_trained": _tested_and_trained(len(pool), deal, test),
         "untested_clients": int((np.diff(test_offsets) == 0).sum()) if spec.local_test > 0 else 0,
     }
-    realised["warnings"] = warnings_of(
-        realised, classes=spec.classes, context=pool.context, min_samples=spec.min_samples
-    )
+    realised["warnings"] = warnings_of(realised, spec, context=pool.context)
     return Partition(train_ids, train_offsets, test_ids, test_offsets, np.sort(global_test), realised)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
 from cllora.errors import UsageError
-from cllora.partition.classes import quantile_classes
+from cllora.partition.classes import quantile_classes, value_classes
 from cllora.partition.deal import Deal
 from cllora.registry import Registry
 from cllora.spec import PartitionSpec
@@ -30,13 +30,33 @@ Alpha = Annotated[float | Literal["iid"], PlainValidator(_alpha)]
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A feature by which texts are told apart: its `values` (n,), the class of each (n,), and the `cuts` (C-1,)."""
+
+    values: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    cuts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], num_classes: int, ordered: bool = True) -> "Axis":
+        """Classes cut at the quantiles; or, of values without an order, a class for each distinct one.
+
+        Raises:
+            UsageError: a value is not finite.
+        """
+        classes, cuts = quantile_classes(values, num_classes) if ordered else value_classes(values)
+        return cls(np.asarray(values, np.float64), classes, cuts)
+
+
+@dataclass(frozen=True)
 class Pool:
     """The samples to be dealt and what is known of each. Arrays have shape (n,); position i is sample `ids[i]`.
 
     `ids` ascend. `values` is the feature that the skew is by, `classes` its quantile classes 0 to C-1, cut at `cuts`
     (C-1,).
     `lengths` counts a sample's own tokens, `tokens` those that the model sees: at most `context`.
-    `columns` are the source's own and are indexed by sample id, not by position.
+    `columns` are the source's own and are indexed by sample id, not by position. `second` is the feature of `and_by`,
+    `spoiled` says which texts are trained on in a spoiled form; None where there is none.
     """
 
     ids: Ids
@@ -49,6 +69,8 @@ class Pool:
     num_clients: int
     min_samples: int
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    second: Axis | None = None
+    spoiled: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +83,17 @@ class Pool:
         """Samples per class. Shape (C,)."""
         return np.bincount(self.classes, minlength=self.num_classes)
 
+    def by_second(self) -> "Pool":
+        """The same texts told apart by the second feature.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.second is None:
+            raise UsageError("partition.and_alpha needs a second feature; name it as partition.and_by")
+        second = self.second
+        return replace(self, values=second.values, classes=second.classes, cuts=second.cuts, second=None)
+
 
 def pool_of(
     spec: PartitionSpec,
@@ -70,30 +103,37 @@ def pool_of(
     lengths: NDArray[np.int64],
     context: int,
     columns: Mapping[str, Sequence[Any]] | None = None,
+    ordered: bool = True,
+    second: Axis | None = None,
+    spoiled: NDArray[np.bool_] | None = None,
 ) -> Pool:
     """The pool that `spec` deals from: classes cut from the feature's `values`, tokens as the model sees them.
 
     Args:
         ids, values, lengths: the samples (ascending), their feature and their own (uncut) tokens; shape (n,).
         context: the model's window in tokens.
+        ordered: whether values are amounts; if not, they are classes already, and each is one.
+        second, spoiled: as `Pool` has them.
 
     Raises:
         UsageError: a feature value is not finite.
     """
     if (np.diff(ids) <= 0).any():
         raise ValueError("the pool's sample ids must ascend")
-    classes, cuts = quantile_classes(values, spec.classes)
+    first = Axis.of(values, spec.classes, ordered)
     return Pool(
         ids=ids,
-        values=np.asarray(values, np.float64),
-        classes=classes,
-        cuts=cuts,
+        values=first.values,
+        classes=first.classes,
+        cuts=first.cuts,
         lengths=lengths,
         tokens=np.minimum(lengths, context),
         context=context,
         num_clients=spec.num_clients,
         min_samples=spec.min_samples,
         columns=columns or {},
+        second=second,
+        spoiled=spoiled,
     )
 
 

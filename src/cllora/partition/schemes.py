@@ -3,12 +3,13 @@
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cllora.errors import UsageError
 from cllora.partition.deal import Deal
 from cllora.partition.dealing import (
     cut_by_shares,
-    deal_evenly,
+    deal_to_sizes,
     dirichlet,
     draw_with_overlap,
     members_of_classes,
@@ -23,6 +24,8 @@ def client_mix(
     rng: np.random.Generator,
     *,
     alpha: Alpha = 1.0,
+    and_alpha: Alpha = "iid",
+    quantity_alpha: Alpha = "iid",
     budget: Literal["samples", "tokens"] = "samples",
     overlap: bool = False,
 ) -> Deal:
@@ -36,23 +39,50 @@ def client_mix(
     weakens a little: with 5 equal classes and 20 clients the mean largest class share is 0.79, 0.45, 0.22 for alpha
     0.1, 1, 100, against 0.81, 0.46, 0.22 as drawn. With fewer clients than classes no client can hold one class alone.
 
+    With `and_alpha` each client draws a second mix, of the classes of `and_by`, and wants of every pair of classes the
+    product of its two shares. What goes together in the pool goes together in the clients: the fit sees to it. With
+    `quantity_alpha` the clients' sizes, in the budget's unit, are one draw of Dir(quantity_alpha), as in `quantity`.
+    The draws are apart: every combination of the three alphas is a design of its own, and `iid` leaves its part out.
+
     With `overlap` every client draws n // K samples from the whole pool by its mix, none twice within a client, and
     clients share samples; this is how Plato does it, and most likely how Zhang et al. 2025 (arXiv:2502.18910) did.
     `alpha: iid` deals equal shares of the shuffled pool. A large alpha is more even still, as it leaves nothing to
     chance (0.24 for iid against 0.22 with 180 samples per client).
     """
-    clients, classes = pool.num_clients, pool.classes
-    if alpha == "iid":
-        classes, mix = np.zeros_like(classes), np.ones((clients, 1))
-    else:
-        mix = dirichlet(alpha * (pool.class_counts() * pool.num_classes / len(pool)), clients, rng)
     if overlap and budget == "tokens":
         raise UsageError("client_mix: overlapping clients have a budget of samples only; drop overlap or budget")
+    clients = pool.num_clients
+    classes, mix = _joint_mix(pool, alpha, and_alpha, rng)
+    sizes = None
+    if quantity_alpha != "iid":
+        sizes = dirichlet(np.full(clients, float(quantity_alpha)), 1, rng)[0]
     if overlap:
-        return Deal.of_lists(draw_with_overlap(classes, mix, len(pool) // clients, rng))
+        counts = np.full(clients, len(pool) // clients)
+        if sizes is not None:  # texts are shared, so that nobody need give any up for the minimum
+            counts = np.maximum(np.rint(sizes * len(pool)).astype(np.int64), pool.min_samples)
+        return Deal.of_lists(draw_with_overlap(classes, mix, counts, rng))
     # Every sample costs something, or an empty text would have no place on its class's line.
     weights = np.ones_like(classes) if budget == "samples" else np.maximum(pool.tokens, 1)
-    return Deal.of_owners(deal_evenly(classes, mix, weights, rng), clients)
+    return Deal.of_owners(deal_to_sizes(classes, mix, weights, rng, sizes), clients)
+
+
+def _joint_mix(
+    pool: Pool, alpha: float | str, and_alpha: float | str, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The class of every sample (n,) and what clients want of each (K, C), over one feature, two, or (C = 1) none.
+
+    Over two the classes are the pairs that some sample has.
+    """
+    classes, mix = np.zeros(len(pool), np.int64), np.ones((pool.num_clients, 1))
+    axes = [pool] if alpha != "iid" else []
+    axes += [pool.by_second()] if and_alpha != "iid" else []
+    strengths = [float(strength) for strength in (alpha, and_alpha) if strength != "iid"]
+    for axis, strength in zip(axes, strengths, strict=True):
+        prior = axis.class_counts() * axis.num_classes / len(axis)
+        own = dirichlet(strength * prior, pool.num_clients, rng)
+        pairs, classes = np.unique(classes * axis.num_classes + axis.classes, return_inverse=True)
+        mix = (mix[:, :, None] * own[:, None, :]).reshape(len(mix), -1)[:, pairs]
+    return classes, mix
 
 
 @partitioners.register()

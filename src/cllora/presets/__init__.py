@@ -5,23 +5,61 @@ from pathlib import Path
 
 from cllora.errors import UsageError
 from cllora.presets.first import demo
-from cllora.presets.paper import length, quantity
+from cllora.presets.paper import length, quantity, table1
 from cllora.presets.registered import presets
-from cllora.registry import guess
+from cllora.presets.scale import at_embedded_scale
+from cllora.presets.varied import context, datasets, dose, features, hyper, participation, rank, sizes
+from cllora.registry import guess, load_plugins
 from cllora.spec import Study, load_study_file
 
-__all__ = ["demo", "find_study", "length", "presets", "quantity"]
+__all__ = [
+    "at_embedded_scale",
+    "context",
+    "datasets",
+    "demo",
+    "dose",
+    "features",
+    "find_study",
+    "hyper",
+    "length",
+    "participation",
+    "presets",
+    "quantity",
+    "rank",
+    "sizes",
+    "table1",
+]
+
+SCALES = {"embedded": at_embedded_scale}
+"""What may stand behind a preset's name, as in `paper/length@embedded`."""
 
 
-def find_study(name: str, settings: Iterable[str] = ()) -> Study:
+def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()) -> Study:
     """A study by preset name or YAML file, changed by `section.field=value` settings.
+
+    A preset's name may be followed by `@embedded`, see `at_embedded_scale`. The files in `load` are run first, so that
+    presets in them can be named, and are added to the study's own.
 
     Raises:
         UsageError: neither a preset nor a file, or not a valid study.
     """
+    load = tuple(load)
+    load_plugins(load)
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
-        return load_study_file(path, settings)
-    if name not in presets.names():
-        raise UsageError(f"there is no preset and no file '{name}'; {guess(name, presets.names())}")
-    return Study.parse(presets.get(name)().to_mapping(), settings)
+        study = load_study_file(path, settings)
+    else:
+        study = Study.parse(_preset(name).to_mapping(), settings)
+    new = [file for file in load if file not in study.base.load]
+    return Study.parse({**study.to_mapping(), "load": [*study.base.load, *new]}) if new else study
+
+
+def _preset(name: str) -> Study:
+    short, at, scale = name.partition("@")
+    if short not in presets.names():
+        raise UsageError(f"there is no preset and no file '{name}'; {guess(short, presets.names())}")
+    if not at:
+        return presets.get(short)()
+    if scale not in SCALES:
+        raise UsageError(f"there is no scale '{scale}' of a preset; {guess(scale, SCALES)}")
+    return SCALES[scale](presets.get(short)())

@@ -1,9 +1,11 @@
 """What a person looks at: the HTML page with its figures, and tables for the terminal."""
 
 from cllora.reports.figure import Figure, Key, Plot, figures
+from cllora.reports.inspection import inspection_view
 from cllora.reports.page import report
 from cllora.reports.runs import Run, Runs, read_runs
 from cllora.reports.terminal import partition_view, result_rows, results_table
+from cllora.reports.yardstick import curves_of, sentences
 
 __all__ = [
     "Figure",
@@ -11,10 +13,13 @@ __all__ = [
     "Plot",
     "Run",
     "Runs",
+    "curves_of",
     "figures",
+    "inspection_view",
     "partition_view",
     "read_runs",
     "report",
     "result_rows",
     "results_table",
+    "sentences",
 ]

@@ -8,13 +8,17 @@ from cllora.spec import Choice
 from cllora.types import Partition
 
 
-def feature_text(choice: Choice) -> str:
-    """A feature with all its options, also those that were left at their defaults: `length in characters`."""
+def feature_text(choice: Choice, residual_on: str | None = None) -> str:
+    """A feature with all its options, also those that were left at their defaults: `length in characters`.
+
+    With `residual_on` it is the text's place, 0 to 1, among those that are alike in that.
+    """
     known = features.options(choice.name) if choice.name in features.names() else {}
     options = {**{key: option.default for key, option in known.items()}, **choice.options}
     unit = options.pop("unit", None)
     others = ", ".join(f"{key} = {value}" for key, value in options.items())
-    return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({others})' if others else ''}"
+    alike = f", place among texts of its {residual_on}" if residual_on else ""
+    return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({others})' if others else ''}{alike}"
 
 
 def range_text(described: Mapping[str, Any]) -> str:

@@ -108,7 +108,8 @@ class Runs:
     @cached_property
     def feature(self) -> str:
         """What the classes are classes of, such as `length in characters`."""
-        return " or ".join(dict.fromkeys(labels.feature_text(run.experiment.partition.by) for run in self.members))
+        asked = [run.experiment.partition for run in self.members]
+        return " or ".join(dict.fromkeys(labels.feature_text(each.by, each.residual_on) for each in asked))
 
     @property
     def classed(self) -> tuple[str, ...]:
@@ -148,9 +149,9 @@ class Runs:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), its data's fingerprint and
-        its outcomes."""
-        return pd.DataFrame(
+        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), its data's fingerprint, its
+        outcomes, and how soon it was as good as its control (`cllora.measure.rounds_to_control`)."""
+        found = pd.DataFrame(
             [
                 {
                     "cell": self.cell(run.labels),
@@ -163,6 +164,8 @@ class Runs:
                 for run in self.members
             ]
         )
+        curves = [run.tables.curve for run in self.members]
+        return found.join(measure.rounds_to_control(found, curves, list(self.axes), self.control))
 
     def contrasts(self, metric: str, outcomes: pd.DataFrame | None = None) -> pd.DataFrame:
         """`cllora.measure.contrasts` of one outcome, with the columns cell and control (names of cells) and

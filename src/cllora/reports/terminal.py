@@ -11,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cllora.measure import together
 from cllora.reports import words
 from cllora.reports.labels import feature_text, range_text
 from cllora.reports.runs import Runs, read_runs
 from cllora.reports.sections.results import finished_seeds, over_seeds
-from cllora.spec import Experiment, axis_text
+from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import Partition
 
 MOST_CLIENTS = 40
@@ -77,12 +78,24 @@ def _caption(runs: Runs) -> str:
     ]
     if len(runs.seeds) == 1:
         said.append("One seed: no difference can be told from chance.")
+    else:
+        said += _answers(runs)
     unfinished = sum(not run.finished for run in runs.members) + len(runs.missing)
     if unfinished:
         some = [(runs.short(cell), finished_seeds(runs, cell)) for cell in runs.cells]
         few = "; ".join(f"{cell}: {seeds} seeds" for cell, seeds in some if " of " in seeds)
         said.append(f"{words.count(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
     return " ".join(said)
+
+
+def _answers(runs: Runs) -> list[str]:
+    """What each cell's difference in final global loss to its control shows, cells of one answer together."""
+    judged = together(runs.contrasts("final_loss"))
+    cells: dict[str, list[str]] = {}
+    for cell, answer in zip(judged["cell"], judged["answer"], strict=True):
+        cells.setdefault(answer, []).append(runs.short(cell))
+    said = "; ".join(f"{words.listed(of)}: {answer}" for answer, of in cells.items())
+    return [f"Global loss against the control: {said}."] if said else []
 
 
 def partition_view(partition: Partition, experiment: Experiment) -> RenderableType:
@@ -95,13 +108,13 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
         partition: with the `realised` numbers that `cllora.partition.make_partition` measures.
     """
     realised = partition.realised
-    shown = _shown(realised["clients"])
+    shown = shown_clients(realised["clients"])
     asked = experiment.partition
     said = ", ".join([asked.scheme, *(f"{key} = {axis_text(v)}" for key, v in asked.options.items())])
     parts: list[RenderableType] = [
-        Text(f"{said}, by {feature_text(asked.by)}, seed {experiment.seed}", style="bold"),
-        _clients(realised["clients"], shown),
-        _class_key(realised["classes"]["described"], feature_text(asked.by)),
+        Text(f"{said}, by {_features(asked)}, seed {experiment.seed}", style="bold"),
+        _clients(realised["clients"], shown, realised.get("spoiled")),
+        _class_key(realised["classes"]["described"], feature_text(asked.by, asked.residual_on)),
         _summary(realised),
     ]
     if len(shown) < partition.num_clients:
@@ -113,7 +126,12 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     return Group(*parts)
 
 
-def _shown(clients: dict[str, Any]) -> list[int]:
+def _features(asked: PartitionSpec) -> str:
+    first = feature_text(asked.by, asked.residual_on)
+    return first if asked.and_by is None else f"{first} and {feature_text(asked.and_by)}"
+
+
+def shown_clients(clients: dict[str, Any]) -> list[int]:
     """All clients in order, or of many the largest and the smallest, by samples and then tokens."""
     order = np.lexsort((clients["tokens"], clients["samples"]))[::-1].tolist()
     if len(order) <= MOST_CLIENTS:
@@ -122,30 +140,33 @@ def _shown(clients: dict[str, Any]) -> list[int]:
     return [*order[:half], *order[-half:]]
 
 
-def _clients(clients: dict[str, Any], shown: Sequence[int]) -> Table:
+def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, Any] | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("client", overflow="ellipsis", max_width=20)
     for heading in ("samples", "tokens"):
         table.add_column(heading, justify="right")
     table.add_column("classes", no_wrap=True, width=BAR)
     table.add_column("JS", justify="right")
+    if spoiled is not None:
+        table.add_column("spoiled", justify="right")
     names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
     for k in shown:
         counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
-        table.add_row(Text(names[k]), *counts, _bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}")
+        dose = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
+        table.add_row(Text(names[k]), *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *dose)
     return table
 
 
-def _bar(shares: Sequence[float]) -> Text:
+def bar(shares: Sequence[float]) -> Text:
     """`BAR` characters, each class's number as often as its share says (rounded where the classes meet)."""
     ends = np.rint(np.cumsum(shares) * BAR).astype(int)
     bar = Text()
     for c, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        bar.append(MARKS[c % len(MARKS)] * int(end - start), style=_style(c, len(shares)))
+        bar.append(MARKS[c % len(MARKS)] * int(end - start), style=class_style(c, len(shares)))
     return bar
 
 
-def _style(c: int, classes: int) -> str:
+def class_style(c: int, classes: int) -> str:
     background = COLOURS[c * len(COLOURS) // max(classes, 1)]
     return f"{'black' if background in COLOURS[3:] else 'white'} on {background}"
 
@@ -157,7 +178,7 @@ def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Table:
     for heading in (feature, "texts", "median tokens"):
         table.add_column(heading, justify="right")
     for c, one in enumerate(described):
-        mark = Text(f" {MARKS[c % len(MARKS)]} ", style=_style(c, len(described)))
+        mark = Text(f" {MARKS[c % len(MARKS)]} ", style=class_style(c, len(described)))
         table.add_row(mark, range_text(one), f"{one['samples']:,}", f"{one['median_tokens']:.0f}")
     return table
 
@@ -165,10 +186,14 @@ def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Table:
 def _summary(realised: Any) -> Table:
     samples, tokens, between = realised["samples"], realised["tokens"], realised["variance_between"]
     log = [] if between["log1p"] is None else [("  of log(1 + feature)", f"{between['log1p']:.3f}")]
+    second, spoiled = realised.get("and_by"), realised.get("spoiled")
+    more = [] if second is None else [("second feature, mean Jensen-Shannon divergence", f"{second['js_mean']:.3f}")]
+    more += [] if spoiled is None else [("texts spoiled", f"{spoiled['share']:.1%}")]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for what, value in (
         ("class mixes, mean Jensen-Shannon divergence", f"{realised['js_mean']:.3f}"),
         ("class mixes, mean total variation", f"{realised['tv_mean']:.3f}"),
+        *more,
         ("largest class share, mean", f"{realised['largest_class_share_mean']:.2f}"),
         ("Gini of samples / tokens", f"{samples['gini']:.3f} / {tokens['gini']:.3f}"),
         ("effective clients by samples / tokens", _pair(samples, tokens, "effective_clients", ".1f")),

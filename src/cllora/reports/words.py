@@ -102,7 +102,7 @@ def difference(contrasts: pd.DataFrame, subject: str, unit: str = NATS) -> str:
         return f"One seed cannot tell whether {subject} differs: it {said}{f', {among} comparisons' if among else ''}."
     doubt = f"{among}; {interval(row)}" if among else interval(row)
     if not clear:
-        return f"No clear difference in {subject}: it {said} ({doubt})."
+        return f"No clear difference in {subject}: it {said} ({doubt}); {row['answer']}."
     return capital(f"{subject} {said} ({doubt}).")
 
 

@@ -12,8 +12,17 @@ from cllora.runs.environment import environment
 from cllora.runs.known import KnownBase
 from cllora.runs.prepare import deal
 from cllora.spec import Experiment
-from cllora.store import begin, drop_unfinished, last_round, read_json, save_round, write_json, write_partition
-from cllora.types import Round, Samples, Vector
+from cllora.store import (
+    begin,
+    drop_unfinished,
+    last_round,
+    read_json,
+    read_partition,
+    save_round,
+    write_json,
+    write_partition,
+)
+from cllora.types import Partition, Round, Samples, Vector
 
 
 def strategy_of(experiment: Experiment) -> Strategy:
@@ -37,8 +46,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Kn
     begin(folder, experiment)
     last = last_round(folder)
     drop_unfinished(folder, last)
-    partition = deal(experiment, samples)
-    write_partition(folder, partition)
+    partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, learner)
     _record_environment(folder / "environment.json", environment(experiment, samples, learner.learner))
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
         save_round(folder, after)
@@ -47,6 +55,13 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Kn
         yield last
     assert last is not None
     _save_adapter(learner.learner, last.state["adapter"], folder / "adapter")
+
+
+def _dealt(experiment: Experiment, folder: Path, samples: Samples, learner: KnownBase) -> Partition:
+    """A new partition, on disk: a run goes on with the one that it began with, however a feature comes out then."""
+    partition = deal(experiment, samples, lambda: learner)
+    write_partition(folder, partition)
+    return partition
 
 
 def _record_environment(path: Path, now: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "device": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu",
         },
         "precision": base.precision,
-        "data": {"fingerprint": samples.fingerprint, "samples": len(samples), "dropped": dict(samples.dropped)},
+        "data": {"fingerprint": samples.fingerprint, "samples": samples.originals, "dropped": dict(samples.dropped)},
         "communication": {
             "trainable_parameters": learner.layout.size,
             "full_parameters": base.full_parameters,

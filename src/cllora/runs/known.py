@@ -10,7 +10,7 @@ from cllora.errors import UsageError
 from cllora.model.learner import Learner
 from cllora.spec import LocalSpec
 from cllora.store import atomic_write
-from cllora.types import Ids, Job, Losses, Trained, Vector
+from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
 
 
 class KnownBase:
@@ -41,6 +41,11 @@ class KnownBase:
             self._nll[new] = self.learner.evaluate(model, adapter, new).nll
             atomic_write(self._path, self._save)
         return Losses(model, ids, self._nll[ids], self.learner.samples.predicted(ids, self.learner.context))
+
+    def nll(self, samples: Samples, ids: Ids) -> NDArray[np.float64]:
+        """The untrained base's summed losses of some samples, which may be other than the learner's own."""
+        known = self if samples.fingerprint == self.learner.samples.fingerprint else self.learner.over(samples)
+        return known.evaluate("base", np.zeros(self.layout.size, np.float32), ids).nll
 
     def _save(self, path: Path) -> None:
         with path.open("wb") as file:

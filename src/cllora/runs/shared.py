@@ -3,11 +3,13 @@
 import gc
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cllora.corpus import load_samples
+from cllora.errors import UsageError
 from cllora.runs.pins import Pins
 from cllora.spec import Experiment
 from cllora.types import Samples
@@ -20,7 +22,7 @@ OnCorpus = Callable[[int, int | None, str], None]
 
 
 class Shared:
-    """Keeps the last samples and the last base, which neighbouring cells share."""
+    """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had."""
 
     def __init__(self, folder: Path, on_corpus: OnCorpus | None) -> None:
         self._folder = folder
@@ -28,13 +30,17 @@ class Shared:
         self._on_corpus = on_corpus
         self._samples: tuple[Any, Samples] | None = None
         self._learner: tuple[Any, KnownBase] | None = None
+        self._refused: dict[str, str] = {}
 
     def samples(self, experiment: Experiment) -> Samples:
         """The experiment's texts, held against those that the study began with."""
         key = (experiment.data, experiment.model.name)
         if self._samples is None or self._samples[0] != key:
-            self._samples = (key, samples_of(experiment, self._on_corpus))
-            self._pins.hold_texts(experiment, self._samples[1])
+            self._samples = None
+            with self._tried_once(shared_parts(experiment)[0]):
+                samples = samples_of(experiment, self._on_corpus)
+                self._pins.hold_texts(experiment, samples)
+            self._samples = (key, samples)
         return self._samples[1]
 
     def learner(self, experiment: Experiment, samples: Samples) -> "KnownBase":
@@ -47,14 +53,26 @@ class Shared:
         if self._learner is None or self._learner[0] != key:
             self._learner = None
             gc.collect()  # The base before this one refers to itself.
-            settled = self._pins.settled(experiment.model)
-            base = load_base(settled, experiment.lora)
-            self._pins.hold_base(settled, base.fingerprint)
-            learner = Learner(base, samples, settled.context)
+            with self._tried_once(f"{shared_parts(experiment)[1]} {samples.fingerprint}"):
+                settled = self._pins.settled(experiment.model)
+                base = load_base(settled, experiment.lora)
+                self._pins.hold_base(settled, base.fingerprint)
+                learner = Learner(base, samples, settled.context)
             asked = f"{settled.model_dump_json()} {base.fingerprint} {samples.fingerprint}"
             own = hashlib.sha256(asked.encode()).hexdigest()[:12]
             self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))
         return self._learner[1]
+
+    @contextmanager
+    def _tried_once(self, what: str) -> Iterator[None]:
+        """What cannot be read or loaded for one cell is refused for the next without trying it, in the same words."""
+        if what in self._refused:
+            raise UsageError(self._refused[what])
+        try:
+            yield
+        except UsageError as error:
+            self._refused[what] = str(error)
+            raise
 
 
 def shared_parts(experiment: Experiment) -> tuple[str, str]:

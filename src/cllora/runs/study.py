@@ -5,24 +5,29 @@ import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cllora.corpus import corpora, features
+from cllora.corpus import corpora, features, spoilers
 from cllora.errors import UsageError
 from cllora.federated import strategies
 from cllora.partition import partitioners
 from cllora.presets import find_study
 from cllora.registry import load_plugins
+from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
+from cllora.runs.prepare import check_classes
 from cllora.runs.shared import Shared, shared_parts
+from cllora.runs.tracking import Tracking, check_trackers
 from cllora.spec import Cell, Study
 from cllora.store import read_json, write_json
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is: a round of a cell is done, or a cell that was finished before is passed over."""
+    """How far a study is: a round of a cell is done, or a cell that was finished before is passed over (`resumed`), or
+    one could not be finished (`failed` says why). `total` counts the rounds of all cells, each one's round 0 included.
+    """
 
     cell: Cell
     cells: int
@@ -30,6 +35,8 @@ class Progress:
     round: int
     rounds: int
     resumed: bool
+    total: int = 0
+    failed: str | None = None
 
 
 def run(
@@ -42,13 +49,16 @@ def run(
     """Run a study (a `Study`, a preset's name or a YAML file) to its end and return its folder.
 
     Whatever of it the folder holds already is kept: finished cells are passed over, the one that was interrupted
-    goes on after its last whole round, and the numbers are those of a run that never stopped.
+    goes on after its last whole round, and the numbers are those of a run that never stopped. A cell that cannot be
+    finished is recorded (`failed.json` in its folder) and the others go on; running again tries it again.
 
     Raises:
-        UsageError: the study, its data or its model is not usable, or the folder holds another study.
+        UsageError: the study is not usable, or the folder holds another study.
+        CellsFailed: some cells could not be finished; all others are.
     """
     study = find_study(study) if isinstance(study, str) else study
     check(study)
+    check_trackers(study.report_to)
     folder = Path(out) if out is not None else Path("runs") / study.name
     with _study_folder(folder, study):
         _run_cells(study, folder, on_progress or (lambda _: None), on_corpus)
@@ -67,9 +77,14 @@ def check(study: Study) -> None:
         partition, strategy, corpus = experiment.partition, experiment.federation.strategy, experiment.data.corpus
         partitioners.bind(partition.scheme, partition.options)
         features.bind(partition.by.name, partition.by.options)
+        if partition.and_by is not None:
+            features.bind(partition.and_by.name, partition.and_by.options)
+        check_classes(partition)
         strategies.bind(strategy.name, strategy.options)
         if corpus is not None:
             corpora.bind(corpus.name, corpus.options)
+        if experiment.data.spoil is not None:
+            spoilers.bind(experiment.data.spoil.kind, experiment.data.spoil.options)
 
 
 def _run_cells(
@@ -78,18 +93,47 @@ def _run_cells(
     on_progress: Callable[[Progress], None],
     on_corpus: Callable[[int, int | None, str], None] | None,
 ) -> None:
-    is_finished, run_cell = _import_cells()
     cells = study.cells()
-    shared = Shared(folder, on_corpus)
+    total = sum(cell.experiment.federation.num_rounds + 1 for cell in cells)
+    shared, tracking = Shared(folder, on_corpus), Tracking(study, folder)
+    failed: dict[str, str] = {}
     for index, cell in enumerate(_neighbours(cells)):
-        experiment, place = cell.experiment, folder / cell.name
-        total = experiment.federation.num_rounds
-        if is_finished(place, experiment):
-            on_progress(Progress(cell, len(cells), index, total, total, resumed=True))
-            continue
-        samples = shared.samples(experiment)
-        for after in run_cell(experiment, place, samples, shared.learner(experiment, samples)):
-            on_progress(Progress(cell, len(cells), index, after.number, total, resumed=False))
+        begin = Progress(cell, len(cells), index, 0, cell.experiment.federation.num_rounds, resumed=False, total=total)
+        for progress in _attempt(begin, folder / cell.name, shared, tracking):
+            if progress.failed is not None:
+                failed[cell.name] = progress.failed
+            on_progress(progress)
+    if failed:
+        raise CellsFailed(folder, failed, len(cells))
+
+
+def _attempt(begin: Progress, place: Path, shared: Shared, tracking: Tracking) -> Iterator[Progress]:
+    """Run a cell to its end or to where it fails, which is put on record; what would stop every cell is raised."""
+    _import_cells()
+    from torch import OutOfMemoryError
+
+    try:
+        yield from _run_cell(begin, place, shared, tracking)
+    except (UsageError, OSError, MemoryError, OutOfMemoryError) as error:
+        if stops_the_study(error):
+            raise
+        yield replace(begin, failed=record_failure(place, error))
+
+
+def _run_cell(begin: Progress, place: Path, shared: Shared, tracking: Tracking) -> Iterator[Progress]:
+    """Each round of a cell once it is on disk; of a cell that was finished before, the last."""
+    is_finished, run_cell = _import_cells()
+    cell, experiment = begin.cell, begin.cell.experiment
+    if is_finished(place, experiment):
+        yield replace(begin, round=begin.rounds, resumed=True)
+        return
+    forget_failure(place)
+    samples = shared.samples(experiment)
+    learner = shared.learner(experiment, samples)
+    with tracking.of(cell, place) as tell:
+        for after in run_cell(experiment, place, samples, learner):
+            tell(after.record)
+            yield replace(begin, round=after.number)
 
 
 def _import_cells() -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
+from cllora.spec.fields import axis_text
 from cllora.spec.sections import (
     Choice,
     DataSpec,
@@ -10,8 +11,9 @@ from cllora.spec.sections import (
     LoraSpec,
     ModelSpec,
     PartitionSpec,
+    SpoilSpec,
 )
-from cllora.spec.study import Cell, Study, axis_text, load_study_file
+from cllora.spec.study import Cell, Study, load_study_file
 
 __all__ = [
     "Cell",
@@ -24,6 +26,7 @@ __all__ = [
     "LoraSpec",
     "ModelSpec",
     "PartitionSpec",
+    "SpoilSpec",
     "Study",
     "axis_text",
     "load_study_file",

@@ -69,12 +69,24 @@ class LoraSpec(Section):
     use_rslora: bool = False
 
 
+class SpoilSpec(Section):
+    """How texts are spoiled on purpose, and which share of them. Further fields are the spoiler's own options."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    kind: str
+    share: Annotated[float, Field(ge=0, le=1)]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class DataSpec(Section):
     """Where texts come from (exactly one of `corpus`, `path`, `hub`), and what is tested on.
 
     `text` names a column, or is a template over columns such as `"{question}"`; `answer` likewise adds a second
     part, and `loss_on: answer` takes the loss on it alone. `test` is a share of the rows, or names a file
-    (with `path`) or a split (with `hub` or a saved dataset).
+    (with `path`) or a split (with `hub` or a saved dataset). `spoil` spoils a share of the texts that are trained on.
     """
 
     corpus: Choice | None = None
@@ -86,6 +98,7 @@ class DataSpec(Section):
     loss_on: Literal["all", "answer"] = "all"
     test: Annotated[float, Field(gt=0, lt=1)] | str = 0.1
     limit: PositiveInt | None = None
+    spoil: SpoilSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -105,15 +118,28 @@ class DataSpec(Section):
 
 
 class PartitionSpec(Section):
-    """Who owns which text. Further fields are the scheme's own options (`alpha`, `budget`, `overlap`, ...)."""
+    """Who owns which text. Further fields are the scheme's own options (`alpha`, `budget`, `overlap`, ...).
+
+    `by` is the feature whose classes are dealt; `and_by` a second one, for schemes that can skew two at once.
+    `residual_on: length` makes the feature that texts are told apart `by` independent of their length.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     scheme: str = "client_mix"
     num_clients: PositiveInt = 20
     by: Choice = Choice(name="length")
+    residual_on: Literal["length"] | None = None
     classes: Annotated[int, Field(ge=1)] = 5
+    and_by: Choice | None = None
+    and_classes: Annotated[int, Field(ge=1)] = 5
     local_test: Fraction = 0.1
     min_samples: Annotated[int, Field(ge=1)] = 10
+
+    @model_validator(mode="after")
+    def _two_features(self) -> "PartitionSpec":
+        if self.and_by == self.by:
+            raise ValueError("and_by must be another feature than by")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from pydantic import Field, NonNegativeInt, ValidationError, field_validator
 
 from cllora.errors import UsageError, one_line
 from cllora.registry import guess
+from cllora.spec.fields import axis_text, set_field
 from cllora.spec.sections import Experiment, Section, explain
+from cllora.spec.where import Where, apply_where, check_where, is_where, narrowed
 
 MOST_SEEDS = 10_000
-STUDY_FIELDS = ("name", "grid", "control", "seeds")
+STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to")
 """A study's own fields; the others are sections of its base experiment."""
 
 
@@ -38,13 +40,18 @@ class Cell(Section):
 
 
 class Study(Section):
-    """A base experiment, the axes varied over it, the seeds, and which cell is the control."""
+    """A base experiment, the axes varied over it, the seeds, and which cell is the control.
+
+    `where` has fields that go with the value of another; `report_to` the trackers that are told of every round.
+    """
 
     name: str = "study"
     base: Experiment = Experiment()
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    where: Where = Field(default_factory=dict)
     control: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
+    report_to: tuple[str, ...] = ()
 
     @field_validator("name")
     @classmethod
@@ -69,6 +76,7 @@ class Study(Section):
         fields = self.base.model_dump(mode="json")
         for axis, value in zip(self.grid, values, strict=True):
             set_field(fields, axis, value)
+        apply_where(self.where, fields)
         return Experiment.parse({**fields, "seed": seed})
 
     def to_mapping(self) -> dict[str, Any]:
@@ -78,8 +86,10 @@ class Study(Section):
             "name": self.name,
             **base,
             "grid": {axis: list(values) for axis, values in self.grid.items()},
+            "where": _plain(self.where),
             "control": dict(self.control),
             "seeds": list(self.seeds),
+            "report_to": list(self.report_to),
         }
 
     def to_yaml(self) -> str:
@@ -108,6 +118,8 @@ class Study(Section):
             raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]")
         if {"seed", "seeds"} & set(grid):
             raise UsageError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]")
+        if not is_where(fields.get("where") or {}):
+            raise UsageError("where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}")
         if isinstance(seeds, int) and not 0 < seeds <= MOST_SEEDS:
             raise UsageError(f"seeds: give a number from 1 to {MOST_SEEDS:,}, or a list")
         try:
@@ -117,7 +129,9 @@ class Study(Section):
                     "base": Experiment.parse(sections),
                     "seeds": tuple(range(seeds)) if isinstance(seeds, int) else seeds,
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
+                    "where": fields.get("where") or {},
                     "control": fields.get("control") or {},
+                    "report_to": _names(fields.get("report_to")),
                 }
             )
         except ValidationError as error:
@@ -137,6 +151,7 @@ class Study(Section):
         for axis, values in self.grid.items():
             if not values:
                 raise UsageError(f"grid: the axis '{axis}' has no values")
+        check_where(self.where, self.base.model_dump(mode="json"), self.grid)
         names = [cell.name for cell in self.cells()]
         for name in names:
             if names.count(name) > 1:
@@ -171,27 +186,6 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
     return Study.parse(fields, settings)
 
 
-def axis_text(value: Any) -> str:
-    """An axis value as a person reads it: 0.1, iid, fedadam."""
-    if isinstance(value, Mapping):
-        options = ",".join(f"{key}={v}" for key, v in value.items() if key != "name")
-        return f"{value.get('name', '')}({options})" if options else str(value.get("name", ""))
-    return str(value)
-
-
-def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
-    """Set `section.field` in nested plain data; a registered name's options can be reached below it."""
-    *parents, last = path.split(".")
-    place = fields
-    for name in parents:
-        inner = place.get(name)
-        if isinstance(inner, str):
-            inner = {"name": inner}
-        place[name] = inner if isinstance(inner, dict) else {}
-        place = place[name]
-    place[last] = value
-
-
 def _apply_setting(fields: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     path = path.strip()
@@ -204,6 +198,10 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
     if path in SOURCES and isinstance(fields.get("data"), dict):
         # A text source in place of the study's own: there can be only one.
         fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
+        for other in set(SOURCES) - {path}:
+            _drop_axis(fields, other)
+    if is_where(fields.get("where")):
+        fields["where"] = narrowed(fields["where"], path, value)
     grid = fields.get("grid") or {}
     if path in grid:
         if isinstance(value, list):
@@ -213,6 +211,21 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
         del grid[path]
         (fields.get("control") or {}).pop(path, None)
     set_field(fields, path, value)
+
+
+def _drop_axis(fields: dict[str, Any], axis: str) -> None:
+    """Take an axis out of the study, and what was said of it."""
+    for part in ("grid", "where", "control"):
+        written = fields.get(part)
+        if isinstance(written, dict):
+            fields[part] = {key: v for key, v in written.items() if key != axis and not key.startswith(f"{axis}.")}
+
+
+def _names(value: Any) -> Any:
+    """`report_to` as a list: one name stands for itself, and nothing or `none` for none."""
+    if value in (None, "none"):
+        return []
+    return [value] if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from cllora.reports.sections import clients as clients
 from cllora.reports.sections import communication as communication
 from cllora.reports.sections import design as design
 from cllora.reports.sections import global_loss as global_loss
+from cllora.reports.sections import mechanism as mechanism
 from cllora.reports.sections import methods as methods
 from cllora.reports.sections import partition as partition
 from cllora.reports.sections import results as results
@@ -17,6 +18,7 @@ _FIRST = (
     "local_against_global",
     "client_spread",
     "classes",
+    "mechanism",
     "communication",
     "results",
 )

@@ -6,7 +6,7 @@ from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.labels import feature_text
 from cllora.reports.runs import Runs
-from cllora.spec import Choice, Experiment, PartitionSpec, axis_text
+from cllora.spec import Choice, Experiment, PartitionSpec, SpoilSpec, axis_text
 
 
 @figures.register()
@@ -55,6 +55,15 @@ def _base(asked: Experiment) -> list[tuple[str, str, str]]:
         ("lora.lora_dropout", "lora_dropout", f"{lora.lora_dropout:g}"),
         ("lora.target_modules", "target_modules", modules),
         (f"data.{source}", "texts", data.path or data.hub or _named(data.corpus)),
+        *([] if data.spoil is None else _spoiled(data.spoil)),
+    ]
+
+
+def _spoiled(asked: SpoilSpec) -> list[tuple[str, str, str]]:
+    by = axis_text({"name": asked.kind, **asked.options})
+    return [
+        ("data.spoil.kind", "spoiled by", by),
+        ("data.spoil.share", "share of training texts spoiled", f"{asked.share:g}"),
     ]
 
 
@@ -62,7 +71,8 @@ def _dealt(asked: PartitionSpec) -> list[tuple[str, str, str]]:
     return [
         ("partition.scheme", "partition", asked.scheme),
         *((f"partition.{key}", key, axis_text(value)) for key, value in asked.options.items()),
-        ("partition.by", "feature", feature_text(asked.by)),
+        ("partition.by", "feature", feature_text(asked.by, asked.residual_on)),
+        *([] if asked.and_by is None else [("partition.and_by", "second feature", feature_text(asked.and_by))]),
         ("partition.num_clients", "clients", f"{asked.num_clients}"),
     ]
 

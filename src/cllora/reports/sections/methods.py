@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cllora.measure import MARGIN
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Run, Runs
@@ -24,9 +25,19 @@ DEFINITIONS = (
     (
         "difference",
         "cell minus control, paired by seed; Student's t interval over the pairs, 95 %: in tables for each comparison "
-        "by itself, in sentences over all N that the sentence chose from (each at 1 − 0.05/N, Bonferroni)",
+        "by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
     ),
-    ("clear", "the interval over all N leaves out zero; without an interval nothing is called clear"),
+    ("differs, clear", "p of the paired t test at most 0.05 after Holm's correction over all N comparisons"),
+    (
+        "equivalent within m",
+        f"two one-sided t tests find the difference smaller than m, {MARGIN:g} for losses (1 % of perplexity), at 5 % "
+        "after Holm's correction",
+    ),
+    (
+        "seeds needed",
+        "at the observed spread of differences, to find one as large as m, or to show equivalence where there is none, "
+        "with 80 % power: a rough number, as the spread of few seeds is",
+    ),
     ("means", "over the finished runs of a cell; where none is finished, over all that it has"),
     ("saved", "1 − bytes sent / (messages · parameters · 4 bytes)"),
 )

@@ -1,6 +1,7 @@
 """Who got what, as it was realised."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,8 +104,21 @@ def _measures(run: Run) -> dict[str, float]:
         "effective clients (by tokens)": tokens.get("effective_clients"),
         "length variance between clients": between.get("tokens"),
         "the same in a random deal, on average": between.get("chance"),
+        **_where_asked(realised),
     }
     return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+
+
+def _where_asked(realised: Mapping[str, Any]) -> dict[str, float]:
+    """Of a second feature, and of spoiled texts, where there are any."""
+    second, spoiled = realised.get("and_by", {}), realised.get("spoiled", {})
+    found = {
+        "second feature: Jensen-Shannon (mean)": second.get("js_mean"),
+        "share of texts spoiled": spoiled.get("share"),
+        "least of any client": min(spoiled["doses"]) if spoiled else None,
+        "most of any client": max(spoiled["doses"]) if spoiled else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _conclusion(table: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cllora.measure import together
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Runs
@@ -10,7 +11,16 @@ OUTCOMES = (
     "final_loss",
     "final_loss_per_sample",
     "change",
+    "area",
+    "rounds_to_control",
+    "reached_control",
+    "oscillation",
+    "forgetting",
+    "forgetting_worst",
+    "forgetting_at_end",
     "local_loss",
+    "own_gap",
+    "test_gap",
     "change_std",
     "change_worst_tenth",
     "ratio_jain",
@@ -19,7 +29,11 @@ OUTCOMES = (
     "saved",
     "seconds",
 )
-"""What the file of this table tells of every cell; the names are explained in `cllora.measure.outcomes`."""
+"""What the file of this table tells of every cell; the names are explained in `cllora.measure.outcomes` and
+`cllora.measure.rounds_to_control`."""
+
+AGAINST = ("difference", "low", "high", "boot_low", "boot_high", "size", "p", "p_equivalent", "margin")
+TOGETHER = ("p_holm", "p_equivalent_holm", "needed", "answer")
 
 
 @figures.register()
@@ -39,18 +53,21 @@ def results(runs: Runs) -> Figure:
 def result_table(runs: Runs) -> pd.DataFrame:
     """The results as numbers: a row per cell and outcome.
 
-    mean and sd over `seeds` runs; difference to the control with its 95 % interval low to high, for each comparison by
-    itself, over `pairs` of runs. Missing where there is nothing to compare.
+    mean and sd over `seeds` runs; difference to the control over `pairs` of runs with what
+    `cllora.measure.contrasts` says of it by itself (95 % intervals), and what `together` says of it among all cells of
+    that outcome. Missing where there is nothing to compare.
     """
     parts: list[pd.DataFrame] = []
     for outcome in OUTCOMES:
         values = runs.results.groupby("cell", sort=False)[outcome]
         found = pd.DataFrame({"mean": values.mean(), "sd": values.std(), "seeds": values.count(), "outcome": outcome})
-        against = runs.contrasts(outcome)[["cell", "control", "difference", "low", "high", "seeds"]]
-        parts.append(found.merge(against.rename(columns={"seeds": "pairs"}), on="cell", how="left"))
+        alone = runs.contrasts(outcome)
+        against = alone[["cell", "control", *AGAINST]].assign(pairs=alone["seeds"])
+        against = against.join(together(alone)[[*TOGETHER]])
+        parts.append(found.merge(against, on="cell", how="left"))
     table = pd.concat(parts, ignore_index=True)
     table = table.assign(pairs=table["pairs"].fillna(0).astype(int))
-    return table[["cell", "outcome", "mean", "sd", "seeds", "control", "difference", "low", "high", "pairs"]]
+    return table[["cell", "outcome", "mean", "sd", "seeds", "control", "pairs", *AGAINST, *TOGETHER]]
 
 
 def result_row(runs: Runs, cell: str) -> dict[str, str]:
@@ -63,6 +80,7 @@ def result_row(runs: Runs, cell: str) -> dict[str, str]:
         "final global loss": over_seeds(rows["final_loss"]),
         "change against base": words.signed(rows["change"].mean()),
         "difference to control": to_control(runs, cell),
+        "answer": next(iter(together(runs.contrasts("final_loss")).query("cell == @cell")["answer"]), "–"),
         "local loss, own texts": over_seeds(rows["local_loss"]),
         "client spread": words.number(rows["change_std"].mean(), 4),
         "worst tenth": words.signed(rows["change_worst_tenth"].mean()),
@@ -105,5 +123,5 @@ def _weak(runs: Runs) -> tuple[str, ...]:
         return ("One seed: no interval can be given, and no difference told from chance.",)
     return (
         "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
-        "(not adjusted for there being several).",
+        "(not adjusted for there being several); the answer is adjusted.",
     )

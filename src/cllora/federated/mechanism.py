@@ -1,0 +1,216 @@
+"""How the clients' updates of one round relate to each other, from what crossed the network and nothing else.
+
+With w the adapter that clients were sent and w_k what client k sent back, d_k = w_k - w is its update, p_k its share
+of the round's samples (whatever the strategy weighs by) and d = sum_k p_k d_k the mean update. In one adapted matrix,
+P_k = B_k A_k - B A is the update of the product and P = sum_k p_k P_k their mean.
+
+The products are as large as the frozen matrices (m, n) and are not formed: every number here is made of inner
+products, and <U V, U' V'> = sum of (U' U) o (V V') over matrices as small as the rank.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora.types import Layout, Update, Vector
+
+Array = NDArray[np.float64]
+Tensors = Mapping[str, NDArray[np.float32]]
+
+NOTHING = 1e-12
+"""A square below this share of the squares that it comes from is what rounding left of zero."""
+
+MOST_CLIENTS = 100
+"""Up to so many clients in a round every pair's cosine is recorded; there are 4950."""
+
+MOST_FACTORS = 4096
+"""With (K + 1) r over this, nothing is said of products in a round: the inner products would fill the memory."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the numbers of one layer, or of all together, are computed from; K clients.
+
+    updates (K, K): <d_j, d_k>. products (K, K): <P_j, P_k>. error: |sum_k p_k B_k A_k - (mean B)(mean A)|^2.
+    spectrum: the singular values of P. The last three are zeros, or empty, where nothing is an adapted matrix.
+    """
+
+    updates: Array
+    products: Array
+    error: float
+    spectrum: Array
+
+
+def layer_names(layout: Layout) -> list[str]:
+    """The adapted matrices, in the adapter's order; a tensor that is no LoRA factor is a layer of its own."""
+    return list(_layers(layout))
+
+
+def mechanism(sent: Vector, updates: Sequence[Update], layout: Layout) -> dict[str, Any] | None:
+    """The round's record of how its updates relate; None if an update holds no whole adapter. JSON-able, without NaN.
+
+    Keys, K clients in the order of `updates`; what is undefined is None:
+        norms: |d_k|, a list over clients.
+        drifts: |d_k - d| / |d|, a list over clients.
+        cosines: of d_j and d_k for the pairs (0, 1), (0, 2), ..., (1, 2), ...; None for over `MOST_CLIENTS` clients.
+        total, by_layer: the numbers of `_numbers`, of all layers together, and as lists in the order of `layer_names`.
+
+    Args:
+        sent: the adapter that the clients were sent (P,).
+    """
+    whole = [update.sent.get("adapter") for update in updates]
+    if any(vector is None or vector.shape != sent.shape for vector in whole) or sent.shape != (layout.size,):
+        return None
+    p = np.array([update.samples for update in updates], np.float64)
+    p = p / p.sum() if p.sum() > 0 else np.full(len(p), 1 / len(p))
+    before, after = layout.split(sent), [layout.split(vector) for vector in whole if vector is not None]
+    found = [_of_layer(names, before, after, p) for names in _layers(layout).values()]
+    total = _Found(
+        np.sum([each.updates for each in found], axis=0),
+        np.sum([each.products for each in found], axis=0),
+        sum(each.error for each in found),
+        np.concatenate([each.spectrum for each in found]),
+    )
+    by_layer = [_numbers(each, p) for each in found]
+    gram = total.updates
+    mean = gram @ p
+    scale = float(p @ gram.diagonal())
+    away = [_ratio(x, float(p @ mean), scale) for x in gram.diagonal() - 2 * mean + p @ mean]
+    return {
+        "norms": [_short(float(np.sqrt(x))) for x in gram.diagonal()],
+        "drifts": [_short(x, root=True) for x in away],
+        "cosines": [_short(x) for x in _cosines(gram)] if len(p) <= MOST_CLIENTS else None,
+        "total": {key: _short(x) for key, x in _numbers(total, p).items()},
+        "by_layer": {key: [_short(each[key], 4) for each in by_layer] for key in by_layer[0]},
+    }
+
+
+def _numbers(found: _Found, p: Array) -> dict[str, float | None]:
+    """What the clients' updates come to together.
+
+    norm               |d|, of the mean update
+    cosine             the mean over pairs of <d_j, d_k> / (|d_j| |d_k|)
+    diversity          sum |d_k|^2 / |sum d_k|^2 (Yin et al. 2018, arXiv 1706.05699): 1/K if equal, 1 if orthogonal
+    drift              sqrt(sum p_k |d_k - d|^2) / |d|; 1 + drift^2 = sum p_k |d_k|^2 / |d|^2, the diversity weighted
+    averaging_error    |sum p_k B_k A_k - (sum p_k B_k)(sum p_k A_k)| / |P|, Frobenius norms
+    effective_rank     exp(-sum q_i ln q_i), q_i = s_i / sum s, s the singular values of P (Roy and Vetterli 2007)
+    effective_updates  the same of the P_k stacked as rows, (K, mn): how many different updates there are, 1 to K
+    """
+    gram, scale = found.updates, float(p @ found.updates.diagonal())
+    joint = float(p @ gram @ p)
+    known = [x for x in _cosines(gram) if x is not None]
+    changed = float(p @ found.products @ p)
+    diversity = _ratio(float(gram.trace()), float(gram.sum()), float(gram.trace()))
+    spread = _ratio(scale - joint, joint, scale)
+    error = _ratio(found.error, changed, float(p @ found.products.diagonal()))
+    stacked = np.sqrt(np.linalg.eigvalsh(found.products).clip(0))
+    return {
+        "norm": float(np.sqrt(max(joint, 0.0))),
+        "cosine": float(np.mean(known)) if known else None,
+        "diversity": diversity,
+        "drift": None if spread is None else float(np.sqrt(spread)),
+        "averaging_error": None if error is None else float(np.sqrt(error)),
+        "effective_rank": _effective_number(found.spectrum),
+        "effective_updates": _effective_number(stacked),
+    }
+
+
+def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p: Array) -> _Found:
+    """One layer's, from its tensors as sent and as each client sent them back."""
+    start = [before[name].astype(np.float64) for name in sorted(names)]
+    moved = [np.stack([tensors[name] for tensors in after]) - w for name, w in zip(sorted(names), start, strict=True)]
+    if len(names) == 2 and (len(p) + 1) * len(start[0]) <= MOST_FACTORS:
+        (a, b), (da, db) = start, moved
+        return _of_pair(np.concatenate([b.T[None], db.transpose(0, 2, 1)]), np.concatenate([a[None], da]), p)
+    flat = np.concatenate([change.reshape(len(p), -1) for change in moved], axis=1)
+    return _Found(flat @ flat.T, np.zeros((len(p), len(p))), 0.0, np.empty(0))
+
+
+def _of_pair(u: Array, v: Array, p: Array) -> _Found:
+    """One adapted matrix's. u (K + 1, r, m) holds B and every dB_k, transposed, v (K + 1, r, n) A and every dA_k.
+
+    With dB_k = B_k - B and dA_k = A_k - A, P_k = dB_k A_k + B dA_k, and the error of averaging is
+    sum_k p_k (dB_k - mean)(dA_k - mean): nowhere do large terms cancel.
+    """
+    left, right = _inner_products(u), _inner_products(v)
+    db, da = left[1:, :, 1:], right[1:, :, 1:]
+    a_with_da = da + right[:1, :, 1:]
+    a_with_a = a_with_da + right[1:, :, :1] + right[:1, :, :1]
+    crossed = _sum_of_blocks(left[1:, :, :1] * a_with_da)
+    products = _sum_of_blocks(db * a_with_a) + crossed + crossed.T + _sum_of_blocks(left[:1, :, :1] * da)
+    error = float(p @ _sum_of_blocks(_centred(db, p) * _centred(da, p)) @ p)
+    updates = np.trace(db + da, axis1=1, axis2=3)
+    return _Found(updates, products, max(error, 0.0), _spectrum(u, v, left, right, p))
+
+
+def _inner_products(x: Array) -> Array:
+    """Of all rows of x (K, r, m) with each other. Shape (K, r, K, r)."""
+    rows = x.reshape(-1, x.shape[2])
+    return (rows @ rows.T).reshape(*x.shape[:2], *x.shape[:2])
+
+
+def _sum_of_blocks(x: Array) -> Array:
+    return np.asarray(x.sum(axis=(1, 3)))
+
+
+def _centred(x: Array, p: Array) -> Array:
+    """Inner products (K, r, K, r) of things from those of the things less their mean by p."""
+    x = x - np.tensordot(p, x, 1)
+    return np.asarray(x - np.einsum("k,jakb->jab", p, x)[:, :, None])
+
+
+def _spectrum(u: Array, v: Array, left: Array, right: Array, p: Array) -> Array:
+    """The singular values of P = [B, dB_1, ...] C [A; dA_1; ...], C = [[0, p], [p, diag p]] in blocks of r.
+
+    P itself is formed only where it is the smaller.
+    """
+    (many, r, m), n = u.shape, v.shape[2]
+    weights = np.diag(np.concatenate([[0.0], p]))
+    weights[0, 1:] = weights[1:, 0] = p
+    c = np.kron(weights, np.eye(r))
+    if many * r > min(m, n):
+        return np.asarray(np.linalg.svd(u.reshape(-1, m).T @ c @ v.reshape(-1, n), compute_uv=False))
+    values, vectors = np.linalg.eigh(left.reshape(many * r, -1))
+    half = c.T @ (vectors * np.sqrt(values.clip(0)))
+    return np.asarray(np.sqrt(np.linalg.eigvalsh(half.T @ right.reshape(many * r, -1) @ half).clip(0)))
+
+
+def _layers(layout: Layout) -> dict[str, list[str]]:
+    """The names of each layer's tensors: LoRA's A and B under their matrix's name, any other tensor under its own."""
+    found: dict[str, list[str]] = {}
+    for name in layout.names:
+        found.setdefault(re.sub(r"\.?lora_[AB](\.weight)?$", "", name), []).append(name)
+    return found
+
+
+def _cosines(gram: Array) -> list[float | None]:
+    """The cosine of every pair j < k, row by row; None where an update is zero."""
+    norms = np.sqrt(gram.diagonal())
+    scale = np.outer(norms, norms)
+    cosines = np.divide(gram, scale, out=np.full_like(gram, np.nan), where=scale > 0).clip(-1, 1)
+    return [None if np.isnan(x) else float(x) for x in cosines[np.triu_indices(len(gram), 1)]]
+
+
+def _ratio(top: float, bottom: float, scale: float) -> float | None:
+    """top / bottom, each a sum or difference of squares of the size of `scale`; None if the bottom is nothing."""
+    if bottom <= NOTHING * scale:
+        return None
+    return top / bottom if top > NOTHING * scale else 0.0
+
+
+def _effective_number(values: Array) -> float | None:
+    """exp of the entropy of values >= 0 as shares of their sum; None if all are zero."""
+    if values.sum() <= 0:
+        return None
+    shares = values[values > 0] / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _short(x: float | None, digits: int = 6, root: bool = False) -> float | None:
+    if x is None:
+        return None
+    return float(f"{np.sqrt(x) if root else x:.{digits}g}")

@@ -1,0 +1,224 @@
+"""How runs fail: rules on curves that say what went wrong, in which round and with which client.
+
+Every rule has its thresholds as keyword arguments, in nats per token unless said otherwise, and counts evaluated rounds
+only. They mark what is worth looking at; whether a setting causes it is a question for `contrasts`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cllora.measure.fairness import fairness
+from cllora.measure.losses import Tables
+
+TESTS = {"own_local": "its own test texts", "test_local": "the global test texts"}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Something that went wrong: where, in which client (None: in the whole run), by how much, and in words."""
+
+    name: str
+    round: int
+    client: int | None
+    size: float
+    said: str
+
+
+def signatures(tables: Tables, rounds: Sequence[Mapping[str, Any]]) -> list[Signature]:
+    """All that the rules of this module find in a run, each at its own thresholds, in the order of rounds.
+
+    Args:
+        tables: of the run's losses.
+        rounds: the objects of `rounds.jsonl`.
+    """
+    found = [
+        *global_oscillation(tables.curve),
+        *early_overfitting(turns(tables.gaps, rounds)),
+        *fairness_collapse(tables.clients),
+        *divergence(tables.curve),
+        *never_learns(tables.clients),
+    ]
+    return sorted(found, key=lambda each: (each.round, each.name, -1 if each.client is None else each.client))
+
+
+def global_oscillation(
+    curve: pd.DataFrame, *, peaks: int = 2, share: float = 0.1, floor: float = 0.01
+) -> list[Signature]:
+    """The global loss goes up and down again, `peaks` times or more; one signature at the top of each.
+
+    A peak rises from the lowest loss since the last one, and falls again, by h or more: h = max(floor, share * G), with
+    G = L(0) - min L what training gained at its best. Rounds from 1 on. One rise that stays is no oscillation.
+    Size: how far it rose.
+    """
+    after = curve[(curve["round"] > 0) & np.isfinite(curve["loss"])]
+    if after.empty:
+        return []
+    gained = float(curve["loss"].iloc[0] - after["loss"].min())
+    height = max(floor, share * gained) if math.isfinite(gained) else floor
+    tops = _peaks(after["loss"].to_numpy(float), height)
+    if len(tops) < peaks:
+        return []
+    numbers = after["round"].to_numpy()
+    return [
+        Signature(
+            "global oscillation", int(numbers[at]), None, rise, f"the global loss rose by {rise:.3f} and fell again"
+        )
+        for at, rise in tops
+    ]
+
+
+def divergence(curve: pd.DataFrame, *, above: float = 0.1, lasting: int = 2) -> list[Signature]:
+    """The global model is worse than the untrained base by more than `above`, or its loss is no number any more.
+
+    L(t) - L(0) > above in `lasting` rounds in a row, or in the last one; marked where that begins. A loss that is not
+    finite is marked at once. Size: L(t) - L(0) there.
+    """
+    loss, numbers = curve["loss"].to_numpy(float), curve["round"].to_numpy()
+    finite = np.isfinite(loss)
+    with np.errstate(invalid="ignore"):
+        worse = loss - loss[0]
+    high = ~finite | (worse > above)
+    lasts = _begin(high, lasting)
+    at_end = np.flatnonzero(high[-1:]) + len(high) - 1
+    begins = [*np.flatnonzero(~finite), *at_end, *([] if lasts is None else [lasts])]
+    if not begins:
+        return []
+    at = int(min(begins))
+    size = float(worse[at]) if finite[at] else math.inf
+    said = (
+        f"the global loss is {size:.3f} above the untrained base's" if finite[at] else "the global loss is not finite"
+    )
+    return [Signature("divergence", int(numbers[at]), None, size, said)]
+
+
+def fairness_collapse(
+    clients: pd.DataFrame, *, k: float = 1.0, floor: float = 0.01, lasting: int = 2
+) -> list[Signature]:
+    """Clients differ more in what they gained than training ever gained them on average.
+
+    sd(t) > max(floor, k * G) in `lasting` rounds in a row, with sd(t) the standard deviation over clients of the change
+    against the base (`change_std`) and G the largest mean gain of any round, max over t of -mean change. Marked where
+    that begins, with the client that is worst off there. Size: sd(t).
+    """
+    fair = fairness(clients)
+    fair = fair[fair["round"] > 0]
+    if fair.empty:
+        return []
+    spread = fair["change_std"].to_numpy(float)
+    begin = _begin(spread > max(floor, -k * float(fair["change_mean"].min())), lasting)
+    if begin is None:
+        return []
+    number, size = int(fair["round"].iloc[begin]), float(spread[begin])
+    there = clients[(clients["round"] == number) & clients["change"].notna()]
+    worst = int(there["client"].iloc[int(there["change"].argmax())])
+    said = f"clients' changes of loss spread by {size:.3f}, more than training gained them on average"
+    return [Signature("fairness collapse", number, worst, size, said)]
+
+
+def never_learns(clients: pd.DataFrame, *, share: float = 0.1, floor: float = 0.01) -> list[Signature]:
+    """The global model never gains a client even a tenth of what it gains clients on average; one for each client.
+
+    max over t of g_k(t) < share * G, with g_k(t) the base's loss on client k's own test texts minus the global model's,
+    and G = max over t of the mean of g_k(t) over clients, if G is `floor` or more: where nobody learns, no one client
+    fails to. Marked at the last round. Size: the client's largest gain, which may be negative.
+    """
+    after = clients[(clients["round"] > 0) & clients["change"].notna()]
+    if after.empty:
+        return []
+    gain = -float(after.groupby("round")["change"].mean().min())
+    best = -after.groupby("client")["change"].min()
+    last = int(after["round"].max())
+    if gain < floor:
+        return []
+    return [
+        Signature(
+            "never learns",
+            last,
+            int(str(client)),
+            float(most),
+            f"client {client}'s loss never fell by more than {max(0.0, most):.3f}, where clients' fell by {gain:.3f}",
+        )
+        for client, most in best[best < share * gain].items()
+    ]
+
+
+def turns(gaps: pd.DataFrame, rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What `early_overfitting` looks at, one row per evaluated round and client trained in it.
+
+    Columns round, client, train_loss (of `rounds.jsonl`), own_local and test_local (of `local_gaps`), last (the run's
+    last round).
+    """
+    trained = pd.DataFrame(
+        [
+            (record["round"], client["client"], client["train_loss"])
+            for record in rounds
+            for client in record["clients"]
+            if "train_loss" in client
+        ],
+        columns=["round", "client", "train_loss"],
+    )
+    joined = gaps[["round", "client", *TESTS]].astype({"round": "int64", "client": "int64"})
+    joined = joined.merge(trained.astype({"round": "int64", "client": "int64"}), on=["round", "client"])
+    return joined.assign(last=max((record["round"] for record in rounds), default=0))
+
+
+def early_overfitting(turns: pd.DataFrame, *, rise: float = 0.02, early: float = 0.5) -> list[Signature]:
+    """A client's training loss goes on falling while the loss of its own adapter on test texts rises again.
+
+    Of a client's turns, with x their loss after local training on its own test texts, or on the global test texts, b is
+    the one of the lowest x so far. Marked is the first turn t with x(t) - x(b) >= rise and train(b) - train(t) >= rise,
+    if b came `early`, in the first half of the run's rounds. One signature per client, of whichever test texts come
+    first. Size: x(t) - x(b). A client needs two turns to show it.
+    """
+    found = []
+    for client, of_client in turns.sort_values("round").groupby("client"):
+        seen = [each for test in TESTS for each in _overfits(int(str(client)), of_client, test, rise, early)]
+        found += sorted(seen, key=lambda each: each.round)[:1]
+    return found
+
+
+def _overfits(client: int, turns: pd.DataFrame, test: str, rise: float, early: float) -> Iterator[Signature]:
+    known = turns.dropna(subset=[test, "train_loss"])
+    number, train, x = (known[column].to_numpy(float) for column in ("round", "train_loss", test))
+    for t in range(1, len(x)):
+        b = int(x[:t].argmin())
+        fell, rose = float(train[b] - train[t]), float(x[t] - x[b])
+        if fell >= rise and rose >= rise and number[b] <= early * float(known["last"].iloc[0]):
+            said = (
+                f"since round {number[b]:.0f} client {client}'s training loss fell by {fell:.3f}, "
+                f"and its loss on {TESTS[test]} rose by {rose:.3f}"
+            )
+            yield Signature("early over-fitting", int(number[t]), client, rose, said)
+            return
+
+
+def _peaks(values: NDArray[np.float64], height: float) -> list[tuple[int, float]]:
+    """Where values (n,) rise by `height` or more above the lowest since the last peak and then fall by as much; and
+    how far each rises."""
+    found = []
+    low, top, rising = values[0], 0, False
+    for at, x in enumerate(values):
+        if rising and x > values[top]:
+            top = at
+        elif rising and x <= values[top] - height:
+            found.append((top, float(values[top] - low)))
+            low, rising = x, False
+        elif not rising and x >= low + height:
+            top, rising = at, True
+        elif not rising:
+            low = min(low, x)
+    return found
+
+
+def _begin(flags: NDArray[np.bool_], lasting: int) -> int | None:
+    """Where the first stretch of `lasting` true flags begins."""
+    for at in range(len(flags) - lasting + 1):
+        if flags[at : at + lasting].all():
+            return at
+    return None

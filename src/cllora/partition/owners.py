@@ -1,0 +1,140 @@
+"""Real owners, measured as the clients of a partition are, and put on the scale of alpha."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora.corpus import unordered
+from cllora.partition.deal import Deal
+from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
+from cllora.partition.heterogeneity import gini, heterogeneity
+from cllora.partition.pool import pool_of
+from cllora.spec import Choice, PartitionSpec
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose each text is. Arrays have shape (n,): text i is of owner `names[owner[i]]` and has `characters[i]`.
+
+    `values` are features of the texts. `dropped` counts rows that could not be used, by reason.
+    """
+
+    names: tuple[str, ...]
+    owner: NDArray[np.int64]
+    characters: NDArray[np.int64]
+    values: Sequence[tuple[Choice, NDArray[np.float64]]]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FeatureSkew:
+    """How unlike the owners' mixes of one feature's classes are; `realised` as `heterogeneity` has it.
+
+    There, what it calls tokens are characters, since without a model there are none.
+    """
+
+    by: Choice
+    classes: int
+    alpha: Estimate | None
+    realised: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found of owners. Arrays have shape (K,); an alpha is None where nothing can be told of it."""
+
+    names: tuple[str, ...]
+    texts: NDArray[np.int64]
+    characters: NDArray[np.int64]
+    median_characters: NDArray[np.float64]
+    quantity: Estimate | None
+    features: tuple[FeatureSkew, ...]
+    dropped: Mapping[str, int]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain data for JSON. An infinite alpha is written `iid`; `character_gini` is that of owners' totals."""
+        return {
+            "owners": len(self.names),
+            "texts": int(self.texts.sum()),
+            "dropped": dict(self.dropped),
+            "by_owner": {
+                "names": list(self.names),
+                "texts": self.texts.tolist(),
+                "characters": self.characters.tolist(),
+                "median_characters": self.median_characters.tolist(),
+            },
+            "quantity": {
+                "alpha": written(self.quantity),
+                **self.features[0].realised["samples"],
+                "character_gini": gini(self.characters),
+            },
+            "features": [_feature(skew) for skew in self.features],
+        }
+
+
+def inspect_owners(owners: Owners, classes: int) -> Inspection:
+    """Measure owners: their sizes, and for every feature their mixes of `classes` quantile classes of all texts.
+
+    Raises:
+        UsageError: a feature's value is not finite.
+    """
+    deal = Deal.of_owners(owners.owner, len(owners.names), owners.names)
+    ordered = owners.characters[deal.positions]
+    return Inspection(
+        names=owners.names,
+        texts=deal.sizes(),
+        characters=np.add.reduceat(ordered, deal.offsets[:-1]),
+        median_characters=_medians(ordered, deal),
+        quantity=size_alpha(deal.sizes()),
+        features=tuple(_skew(owners, deal, by, values, classes) for by, values in owners.values),
+        dropped=owners.dropped,
+    )
+
+
+def _skew(owners: Owners, deal: Deal, by: Choice, values: NDArray[np.float64], classes: int) -> FeatureSkew:
+    spec = PartitionSpec(num_clients=deal.num_clients, by=by, classes=classes, min_samples=1)
+    pool = pool_of(
+        spec,
+        ids=np.arange(len(values)),
+        values=values,
+        lengths=owners.characters,
+        context=int(owners.characters.max()),
+        ordered=by.name not in unordered,
+    )
+    cells = owners.owner * pool.num_classes + pool.classes
+    counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
+    return FeatureSkew(by, classes, mix_alpha(counts), heterogeneity(pool, deal))
+
+
+def _medians(ordered: NDArray[np.int64], deal: Deal) -> NDArray[np.float64]:
+    """The median of every owner's values, which stand owner after owner."""
+    values = ordered[np.lexsort((ordered, deal.clients()))]
+    sizes = deal.sizes()
+    low, high = deal.offsets[:-1] + (sizes - 1) // 2, deal.offsets[:-1] + sizes // 2
+    return np.asarray((values[low] + values[high]) / 2)
+
+
+def _feature(skew: FeatureSkew) -> dict[str, Any]:
+    """A feature's part of `Inspection.to_mapping`."""
+    realised = skew.realised
+    ranges = [{key: one[key] for key in ("from", "below", "samples")} for one in realised["classes"]["described"]]
+    between = {key: realised["variance_between"][key] for key in ("values", "log1p", "chance")}
+    return {
+        "by": skew.by.model_dump(),
+        "alpha": written(skew.alpha),
+        "classes": ranges,
+        **{key: realised[key] for key in ("js_mean", "tv_mean", "largest_class_share_mean")},
+        "variance_between": between,
+        "by_owner": {key: realised["clients"][key] for key in ("class_shares", "js", "tv")},
+    }
+
+
+def written(estimate: Estimate | None) -> dict[str, float | str] | None:
+    """An estimate as plain data, infinity as `iid`."""
+    if estimate is None:
+        return None
+    ends = {"estimate": estimate.alpha, "low": estimate.low, "high": estimate.high}
+    return {key: "iid" if np.isinf(value) else value for key, value in ends.items()}

@@ -1,0 +1,91 @@
+"""One thing varied at a time that the paper leaves as it is, each with clients at alpha 0.1 and, as the control, IID.
+
+The paper's own setting is among the values. Clients do not overlap here as they most likely do there: what is asked is
+what skew does, not what the paper did.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cllora.presets.paper import EPOCHS, REVIEWS, paper_fields
+from cllora.presets.registered import presets
+from cllora.spec import Study
+
+AS_MANY = 3992
+"""Rows of the paper's data set, its own test split included."""
+
+
+def _ablation(name: str, axes: Mapping[str, Sequence[Any]], **changes: Any) -> Study:
+    """Length skew, strong or none, at each combination of the axes' values.
+
+    Evaluated in every second round: what these compare is where training ends.
+    """
+    fields = paper_fields(name, scheme="client_mix")
+    grid = {**axes, "partition.alpha": [0.1, "iid"]}
+    return Study.parse({**fields, "evaluation": {"every": 2}, "grid": grid, **changes})
+
+
+@presets.register("ablate/rank")
+def rank() -> Study:
+    """Does a higher rank bear length skew better? r from 1 to 16, the scale lora_alpha / r held at 8."""
+    ranks = (1, 2, 4, 8, 16)
+    scale = {"lora.r": {str(r): {"lora.lora_alpha": 8 * r} for r in ranks}}
+    return _ablation("ablate-rank", {"lora.r": ranks}, where=scale)
+
+
+@presets.register("ablate/hyper")
+def hyper() -> Study:
+    """Does the effect of length skew hang on the learning rate and the batch size?"""
+    axes = {"local.learning_rate": (1e-5, 5e-5, 1e-4), "local.batch_size": (4, 8, 16)}
+    return _ablation("ablate-hyper", axes)
+
+
+@presets.register("ablate/context")
+def context() -> Study:
+    """Does the effect of length skew show where more of a text is seen? Texts cut at 128 to 2,048 tokens."""
+    return _ablation("ablate-context", {"model.context": (128, 256, 512, 1024, 2048)})
+
+
+@presets.register("ablate/participation")
+def participation() -> Study:
+    """Does length skew matter less when more clients take part in a round? 1 to 20 of 20."""
+    return _ablation("ablate-participation", {"federation.clients_per_round": (1, 2, 5, 10, 20)})
+
+
+@presets.register("cross/datasets")
+def datasets() -> Study:
+    """Does the effect of length skew carry over to other texts? Reviews, news, instructions; equally many of each."""
+    news, instructions = "fancyzhx/ag_news", "databricks/databricks-dolly-15k"
+    columns = {
+        REVIEWS: {"data.text": "review"},
+        news: {"data.text": "text"},
+        instructions: {"data.text": "{instruction}\n{response}"},
+    }
+    data = {"hub": REVIEWS, "text": "review", "test": 0.1, "limit": AS_MANY}
+    return _ablation("cross-datasets", {"data.hub": list(columns)}, data=data, where={"data.hub": columns})
+
+
+@presets.register()
+def features() -> Study:
+    """Which feature's skew hurts most? Length, and seven others; all that have an order at equal length."""
+    ordered = ("mtld", "compression", "repetition", "perplexity", "prefix_ifd", "heuristics")
+    at_equal_length = {"partition.by": {name: {"partition.residual_on": "length"} for name in ordered}}
+    return _ablation("features", {"partition.by": ("length", *ordered, "topic")}, where=at_equal_length)
+
+
+@presets.register("quality/dose")
+def dose() -> Study:
+    """What does it do that some clients hold the bad texts, from none to half of all? Bad: their words are shuffled."""
+    fields = paper_fields("quality-dose", scheme="client_mix")
+    spoil = {"kind": "shuffle_words", "share": 0.25}
+    partition = {**fields["partition"], "by": "spoiled", "classes": 2}
+    data = {**fields["data"], "spoil": spoil}
+    return _ablation("quality-dose", {"data.spoil.share": (0, 0.1, 0.25, 0.5)}, data=data, partition=partition)
+
+
+@presets.register("size/mechanism")
+def sizes() -> Study:
+    """Do larger models bear length skew better, and is it that their clients drift apart less? One local epoch for
+    each: the paper gives smaller models more, which by itself lets clients drift further."""
+    fields = paper_fields("size-mechanism", scheme="client_mix")
+    return _ablation("size-mechanism", {"model.name": list(EPOCHS)}, local={**fields["local"], "epochs": 1})

@@ -1,0 +1,68 @@
+"""A cell that cannot be finished: recorded in its folder, so that the others go on and whoever comes back knows why."""
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from cllora.errors import UsageError, one_line
+from cllora.store import write_json
+
+FILE = "failed.json"
+SHOWN = 3
+"""Reasons named in the one line about a study; the rest are counted."""
+
+
+class CellsFailed(UsageError):
+    """Some cells of a study could not be finished, all others are. `failed` has each one's reason by its name."""
+
+    def __init__(self, folder: Path, failed: Mapping[str, str], cells: int) -> None:
+        super().__init__(_sentence(failed, cells))
+        self.folder = folder
+        self.failed = dict(failed)
+        self.cells = cells
+
+    @property
+    def all(self) -> bool:
+        return len(self.failed) == self.cells
+
+
+def stops_the_study(error: Exception) -> bool:
+    """Whether an error would meet every other cell too: nothing more can be written."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def record_failure(folder: Path, error: Exception) -> str:
+    """Write `failed.json` into a cell's folder and return the line that is in it."""
+    line = _line(error)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FILE, {"error": line})
+    return line
+
+
+def forget_failure(folder: Path) -> None:
+    """Remove the record of an earlier attempt."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file'}: {error.strerror or one_line(error)}"
+    if isinstance(error, UsageError):
+        return str(error)
+    return f"out of memory ({one_line(error, 100)}); lower local.batch_size or model.context, or take a smaller model"
+
+
+def _sentence(failed: Mapping[str, str], cells: int) -> str:
+    """Which failed and why, on one line; what ails every cell alike is said as it is."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        by_reason.setdefault(reason, []).append(name)
+    if len(by_reason) == 1 and len(failed) == cells:
+        return next(iter(by_reason))
+    parts = []
+    for reason, names in list(by_reason.items())[:SHOWN]:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        parts.append(f"{names[0]}{more}: {reason}")
+    if len(by_reason) > SHOWN:
+        parts.append(f"and for {len(by_reason) - SHOWN} other reasons")
+    return f"{len(failed)} of {cells} cells failed, see {FILE} in their folders; run again to retry. {'; '.join(parts)}"

@@ -1,0 +1,216 @@
+"""Trackers that are told of every round, beside the run's folder, which is written first and needs none of them.
+
+A tracker is a function under a decorator that opens one run and yields a function for its figures. Whatever it raises
+costs one warning, and the tracker; never the run.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cllora.errors import UsageError, one_line
+from cllora.registry import Registry
+from cllora.spec import Cell, Study
+from cllora.store import last_round, read_rounds
+
+log = logging.getLogger("cllora")
+
+Figures = Mapping[str, float]
+Write = Callable[[int, Figures], None]
+"""Takes a round's number and its figures by name."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told of a run.
+
+    `id` is the same whenever this run goes on, and no other's; `settings` are the experiment's fields by path;
+    `folder` is the study's, where a tracker that writes files may have a folder of its own.
+    """
+
+    study: str
+    cell: str
+    id: str
+    settings: Mapping[str, Any]
+    folder: Path
+
+
+trackers: Registry[Callable[[TrackedRun], AbstractContextManager[Write]]] = Registry("tracker")
+EXTRAS = ("tensorboard", "wandb", "mlflow", "trackio")
+"""Trackers that are a package of the same name, and an extra of cllora."""
+
+
+@trackers.register("tensorboard")
+@contextmanager
+def _tensorboard(run: TrackedRun) -> Iterator[Write]:
+    """Event files in the study's folder; look with `tensorboard --logdir DIR/tensorboard`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    place = run.folder / "tensorboard" / run.cell
+    shutil.rmtree(place, ignore_errors=True)  # All rounds are told again, or they would be there twice.
+    with SummaryWriter(str(place)) as writer:
+
+        def write(number: int, figures: Figures) -> None:
+            for name, value in figures.items():
+                writer.add_scalar(name, value, number)
+            writer.flush()
+
+        yield write
+
+
+@trackers.register("wandb")
+@contextmanager
+def _wandb(run: TrackedRun) -> Iterator[Write]:
+    """Weights & Biases: a project per study, set up by its own login or `WANDB_MODE=offline`."""
+    import wandb
+
+    project = "".join(c if c.isalnum() or c in "-_." else "-" for c in run.study)
+    tracked = wandb.init(
+        project=project, name=run.cell, id=run.id, resume="allow", config=dict(run.settings), dir=str(run.folder)
+    )
+    try:
+        # Rounds that are there already have a smaller step than the last, and are passed over.
+        yield lambda number, figures: tracked.log(dict(figures), step=number)
+    finally:
+        tracked.finish()
+
+
+@trackers.register("mlflow")
+@contextmanager
+def _mlflow(run: TrackedRun) -> Iterator[Write]:
+    """MLflow: an experiment per study, where its own `MLFLOW_TRACKING_URI` says."""
+    import mlflow
+
+    experiment = mlflow.set_experiment(run.study)
+    before = mlflow.search_runs(
+        [experiment.experiment_id], f"tags.cllora = '{run.id}'", max_results=1, output_format="list"
+    )
+    if before:
+        started = mlflow.start_run(run_id=before[0].info.run_id)
+    else:
+        started = mlflow.start_run(run_name=run.cell, tags={"cllora": run.id})
+    with started:
+        if not before:
+            mlflow.log_params(dict(run.settings))
+        yield lambda number, figures: mlflow.log_metrics(dict(figures), step=number)
+
+
+@trackers.register("trackio")
+@contextmanager
+def _trackio(run: TrackedRun) -> Iterator[Write]:
+    """Trackio: a project per study, on this machine; look with `trackio show`."""
+    import trackio
+
+    name = f"{run.cell} {run.id}"
+    trackio.init(project=run.study, name=name, resume="allow", config=dict(run.settings))
+    try:
+        yield lambda number, figures: trackio.log(dict(figures), step=number)
+    finally:
+        trackio.finish()
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Hold the names in `report_to` against the registry and the packages that are installed.
+
+    Raises:
+        UsageError: there is no such tracker, or its package is missing.
+    """
+    for name in names:
+        trackers.get(name)
+        if name in EXTRAS and importlib.util.find_spec(name) is None:
+            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{name}]', or leave it out")
+
+
+class Tracking:
+    """The trackers of a study. One that fails is left out from then on, with one warning."""
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        self._study = study.name
+        self._folder = folder
+        self._working = list(dict.fromkeys(study.report_to))
+
+    @contextmanager
+    def of(self, cell: Cell, place: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """A function that tells all trackers of a round's record, as in `rounds.jsonl`.
+
+        The rounds that the cell's folder holds already are told first: some tracker may have missed them.
+        """
+        opened: dict[str, tuple[AbstractContextManager[Write], Write]] = {}
+        for name in list(self._working):
+            with self._left_out_if_it_fails(name):
+                manager = trackers.get(name)(self._tracked(cell))
+                opened[name] = (manager, manager.__enter__())
+
+        def tell(record: Mapping[str, Any]) -> None:
+            for name, (_, write) in opened.items():
+                if name in self._working:
+                    with self._left_out_if_it_fails(name):
+                        write(int(record["round"]), figures_of(record))
+
+        try:
+            for record in _rounds_of(place) if opened else ():
+                tell(record)
+            yield tell
+        finally:
+            for name, (manager, _) in opened.items():
+                with self._left_out_if_it_fails(name):
+                    manager.__exit__(None, None, None)
+
+    def _tracked(self, cell: Cell) -> TrackedRun:
+        identity = f"{self._folder.resolve()} {cell.experiment.id}"
+        return TrackedRun(
+            study=self._study,
+            cell=cell.name,
+            id=hashlib.sha256(identity.encode()).hexdigest()[:12],
+            settings=_flat(cell.experiment.model_dump(mode="json")),
+            folder=self._folder,
+        )
+
+    @contextmanager
+    def _left_out_if_it_fails(self, name: str) -> Iterator[None]:
+        try:
+            with redirect_stdout(sys.stderr):  # Results alone go to stdout.
+                yield
+        except Exception as error:  # noqa: BLE001 (whatever a tracker does, the run goes on)
+            if name in self._working:
+                self._working.remove(name)
+                what = f"{type(error).__name__}: {one_line(error, 200)}"
+                log.warning("report_to: %s failed and is left out from here on; the runs go on (%s)", name, what)
+
+
+def _rounds_of(place: Path) -> list[dict[str, Any]]:
+    """The records of the rounds that are whole on disk."""
+    last = last_round(place)
+    return [] if last is None else [record for record in read_rounds(place) if record["round"] <= last.number]
+
+
+def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """A round's figures for a tracker: the numbers of its record, and the chosen clients' losses averaged."""
+    numbers = {key: value for key, value in _flat(record).items() if _is_number(value)}
+    figures = {key: float(value) for key, value in numbers.items() if key != "round"}
+    for loss in ("train_loss", "local_loss"):
+        found = [float(client[loss]) for client in record.get("clients", ()) if _is_number(client.get(loss))]
+        if found:
+            figures[loss] = sum(found) / len(found)
+    return figures
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _flat(fields: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat

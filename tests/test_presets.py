@@ -1,0 +1,201 @@
+"""Every preset: it parses, its names exist, it is listed, and at embedded scale it runs on a tiny model."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import cllora
+from cllora import cli
+from cllora.errors import UsageError
+from cllora.presets import find_study, presets
+from cllora.presets.paper import EPOCHS
+from cllora.presets.scale import PACKAGES
+from cllora.runs.study import check
+from cllora.spec import Study
+from cllora.store import read_rounds
+
+NAMES = list(presets.names())
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `cllora ...`; returns exit code, stdout and stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["cllora", *(str(word) for word in words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("scale", ["", "@embedded"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_a_study_with_a_control_and_enough_seeds(name, scale):
+    study = find_study(name + scale)
+    check(study)
+    assert Study.parse(yaml.safe_load(study.to_yaml())) == study
+    assert study.name == name.replace("/", "-") + scale
+    if name not in {"demo", "paper/table1"}:
+        assert study.control
+        assert len(study.seeds) >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_embedded_scale_nothing_comes_from_a_hub(name):
+    for cell in find_study(f"{name}@embedded").cells():
+        assert cell.experiment.model.name == "embedded"
+        assert cell.experiment.data.hub is None
+        assert cell.experiment.federation.num_rounds <= 8
+        assert cell.experiment.local.learning_rate >= 6e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_embedded_scale_the_question_stays(name):
+    study, small = find_study(name), find_study(f"{name}@embedded")
+    assert small.base.partition == study.base.partition
+    assert small.seeds == study.seeds
+    assert small.control == study.control
+    kept = {axis for axis in study.grid if axis not in {"model.name", "data.hub"}}
+    assert kept <= set(small.grid)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_is_listed_with_what_it_asks(command, name):
+    listed = json.loads(command("list", "presets", "--json")[1])["presets"]
+    assert len(listed[name]["help"]) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_runs_at_embedded_scale(name, tiny_models, texts, tmp_path):
+    """Shrunk to one cell (of `features` one each), one round of one step, a tiny model and made-up texts."""
+    study = find_study(f"{name}@embedded")
+    whole = {"data.corpus.packages", "partition.by"}
+    values = {axis: values[0 if axis == "partition.alpha" else -1] for axis, values in study.grid.items()}
+    settings = [f"{axis}={json.dumps(value)}" for axis, value in values.items() if axis not in whole]
+    settings += [
+        f"model.name={tiny_models('opt')}",
+        "model.device=cpu",
+        "model.precision=float32",
+        f"data.path={texts}",
+    ]
+    settings += ["federation.num_rounds=1", "local.steps=1", "seeds=1", "partition.min_samples=5"]
+    if study.base.model.context > 64 or "model.context" in study.grid:
+        settings.append("model.context=64")
+    folder = cllora.run(find_study(f"{name}@embedded", settings), tmp_path / "out")
+    cells = list(folder.glob("*/rounds.jsonl"))
+    assert len(cells) == len(study.grid.get("partition.by", [1]))
+    for path in cells:
+        assert [record["round"] for record in read_rounds(path.parent)] == [0, 1]
+
+
+def test_the_papers_epochs_go_with_its_models():
+    found = {(c.experiment.model.name, c.experiment.local.epochs) for c in find_study("paper/length").cells()}
+    assert found == set(EPOCHS.items())
+    assert len(find_study("paper/length").cells()) == 3 * 4 * 5
+    one = find_study("paper/length", ["model.name=facebook/opt-1.3b"])
+    assert {cell.experiment.local.epochs for cell in one.cells()} == {1}
+    two = find_study("paper/length", ["model.name=[facebook/opt-125m, facebook/opt-350m]", "local.epochs=2"])
+    assert {cell.experiment.local.epochs for cell in two.cells()} == {2}
+    assert two.where == {}
+
+
+def test_the_axis_over_models_goes_at_embedded_scale():
+    small = find_study("paper/length@embedded")
+    assert "model.name" not in small.grid
+    assert small.where == {}
+    assert len(small.cells()) == 4 * 5
+
+
+def test_rates_grow_and_data_sets_become_packages_at_embedded_scale():
+    assert find_study("ablate/hyper@embedded").grid["local.learning_rate"] == (6e-4, 3e-3, 6e-3)
+    packages = find_study("cross/datasets@embedded").grid["data.corpus.packages"]
+    assert packages == tuple(list(group) for group in PACKAGES)
+    names = [cell.name for cell in find_study("cross/datasets@embedded").cells()]
+    assert "packages=numpy+scipy+sympy,alpha=0.1,seed=0" in names
+
+
+def test_the_rank_alone_varies_and_not_the_adapters_scale():
+    cells = find_study("ablate/rank").cells()
+    assert {cell.experiment.lora.lora_alpha / cell.experiment.lora.r for cell in cells} == {8}
+    assert {cell.experiment.lora.r for cell in cells} == {1, 2, 4, 8, 16}
+
+
+def test_own_texts_take_the_place_of_an_axis_over_data_sets():
+    study = find_study("cross/datasets", ["data.path=mine.jsonl", "data.text=text"])
+    assert set(study.grid) == {"partition.alpha"}
+    assert study.base.data.path == "mine.jsonl"
+    assert study.where == {}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"model.nme": {"embedded": {"local.epochs": 1}}}, "unknown field 'model.nme'; did you mean 'model.name'"),
+        ({"model.name": {"embeded": {"local.epochs": 1}}}, "never embeded in this study; it is embedded"),
+        ({"model.name": {"embedded": {"local.epocs": 1}}}, "did you mean 'epochs'"),
+        ({"model.name": {"embedded": {"local.epochs": 0}}}, "epochs"),
+        ({"model.name": {"embedded": {"partition.alpha": 1}}}, "partition.alpha has values of its own"),
+        ({"model.name": {"embedded": 5}}, "where: give fields by value"),
+        ([1], "where: give fields by value"),
+    ],
+)
+def test_where_is_held_to_the_study(where, message):
+    with pytest.raises(UsageError, match=message):
+        Study.parse({"grid": {"partition.alpha": [0.1, "iid"]}, "where": where})
+
+
+def test_a_case_is_found_whatever_its_number_is_written_like():
+    study = Study.parse({"lora": {"lora_alpha": 16}, "where": {"lora.lora_alpha": {16: {"lora.r": 4}}}})
+    assert study.cells()[0].experiment.lora.r == 4
+
+
+def test_a_name_or_a_scale_that_is_not_there_is_one_line():
+    with pytest.raises(UsageError, match="did you mean 'paper/length'"):
+        find_study("paper/lenght@embedded")
+    with pytest.raises(UsageError, match="did you mean 'embedded'"):
+        find_study("paper/length@embeded")
+
+
+OWN = '''"""My presets."""
+from cllora.presets import demo, presets
+from cllora.spec import Study
+
+@presets.register("my/ranks")
+def ranks() -> Study:
+    """The demo with the rank varied."""
+    return Study.parse({**demo().to_mapping(), "name": "my-ranks", "grid": {"lora.r": [1, 2]}, "control": {}})
+'''
+
+
+def test_a_preset_from_ones_own_file_can_be_named(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "_members", dict(presets._members))
+    mine = tmp_path / "mine_with_presets.py"
+    mine.write_text(OWN)
+    code, out, err = command("show", "my/ranks@embedded", "--load", mine)
+    assert code == 0, err
+    shown = yaml.safe_load(out)
+    assert shown["grid"] == {"lora.r": [1, 2]}
+    assert shown["load"] == [str(mine)]
+    assert "my/ranks" in command("list", "presets", "--load", mine)[1]
+    code, _, err = command("show", "demo", "--load", tmp_path / "none.py")
+    assert code == 2
+    assert err.startswith("cllora: load: there is no file")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_docs_have_every_preset_in_the_table():
+    page = (Path(__file__).parents[1] / "docs" / "presets.md").read_text()
+    for name in NAMES:
+        assert f"| `{name}` |" in page
