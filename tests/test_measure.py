@@ -99,6 +99,7 @@ def test_local_against_global() -> None:
     row = gaps.iloc[0]
     assert (row["round"], row["client"]) == (1, 1)
     assert (row["own_local"], row["own_global"], row["own_gap"]) == (4.0, 5.0, -1.0)
+    assert (row["own_base"], row["own_change"]) == (5.0, -1.0)
     assert (row["test_local"], row["test_global"]) == (2.5, 2.2)
     assert row["test_gap"] == pytest.approx(0.3)
 
@@ -148,7 +149,7 @@ def test_outcomes() -> None:
     assert (out["base_loss"], out["final_loss"], out["final_loss_per_sample"]) == (3.2, 2.2, 2.5)
     assert out["change"] == pytest.approx(-1.0)
     assert (out["best_loss"], out["best_round"]) == (2.2, 1)
-    assert (out["local_loss"], out["own_gap"], out["personal_loss"]) == (4.0, -1.0, 2.0)
+    assert (out["local_loss"], out["local_change"], out["own_gap"], out["personal_loss"]) == (4.0, -1.0, -1.0, 2.0)
     assert (out["bytes_up"], out["bytes_down"], out["bytes_full"]) == (30, 20, 2000)
     assert out["saved"] == pytest.approx(0.975)
     assert out["seconds"] == 3.0

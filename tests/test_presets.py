@@ -12,7 +12,7 @@ from cllora import cli
 from cllora.errors import UsageError
 from cllora.presets import find_study, presets
 from cllora.presets.paper import EPOCHS
-from cllora.presets.scale import PACKAGES
+from cllora.presets.scale import PACKAGES, STAND_INS, at_embedded_scale
 from cllora.runs.study import check
 from cllora.spec import Study
 from cllora.store import read_rounds
@@ -55,7 +55,7 @@ def test_a_preset_is_a_study_with_a_control_and_enough_seeds(name, scale):
 @pytest.mark.parametrize("name", NAMES)
 def test_at_embedded_scale_nothing_comes_from_a_hub(name):
     for cell in find_study(f"{name}@embedded").cells():
-        assert cell.experiment.model.name == "embedded"
+        assert cell.experiment.model.name in STAND_INS.values()
         assert cell.experiment.data.hub is None
         assert cell.experiment.federation.num_rounds <= 8
         assert cell.experiment.local.learning_rate >= 6e-4
@@ -111,11 +111,43 @@ def test_the_papers_epochs_go_with_its_models():
     assert two.where == {}
 
 
-def test_the_axis_over_models_goes_at_embedded_scale():
-    small = find_study("paper/length@embedded")
-    assert "model.name" not in small.grid
+@pytest.mark.parametrize("name", ["paper/length", "paper/table1", "size/mechanism"])
+def test_an_axis_over_models_becomes_one_over_stand_ins(name):
+    study, small = find_study(name), find_study(f"{name}@embedded")
+    assert small.grid["model.name"] == tuple(STAND_INS[model] for model in study.grid["model.name"])
+    assert list(small.grid) == list(study.grid)
+    assert len(small.cells()) == len(study.cells())
+
+
+def test_the_papers_epochs_stay_in_proportion_at_embedded_scale():
+    found = {c.experiment.model.name: c.experiment.local.epochs for c in find_study("paper/length@embedded").cells()}
+    assert found == {"embedded-64": 10, "embedded-128": 6, "embedded": 2}
+    assert {found[STAND_INS[model]] / epochs for model, epochs in EPOCHS.items()} == {2}
+    assert {c.experiment.local.epochs for c in find_study("size/mechanism@embedded").cells()} == {2}
+
+
+def test_one_size_at_embedded_scale_is_the_widest_base_as_the_demo_trains_it():
+    one = find_study("paper/length@embedded", ["model.name=embedded"])
+    fields = at_embedded_scale(presets.get("paper/length")()).to_mapping()
+    without = {"grid": {"partition.alpha": [0.1, 1, 100, "iid"]}, "where": {}}
+    assert [(cell.name, cell.experiment) for cell in one.cells()] == [
+        (cell.name, cell.experiment) for cell in Study.parse({**fields, **without}).cells()
+    ]
+    assert one.cells()[0].name == "alpha=0.1,seed=0"
+    assert {(c.experiment.model.name, c.experiment.local.epochs) for c in one.cells()} == {("embedded", 2)}
+
+
+def test_models_without_a_stand_in_leave_the_axis():
+    models = ["facebook/opt-125m", "facebook/opt-350m", "mine/large"]
+    where = {"model.name": {"mine/large": {"local.epochs": 1}, "facebook/opt-350m": {"lora.r": 4}}}
+    fields = {"grid": {"model.name": models}, "control": {"model.name": "facebook/opt-350m"}, "where": where}
+    small = at_embedded_scale(Study.parse(fields))
+    assert small.grid == {"model.name": ("embedded-64", "embedded-128")}
+    assert small.control == {"model.name": "embedded-128"}
     assert small.where == {}
-    assert len(small.cells()) == 4 * 5
+    fields = {"grid": {"model.name": ["mine/small", "mine/large"]}, "control": {"model.name": "mine/small"}}
+    small = at_embedded_scale(Study.parse(fields))
+    assert (small.grid, small.control, small.base.model.name) == ({}, {}, "embedded")
 
 
 def test_rates_grow_and_data_sets_become_packages_at_embedded_scale():

@@ -133,6 +133,20 @@ def test_nothing_varied_is_said_to_be_fixed(tmp_path: Path) -> None:
     assert {"lora_alpha", "lora_dropout", "target_modules"} <= set(fixed)
 
 
+def test_stand_ins_and_what_goes_with_them_are_not_hidden(tmp_path: Path) -> None:
+    names = ["embedded-64", "embedded"]
+    where = {"model.name": {"embedded-64": {"local.epochs": 10}, "embedded": {"local.epochs": 2}}}
+    grid = {"model.name": names, "partition.alpha": ["iid"]}
+    seen = read_runs(write_study(tmp_path / "two", make_study(grid=grid, where=where, control={})))
+    design = figures.get("design")(seen)
+    assert dict(design.table.to_numpy().tolist())["local epochs (with what is varied)"] == "10, 2"
+    assert design.notes[0].startswith(
+        "Briefly trained models of 2 widths stand in for the paper's: embedded-64 (width 64)"
+    )
+    one = read_runs(write_study(tmp_path / "one", make_study()))
+    assert figures.get("design")(one).notes == ()
+
+
 def test_a_feature_is_named_with_its_unit() -> None:
     assert feature_text(Choice(name="length")) == "length in characters"
     assert feature_text(Choice.model_validate({"name": "length", "unit": "words"})) == "length in words"

@@ -1,6 +1,8 @@
-"""Build the base model that ships inside cllora: `python scripts/pretrain` (about 75 minutes on two CPU cores).
+"""Build a base model that ships inside cllora: `python scripts/pretrain` (about 75 minutes on two CPU cores).
 
-Run it again after an interruption and it goes on from its last checkpoint.
+`--width 64` and `--width 128` build the narrow ones, which share the tokenizer of the first; with `--tokens` the
+schedule follows what was read rather than the clock, so that the same weights can be had again. Run it again after an
+interruption and it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import card
 import measure
 import numpy as np
 import torch
-from architecture import untrained
+from architecture import FULL_WIDTH, SHAPES, untrained
 from texts import PRETRAINING_PACKAGES, Texts, load_texts
 from tokens import encode, train_tokenizer
 from train import Plan, train
@@ -27,26 +29,30 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from cllora.corpus.docstrings import PACKAGES
 
-ROOT = Path(__file__).parents[2]
+MODELS = Path(__file__).parents[2] / "src/cllora/model"
+FIRST = MODELS / "embedded"
 
 
 def main() -> None:
     arguments = _arguments()
-    cache, out = arguments.cache.absolute(), arguments.out.absolute()
+    narrow = arguments.width != FULL_WIDTH
+    out = arguments.out or (MODELS / f"embedded-{arguments.width}" if narrow else FIRST)
+    cache, out = arguments.cache.absolute(), out.absolute()
     checkpoint = cache / f"{out.name}-{arguments.architecture}.checkpoint"
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     lock = _lock(checkpoint)
     texts = load_texts(cache)
-    tokenizer = train_tokenizer(texts.train)
+    tokenizer = AutoTokenizer.from_pretrained(FIRST) if narrow else train_tokenizer(texts.train)
     _check_round_trip(tokenizer)
-    tokenizer.save_pretrained(out)
+    if not narrow:
+        tokenizer.save_pretrained(out)
     plan = _plan(arguments, cache, checkpoint, texts, tokenizer)
     plan.meeting_point.unlink(missing_ok=True)
     torch.multiprocessing.spawn(train, args=(plan,), nprocs=plan.processes)
     state = _write_model(plan, out)
-    (out / "pretraining.json").write_text(json.dumps(_measured(plan, state, texts, out), indent=1) + "\n")
-    card.write(out)
+    (out / "pretraining.json").write_text(json.dumps(_measured(plan, state, texts, tokenizer, out), indent=1) + "\n")
+    card.write(out, FIRST)
     checkpoint.unlink()
     lock.close()
 
@@ -54,8 +60,12 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("pretrain", description=__doc__)
     parser.add_argument("--architecture", choices=["opt", "llama"], default="opt")
-    parser.add_argument("--out", type=Path, default=ROOT / "src/cllora/model/embedded")
+    parser.add_argument("--width", type=int, choices=list(SHAPES), default=FULL_WIDTH)
+    parser.add_argument("--out", type=Path, help="the folder to write; the package's, if none is given")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=65.0, help="time for training alone")
+    parser.add_argument("--tokens", type=int, help="how much to train on, instead of --minutes")
+    parser.add_argument("--tokens-per-step", type=int, default=8192, help="over all processes")
     parser.add_argument("--checkpoint-minutes", type=float, default=3.0)
     parser.add_argument("--processes", type=int, default=2, help="single-threaded; best one per physical core")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/cllora-pretraining")
@@ -79,7 +89,11 @@ def _plan(
     np.save(stream, np.concatenate(encode(tokenizer, texts.train)))
     return Plan(
         architecture=arguments.architecture,
+        width=arguments.width,
+        seed=arguments.seed,
         minutes=arguments.minutes,
+        tokens=arguments.tokens,
+        tokens_per_step=arguments.tokens_per_step,
         checkpoint_minutes=arguments.checkpoint_minutes,
         processes=arguments.processes,
         stream=stream,
@@ -99,16 +113,17 @@ def _check_round_trip(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def _write_model(plan: Plan, out: Path) -> dict[str, Any]:
     content = torch.load(plan.checkpoint, weights_only=True)
-    model = untrained(plan.architecture)
+    model = untrained(plan.architecture, plan.width)
     model.load_state_dict(content["model"])
     model.to(torch.bfloat16).save_pretrained(out)
     return content["state"]
 
 
-def _measured(plan: Plan, state: dict[str, Any], texts: Texts, out: Path) -> dict[str, Any]:
+def _measured(
+    plan: Plan, state: dict[str, Any], texts: Texts, tokenizer: PreTrainedTokenizerFast, out: Path
+) -> dict[str, Any]:
     """Measure the model as it was written, rounded to bfloat16 and loaded from its folder."""
     torch.set_num_threads(plan.processes)
-    tokenizer = AutoTokenizer.from_pretrained(out)
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     stream = np.load(plan.stream, mmap_mode="r")
     return {
@@ -116,6 +131,7 @@ def _measured(plan: Plan, state: dict[str, Any], texts: Texts, out: Path) -> dic
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights_bytes": (out / "model.safetensors").stat().st_size,
         "training": {key: state[key] for key in ("seconds", "step", "train_loss")} | {"tokens": state["cursor"]},
+        "plan": {key: getattr(plan, key) for key in ("width", "seed", "tokens", "tokens_per_step", "processes")},
         "train_set": {
             "documents": len(texts.train),
             "bytes": sum(len(text.encode()) for text in texts.train),

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tokens import CONTEXT, PAD_ID, START_ID, VOCABULARY
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 
 
-def untrained(name: str) -> PreTrainedModel:
-    """Return a freshly initialised model of about five million parameters, its head tied to its embedding."""
+@dataclass(frozen=True)
+class Shape:
+    """What a width comes with. The narrow ones are shallower and see less, so that both together stay below 3 MB."""
+
+    layers: int
+    heads: int  # of 32 dimensions each
+    context: int
+
+
+SHAPES = {64: Shape(2, 2, CONTEXT // 2), 128: Shape(2, 4, CONTEXT // 2), 256: Shape(4, 8, CONTEXT)}
+FULL_WIDTH = max(SHAPES)
+
+
+def untrained(name: str, width: int = FULL_WIDTH) -> PreTrainedModel:
+    """Return a freshly initialised model of 0.4 to 5 million parameters, its head tied to its embedding."""
+    shape = SHAPES[width]
     shared = {
         "vocab_size": VOCABULARY,
-        "hidden_size": 256,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 8,
-        "max_position_embeddings": CONTEXT,
+        "hidden_size": width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "max_position_embeddings": shape.context,
         "bos_token_id": START_ID,
         "eos_token_id": START_ID,
         "pad_token_id": PAD_ID,
@@ -21,8 +37,8 @@ def untrained(name: str) -> PreTrainedModel:
     }
     if name == "opt":
         return OPTForCausalLM(
-            OPTConfig(**shared, ffn_dim=1024, word_embed_proj_dim=256, do_layer_norm_before=True, dropout=0.0)
+            OPTConfig(**shared, ffn_dim=4 * width, word_embed_proj_dim=width, do_layer_norm_before=True, dropout=0.0)
         )
     if name == "llama":
-        return LlamaForCausalLM(LlamaConfig(**shared, intermediate_size=704))
+        return LlamaForCausalLM(LlamaConfig(**shared, intermediate_size=11 * width // 4))
     raise ValueError(f"unknown architecture {name!r}: opt or llama")

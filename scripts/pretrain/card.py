@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from architecture import FULL_WIDTH
 from train import QUICK_DOCUMENTS
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 360, 56, 48, 40, 24
@@ -18,17 +19,14 @@ pipeline_tag: text-generation
 tags: [docstrings]
 ---
 
-# The embedded base model
-
-A small language model of Python docstrings, so that everything in cllora can be seen to work without a hub, a GPU or
-an account. It is an instrument's test weight, not an assistant: it knows the form of docstrings and little else.
+{opening}
 
 | | |
 |---|---|
 | architecture | {name}, {parameters:,} parameters, context {context}, vocabulary {vocabulary} (byte-level BPE) |
 | weights | bfloat16, {megabytes:.1f} MB, head tied to the embedding |
 | data | {documents:,} docstrings of {packages} PyPI packages: {train_megabytes:.1f} MB, {train_tokens:.1f} M tokens |
-| training | {seen:.1f} M tokens ({epochs:.1f} passes) in {minutes:.0f} minutes on two CPU cores |
+| training | {seen:.1f} M tokens ({epochs:.1f} passes) in {minutes:.0f} minutes on {cores} |
 
 ## How well it predicts
 
@@ -36,8 +34,7 @@ Bits per byte, less is better, beside a general compressor on the same texts:
 
 | docstrings of | documents | bytes | nats per token | **bits per byte** | `xz -9` |
 |---|---:|---:|---:|---:|---:|
-| the pretraining's packages, held out | {held_out} |
-| the demo's packages, never seen | {demo} |
+{rows}
 
 ![training and held-out loss](loss.svg)
 
@@ -60,7 +57,7 @@ in shorter paragraphs, so the first row flatters the model more than the second,
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained({tokenizer})
 model = AutoModelForCausalLM.from_pretrained(folder)
 ```
 
@@ -68,10 +65,7 @@ Special tokens are OPT's: every text starts with `</s>` (2), which also ends one
 
 ## Make it again
 
-`python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
-their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
-pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
-the same weights. Every figure here is in
+{again}
 `pretraining.json`; this one was made with {software}.
 
 Packages: {package_list}.
@@ -79,18 +73,65 @@ Packages: {package_list}.
 The texts belong to their authors, under their packages' open-source licences; the model holds statistics of them.
 """
 
+OPENING = """\
+# The embedded base model
 
-def write(folder: Path) -> None:
-    """Write `README.md` and `loss.svg` beside the `pretraining.json` of a folder."""
-    facts = json.loads((folder / "pretraining.json").read_text())
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "README.md").write_text(_card(facts, config))
+A small language model of Python docstrings, so that everything in cllora can be seen to work without a hub, a GPU or
+an account. It is an instrument's test weight, not an assistant: it knows the form of docstrings and little else.
+Narrower ones, to compare sizes with: [64](../embedded-64/README.md) and [128](../embedded-128/README.md) wide.
+"""
+
+OPENING_NARROW = """\
+# The embedded base model, {width} wide
+
+A briefly trained, narrower relative of the [embedded base](../embedded/README.md), for comparing sizes of models where
+nothing larger can be had. It has that one's tokenizer, training texts and held-out texts, and is {width} wide where
+that one is {first_width}; it also has {layers} layers for {first_layers}, and saw {share:.0%} as much text.
+"""
+
+AGAIN = """\
+`python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
+their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
+pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
+the same weights. Every figure here is in"""
+
+AGAIN_BY_TOKENS = """\
+```sh
+python scripts/pretrain {options}
+```
+
+in the repository downloads the packages (pinned, nothing is installed or imported), reads their docstrings, trains the
+model, measures it and writes this page. The schedule follows the tokens and not the clock, so the same processor and
+versions give the same weights. Every figure here is in"""
+
+
+def write(folder: Path, first: Path) -> None:
+    """Write `README.md` and `loss.svg` beside the `pretraining.json` of a folder; `first` has the base to compare."""
+    facts, config = _read(folder)
+    (folder / "README.md").write_text(_card(facts, config, *_read(first)))
     (folder / "loss.svg").write_text(_picture(facts["curve"]))
 
 
-def _card(facts: dict[str, Any], config: dict[str, Any]) -> str:
-    training, data = facts["training"], facts["train_set"]
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    return json.loads((folder / "pretraining.json").read_text()), json.loads((folder / "config.json").read_text())
+
+
+def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], first_config: dict[str, Any]) -> str:
+    training, data, plan = facts["training"], facts["train_set"], facts.get("plan", {})
+    narrow = config["hidden_size"] != FULL_WIDTH
+    opening = OPENING_NARROW if narrow else OPENING
     return CARD.format(
+        opening=opening.format(
+            width=config["hidden_size"],
+            first_width=first_config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            first_layers=first_config["num_hidden_layers"],
+            share=training["tokens"] / first["training"]["tokens"],
+        ).rstrip(),
+        cores="one CPU core" if plan.get("processes") == 1 else "two CPU cores",
+        rows="\n".join(_rows(facts, first if narrow else None)),
+        tokenizer='folder.with_name("embedded")' if narrow else "folder",
+        again=AGAIN_BY_TOKENS.format(options=_options(plan)) if plan.get("tokens") else AGAIN,
         name=config["architectures"][0],
         parameters=facts["parameters"],
         context=config["max_position_embeddings"],
@@ -103,14 +144,28 @@ def _card(facts: dict[str, Any], config: dict[str, Any]) -> str:
         seen=training["tokens"] / 1e6,
         epochs=training["tokens"] / data["tokens"],
         minutes=training["seconds"] / 60,
-        held_out=_row(facts["held_out"]),
-        demo=_row(facts["demo"]),
         held_out_copies=data["dropped"]["held_out_copies"],
         shared_with_demo=data["dropped"]["shared_with_demo"],
         quick=QUICK_DOCUMENTS,
         software=", ".join(f"{name} {version}" for name, version in facts["software"].items()),
         package_list=", ".join(facts["packages"]).replace("==", " "),
     )
+
+
+def _options(plan: dict[str, Any]) -> str:
+    names = ("width", "seed", "tokens", "tokens_per_step", "processes")
+    return " ".join(f"--{name.replace('_', '-')} {plan[name]}" for name in names)
+
+
+def _rows(facts: dict[str, Any], first: dict[str, Any] | None) -> list[str]:
+    """The table of what was measured, with the first base's figures on the same texts below where there is another."""
+    found = []
+    sets = {"held_out": "the pretraining's packages, held out", "demo": "the demo's packages, never seen"}
+    for key, of in sets.items():
+        found.append(f"| {of} | {_row(facts[key])} |")
+        if first is not None:
+            found.append(f"| the same, by `embedded` | {_row(first[key])} |")
+    return found
 
 
 def _row(figures: dict[str, float]) -> str:

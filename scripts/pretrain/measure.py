@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tokens import CONTEXT, START_ID
+from tokens import START_ID
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -18,13 +18,14 @@ def nats(model: PreTrainedModel, documents: Sequence[np.ndarray], progress: bool
     """Return the summed negative log-likelihood of token documents and the number of predicted tokens.
 
     A document's own tokens and the token that ends it are predicted, from its start token on. A document longer than
-    the context is cut into windows that do not overlap; each starts with the start token in place of what came before.
+    model's context is cut into windows that do not overlap; each starts with the start token in place of what came
+    before.
     """
-    total, predicted = 0.0, 0
+    total, predicted, context = 0.0, 0, model.config.max_position_embeddings
     for document in tqdm(documents, desc="measure", unit="document", disable=not progress):
         targets = np.append(document[1:], START_ID).astype(np.int64)
-        for start in range(0, len(targets), CONTEXT):
-            window = torch.from_numpy(targets[start : start + CONTEXT])
+        for start in range(0, len(targets), context):
+            window = torch.from_numpy(targets[start : start + context])
             inputs = torch.cat([torch.tensor([START_ID]), window[:-1]])
             logits = model(input_ids=inputs[None], use_cache=False).logits[0].float()
             total += torch.nn.functional.cross_entropy(logits, window, reduction="sum").item()

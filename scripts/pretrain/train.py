@@ -12,14 +12,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from architecture import untrained
-from tokens import CONTEXT
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-SEED = 0
-TOKENS_PER_STEP = 8192  # over all processes
-ROWS = ((0.0, 256), (0.6, 512), (0.9, CONTEXT))  # from this share of the time on: tokens per row; attention is costly
+ROWS = ((0.0, 256), (0.6, 512), (0.9, None))  # from this share of the time on: tokens per row, at last all the context
 WARMUP, DECAY_FROM = 0.02, 0.6  # shares of the time
 PEAK_MUON, PEAK_ADAMW = 4e-3, 3e-3
 WEIGHT_DECAY = 0.1
@@ -33,7 +30,11 @@ class Plan:
     """What every process is told."""
 
     architecture: str
+    width: int
+    seed: int
     minutes: float
+    tokens: int | None  # train on so many, instead of for so many minutes: the same weights again
+    tokens_per_step: int  # over all processes
     checkpoint_minutes: float
     processes: int
     stream: Path  # .npy, uint16: the training documents, one after the other
@@ -57,27 +58,33 @@ def train(rank: int, plan: Plan) -> None:
     """Train until the time is over; process 0 leaves the result in `plan.checkpoint`."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{plan.meeting_point}", rank=rank, world_size=plan.processes)
-    torch.manual_seed(SEED)
-    model = untrained(plan.architecture)
+    torch.manual_seed(plan.seed)
+    model = untrained(plan.architecture, plan.width)
     optimizers = _optimizers(model)
     state = _resume(plan, model, optimizers)
     stream = np.load(plan.stream, mmap_mode="r")
     started, due = time.monotonic() - state.seconds, state.seconds + 60 * plan.checkpoint_minutes
-    bar = tqdm(total=round(60 * plan.minutes), initial=round(state.seconds), unit="s", disable=rank > 0)
-    while state.seconds < 60 * plan.minutes:
-        progress = state.seconds / (60 * plan.minutes)
+    bar = tqdm(initial=round(state.seconds), unit="s", disable=rank > 0)
+    while (progress := _progress(plan, state)) < 1:
         _step(rank, plan, model, optimizers, state, stream, progress)
         seconds = _agreed(time.monotonic() - started)
         bar.update(round(seconds) - bar.n)
-        bar.set_postfix(loss=f"{state.train_loss:.3f}", tokens_per_s=f"{state.cursor / seconds:.0f}", step=state.step)
+        bar.set_postfix(
+            loss=f"{state.train_loss:.3f}", tokens_per_s=f"{state.cursor / seconds:.0f}", done=f"{progress:.0%}"
+        )
         state.seconds = seconds
-        if seconds >= due or seconds >= 60 * plan.minutes:
+        if seconds >= due or _progress(plan, state) >= 1:
             due = seconds + 60 * plan.checkpoint_minutes
             if rank == 0:
                 _look(plan, model, state)
                 _save(plan, model, optimizers, state)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _progress(plan: Plan, state: State) -> float:
+    """The share of the training that is done, by tokens or else by the clock."""
+    return state.cursor / plan.tokens if plan.tokens else state.seconds / (60 * plan.minutes)
 
 
 def _step(
@@ -89,8 +96,9 @@ def _step(
     stream: np.ndarray,
     progress: float,
 ) -> None:
-    length = max(length for share, length in ROWS if progress >= share)
-    inputs, targets, positions = _rows(stream, state, length, rank, plan.processes)
+    context = model.config.max_position_embeddings
+    length = [tokens for share, tokens in ROWS if progress >= share][-1] or context
+    inputs, targets, positions = _rows(stream, plan, state, rank, length, context)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(input_ids=inputs, position_ids=positions, use_cache=False).logits
     loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
@@ -108,15 +116,15 @@ def _step(
 
 
 def _rows(
-    stream: np.ndarray, state: State, length: int, rank: int, processes: int
+    stream: np.ndarray, plan: Plan, state: State, rank: int, length: int, context: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the next inputs, targets and positions of one process, each (rows, length), read in turn."""
-    rows = TOKENS_PER_STEP // processes // length
+    rows = plan.tokens_per_step // plan.processes // length
     first = state.cursor + rank * rows * length
     index = (first + np.arange(rows)[:, None] * length + np.arange(length + 1)) % len(stream)
     tokens = torch.from_numpy(stream[index].astype(np.int64))
-    draw = np.random.default_rng([SEED, state.step, rank])
-    shifts = draw.integers(0, CONTEXT - length + 1, size=rows) * (draw.random(rows) < SHIFTED)
+    draw = np.random.default_rng([plan.seed, state.step, rank])
+    shifts = draw.integers(0, context - length + 1, size=rows) * (draw.random(rows) < SHIFTED)
     positions = torch.from_numpy(shifts)[:, None] + torch.arange(length)
     return tokens[:, :-1], tokens[:, 1:], positions
 

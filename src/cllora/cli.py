@@ -112,10 +112,11 @@ def inspect(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Any folder of runs.")],
     out: Annotated[Path | None, typer.Option(help="The page to write; DIR/report.html by default.")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Write the tables for LaTeX (booktabs) too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
-    _report(folder, out, as_json)
+    _report(folder, out, as_json, latex=latex)
 
 
 @app.command(name="list")
@@ -188,12 +189,12 @@ def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "S
     return find_study(study, settings or [], [str(file) for file in load or ()])
 
 
-def _report(folder: Path, out: Path | None, as_json: bool) -> None:
+def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) -> None:
     """Write the page; print the results and where it is."""
     from cllora.reports import report as draw
     from cllora.reports import result_rows, results_table
 
-    page = draw(folder, out)
+    page = draw(folder, out, with_latex=latex)
     if as_json:
         _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
     else:

@@ -222,10 +222,14 @@ class Losses:
 
 @dataclass(frozen=True)
 class Round:
-    """State after a round and what was measured in it. Round 0 is the state before any training."""
+    """State after a round and what was measured in it. Round 0 is the state before any training.
+
+    `closing` holds what is measured after the last round alone, by the name of its file.
+    """
 
     number: int
     state: Arrays
     memories: Mapping[int, Arrays]
     losses: tuple[Losses, ...]
     record: Mapping[str, Any]
+    closing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from cllora.errors import UsageError
+from cllora.federated.algorithms import float32, mean
+from cllora.federated.landscape import surface
 from cllora.federated.mechanism import layer_names, mechanism
 from cllora.federated.strategy import Strategy
 from cllora.seeds import rng
@@ -28,6 +30,12 @@ class Learner(Protocol):
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]: ...
 
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses: ...
+
+    def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]: ...
+
+
+CLOSING_TEXTS = 64
+"""Texts of the global test set that what closes a run is measured on."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,11 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
     memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns}}
     updates = [turn.update for turn in turns]
     record = {"mechanism": mechanism(tasks[0].sent["adapter"], updates, federation.learner.layout)}
-    return _measured(federation, Round(number, state, memories, (), record), turns, began)
+    closing: dict[str, Any] = {}
+    if number == federation.experiment.federation.num_rounds:
+        closing = _closing(federation, tasks[0].sent["adapter"], turns, state["adapter"])
+        record |= {"barrier": closing["surface"]["barrier"]} if "surface" in closing else {}
+    return _measured(federation, Round(number, state, memories, (), record, closing), turns, began)
 
 
 def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int, Arrays]) -> list[_Turn]:
@@ -127,6 +139,34 @@ def _turn(federation: Federation, task: Task, memory: Arrays, trained: Mapping[s
         "seconds": round(sum(it.seconds for it in trained.values()), 4),
     }
     return _Turn(shared.adapter, update, memory, record)
+
+
+def _closing(
+    federation: Federation, sent: Vector, turns: Sequence[_Turn], final: Vector
+) -> dict[str, Mapping[str, Any]]:
+    """What is asked for once, after the last round: attention's entropy, and the loss around the average.
+
+    Both are of a few texts of the global test set, the same in all cells that are tested on the same texts.
+    """
+    learner, asked, seed = federation.learner, federation.experiment.evaluation, federation.experiment.seed
+    tested = federation.partition.global_test
+    ids = np.sort(rng(seed, "closing").choice(tested, min(CLOSING_TEXTS, len(tested)), replace=False))
+    found: dict[str, Mapping[str, Any]] = {}
+    if asked.attention:
+        before, after = learner.attention(learner.initial(seed), ids), learner.attention(final, ids)
+        found["attention"] = {"texts": len(ids), "before": before, "after": after}
+    if asked.surface:
+
+        def loss(adapter: Vector) -> float:
+            block = learner.evaluate("surface", adapter, ids)
+            return float(block.nll.sum() / block.tokens.sum())
+
+        moved = [dataclasses.replace(turn.update, sent={"adapter": turn.local}) for turn in turns]
+        average = float32(mean(moved, "samples"))
+        clients = {f"client {turn.update.client}": turn.local for turn in turns}
+        points = {"sent": sent, **clients, "average": average, "global": final}
+        found["surface"] = {"texts": len(ids), **surface(points, loss, asked.surface)}
+    return found
 
 
 def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:

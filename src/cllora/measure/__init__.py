@@ -1,5 +1,6 @@
 """Losses to effects: pure functions over the loss table, the partition and the rounds' records."""
 
+from cllora.measure.claims import Claim
 from cllora.measure.contrasts import MARGIN, contrasts, control_values, rounds_to_control, together
 from cllora.measure.curves import area, forgetting, oscillation, rounds_to, valley
 from cllora.measure.effects import (
@@ -13,6 +14,7 @@ from cllora.measure.effects import (
     t_interval,
 )
 from cllora.measure.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
+from cllora.measure.judging import Found, Part, Verdict, decide, judged
 from cllora.measure.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 from cllora.measure.mechanism import (
     Relation,
@@ -34,14 +36,22 @@ from cllora.measure.signatures import (
     signatures,
     turns,
 )
+from cllora.measure.skew import Case, skew_of
+from cllora.measure.verdicts import CLAIMS, verdicts
 
 __all__ = [
+    "CLAIMS",
     "FAIRNESS",
     "IN_NATS",
     "MARGIN",
+    "Case",
+    "Claim",
+    "Found",
+    "Part",
     "Relation",
     "Signature",
     "Tables",
+    "Verdict",
     "area",
     "bootstrap_interval",
     "chance_of_differs",
@@ -52,6 +62,7 @@ __all__ = [
     "communication",
     "contrasts",
     "control_values",
+    "decide",
     "disagreements",
     "divergence",
     "early_overfitting",
@@ -63,6 +74,7 @@ __all__ = [
     "hedges_g",
     "holm",
     "jain",
+    "judged",
     "local_gaps",
     "mechanism_curve",
     "mechanism_layers",
@@ -78,6 +90,7 @@ __all__ = [
     "seeds_needed",
     "seeds_to_tell",
     "signatures",
+    "skew_of",
     "summary",
     "t_interval",
     "tables",
@@ -85,5 +98,6 @@ __all__ = [
     "turns",
     "valley",
     "variance",
+    "verdicts",
     "worst_tenth",
 ]

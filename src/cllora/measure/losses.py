@@ -80,7 +80,9 @@ def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 
     One row per evaluated round and client trained in it, all in nats per token: own_local, own_global and own_gap =
     own_local - own_global on the client's own test texts (missing if it has none); test_local, test_global and
-    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there.
+    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there. own_base
+    is the untrained base on the client's own test texts, and own_change = own_local - own_base what local training came
+    to there: clients with other texts have other losses to begin with.
     """
     local = losses[losses["model"].str.startswith("local/")]
     on_test = local[local["sample"].isin(partition.global_test)]
@@ -91,8 +93,12 @@ def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     )
     for model, column in (("local", "own_local"), (GLOBAL, "own_global")):
         gaps = gaps.merge(_renamed(_own_means(losses, partition, model), column), on=["round", "client"], how="left")
+    base = _own_means(losses[losses["round"] == 0], partition, GLOBAL)
+    gaps = gaps.merge(_renamed(base, "own_base").drop(columns="round"), on="client", how="left")
     return gaps.assign(
-        own_gap=gaps["own_local"] - gaps["own_global"], test_gap=gaps["test_local"] - gaps["test_global"]
+        own_gap=gaps["own_local"] - gaps["own_global"],
+        own_change=gaps["own_local"] - gaps["own_base"],
+        test_gap=gaps["test_local"] - gaps["test_global"],
     )
 
 

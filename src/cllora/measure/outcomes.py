@@ -18,9 +18,11 @@ IN_NATS = frozenset(
         "area",
         "oscillation",
         "local_loss",
+        "local_change",
         "own_gap",
         "test_gap",
         "personal_loss",
+        "barrier",
         "forgetting",
         "forgetting_worst",
         "forgetting_at_end",
@@ -44,8 +46,10 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
     area, oscillation   of the global loss, as in `curves`
     forgetting, forgetting_worst, forgetting_at_end   as in `curves.forgetting`: what was forgotten, mean over classes
                         and the worst class's, and what is at the end, mean over classes
-    local_loss, own_gap, test_gap   as in `local_gaps`, each client's last local training, mean over clients
+    local_loss, local_change, own_gap, test_gap   own_local, own_change, own_gap and test_gap of `local_gaps`, each
+                        client's last local training, mean over clients
     personal_loss       every client's own final adapter on its own test texts, mean over clients
+    barrier             between two clients' adapters of the last round, as in `cllora.federated.landscape`
     loss_mean ...       the columns of `fairness` in the last round
     bytes_up, bytes_down, bytes_full, saved, seconds   as in `communication`
 
@@ -75,9 +79,11 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
         "forgetting_worst": float(lost["forgotten"].max()),
         "forgetting_at_end": float(lost["forgotten_at_end"].mean()),
         "local_loss": float(gaps["own_local"].mean()),
+        "local_change": float(gaps["own_change"].mean()),
         "own_gap": float(gaps["own_gap"].mean()),
         "test_gap": float(gaps["test_gap"].mean()),
         "personal_loss": float(tables.personal["loss"].mean()),
+        "barrier": math.nan if rounds[-1].get("barrier") is None else float(rounds[-1]["barrier"]),
         **{name: float(fair[name].iloc[0]) if len(fair) else math.nan for name in FAIRNESS},
         **communication(rounds, full_bytes),
     }

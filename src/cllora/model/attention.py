@@ -8,6 +8,7 @@ Short rows on a CPU are attended to plainly, by two matrix products and a softma
 they do not need, and its backward pass computes the scores again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,9 @@ WORTH_A_SHAPE = 256
 GRAIN = 16
 MOST_TEXTS = 16
 SPECIAL = ("softcap", "s_aux", "position_bias")
+
+Observer = Callable[[torch.Tensor, torch.Tensor, float], None]
+"""Is shown a layer's queries (1, H, N, D), its keys (1, H_kv, N, D) and their scale, as attention gets them."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packing: Packing | None = None,
+    observe: Observer | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Causal attention within each packed text; without a packing, transformers' own SDPA.
@@ -143,7 +148,7 @@ def packed_attention(
     Args:
         query: (1, H, N, D).
         key, value: (1, H_kv, N, D), with H a multiple of H_kv.
-        packing: given to the model as a keyword, which hands it down.
+        packing, observe: given to the model as keywords, which hands them down.
 
     Returns:
         (1, N, H, D), and None for the weights.
@@ -157,6 +162,8 @@ def packed_attention(
         what = special[0] if special else "a mask"
         raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if observe is not None:
+        observe(query, key, scale)
     gathered = [packing.gather(tensor[0].transpose(0, 1)) for tensor in (query, key, value)]
     out = [
         causal(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale).transpose(1, 2)

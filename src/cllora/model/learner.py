@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cllora.model import entropy
 from cllora.model.adapters import Adapters
 from cllora.model.batches import packed, steps_of
 from cllora.model.device import on_device
@@ -78,6 +79,21 @@ class Learner:
             # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
             nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+
+    @torch.no_grad()
+    def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]:
+        """Entropy of every attention head under an adapter, (layers, heads), mean over the texts' positions.
+
+        `nats`: H_i; `share`: H_i / ln i, of the most that i visible tokens allow; positions i from 2 (`model.entropy`).
+        """
+        self.adapters.write(adapter)
+        budget = EVALUATION_BLOCK[self.base.device.type]
+        seen, passes = self.samples.seen(ids, self.context), []
+        for row in packed(self.samples, [ids], self.context, budget, self.base.device):
+            sums: list[torch.Tensor] = []
+            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
+            passes.append(sums)
+        return entropy.means(passes, int((seen - 1).sum()))
 
     def over(self, samples: Samples) -> "Learner":
         """The same base and the same adapters' room over other samples."""

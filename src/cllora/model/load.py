@@ -16,7 +16,7 @@ from cllora.errors import UsageError, one_line
 from cllora.model import attention
 from cllora.model.device import settle
 from cllora.model.memory import keep_freed_memory
-from cllora.model.source import where
+from cllora.model.source import or_shipped, where, where_tokenizer
 from cllora.spec import LoraSpec, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,7 +47,8 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
             where(model.name), dtype=DTYPES[precision], output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"cannot load the model '{model.name}': {one_line(error)}") from None
+        what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
+        raise UsageError(f"{what}: {one_line(error)}") from None
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
         raise UsageError(
@@ -100,7 +101,7 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
 def save_merged(base: Base, name: str, folder: Path) -> None:
     """Write base and adapter as one plain model with its tokenizer, as `from_pretrained` reads it."""
     base.model.merge_and_unload().save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(where(name)).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(where_tokenizer(name)).save_pretrained(folder)
 
 
 def check_context(config: Any, model: ModelSpec) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from cllora.model.adapters import Adapters, Row
+from cllora.model.attention import Observer
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
 
@@ -32,6 +33,10 @@ class Network:
         states = self._states(row, None)
         pieces = zip(torch.split(states, self._piece), torch.split(row.targets, self._piece), strict=True)
         return torch.cat([self._token_losses(states, targets) for states, targets in pieces])[: len(row.owner)]
+
+    def watch(self, row: Packed, observe: Observer) -> None:
+        """Let texts through, and show `observe` what each layer attends with, in the layers' order."""
+        self._states(row, None, observe)
 
     def add_gradients(self, row: Packed, counts: torch.Tensor, dropout: Sequence[torch.Generator]) -> torch.Tensor:
         """Add each batch's part of the gradient of its mean loss to its adapter's; that part of the losses (C,).
@@ -59,16 +64,19 @@ class Network:
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(self._head(states).float(), targets, reduction="none")
 
-    def _states(self, row: Packed, dropout: Sequence[torch.Generator] | None) -> torch.Tensor:
+    def _states(
+        self, row: Packed, dropout: Sequence[torch.Generator] | None, observe: Observer | None = None
+    ) -> torch.Tensor:
         """What the head sees of the tokens whose successor is predicted (L, D)."""
         mask = None
         if len(row.sizes) > 1:
             slots = np.full(row.tokens.shape[1], -1)
             slots[: sum(row.sizes)] = np.repeat(np.arange(len(row.sizes)), row.sizes)
             mask = _ones(on_device(slots, row.tokens.device), len(row.sizes)).to(self._head.weight.dtype)
+        shown = {} if observe is None else {"observe": observe}
         with self._adapters.meeting(Row(row.sizes, mask, dropout)):
             states: torch.Tensor = self._backbone(
-                input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False
+                input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False, **shown
             ).last_hidden_state[0]
         return states.index_select(0, row.keep)
 

@@ -2,10 +2,28 @@
 
 from pathlib import Path
 
+from cllora.registry import guess
+
+BASES = ("embedded-64", "embedded-128", "embedded")
+"""The small pretrained bases that ship inside the package, narrowest first; each has its README.md."""
+
 EMBEDDED = Path(__file__).parent / "embedded"
-"""The small pretrained base that ships inside the package; see its README.md."""
+"""The folder of the widest, whose tokenizer is that of all."""
 
 
 def where(name: str) -> str:
     """What transformers' `from_pretrained` takes for a model's name in a study."""
-    return str(EMBEDDED) if name == "embedded" else name
+    return str(EMBEDDED.with_name(name)) if name in BASES else name
+
+
+def where_tokenizer(name: str) -> str:
+    """The same for the model's tokenizer: the bases of the package share one."""
+    return str(EMBEDDED) if name in BASES else name
+
+
+def or_shipped(name: str) -> str:
+    """What an error about a name adds if one of the package's bases may have been meant: it is no folder, no owner/name
+    of a hub, and not one of them."""
+    if name in BASES or "/" in name or Path(name).exists():
+        return ""
+    return f" (of the bases that come with cllora: {guess(name, BASES)})"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cllora.errors import UsageError, one_line
-from cllora.model.source import where
+from cllora.model.source import or_shipped, where_tokenizer
 
 
 class ModelTokenizer:
@@ -16,9 +16,10 @@ class ModelTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(where(name))
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(where_tokenizer(name))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"cannot load a tokenizer for model '{name}': {one_line(error)}") from None
+            what = f"cannot load a tokenizer for model '{name}'{or_shipped(name)}"
+            raise UsageError(f"{what}: {one_line(error)}") from None
         self.vocabulary: int = len(self._tokenizer)
         if self.vocabulary <= len(self._tokenizer.all_special_ids):
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")

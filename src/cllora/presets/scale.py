@@ -1,5 +1,7 @@
 """`PRESET@embedded`: the same study on what comes with the package, for two cores."""
 
+from typing import Any
+
 from cllora.presets.first import demo
 from cllora.spec import Study
 
@@ -8,6 +10,16 @@ PAPERS_RATE = 5e-5
 
 SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "test")
 """The fields of `data` that say where texts come from and which part is read."""
+
+STAND_INS = {
+    "facebook/opt-125m": "embedded-64",
+    "facebook/opt-350m": "embedded-128",
+    "facebook/opt-1.3b": "embedded",
+}
+"""The paper's models, and what stands for each where a study has an axis over them."""
+
+WIDTHS = {"embedded-64": 64, "embedded-128": 128, "embedded": 256}
+"""How wide the stand-ins are. The two narrow ones are also shallower, and saw less text: see their cards."""
 
 PER_PACKAGE = 50
 """Docstrings of each package: half of the demo's, since these studies have many more cells."""
@@ -23,7 +35,8 @@ PACKAGES = (
 def at_embedded_scale(study: Study) -> Study:
     """The study with the `demo`'s model, texts, rounds and local training.
 
-    - `model.name` is `embedded`. There is one embedded base, so an axis over models goes, with what went with it.
+    - `model.name` is `embedded`; an axis over models becomes one over their `STAND_INS`, without those that have none.
+      Of what goes with a model only `local.epochs` stays, in proportion: the fewest are the demo's.
     - `data` is the demo's docstrings, `PER_PACKAGE` of each package, with what else the study asks of texts (`limit`,
       ...); an axis over hub data sets becomes one over `PACKAGES`.
     - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are the demo's, and
@@ -34,9 +47,7 @@ def at_embedded_scale(study: Study) -> Study:
     """
     fields, small = study.to_mapping(), demo().to_mapping()
     grid, where = fields["grid"], fields["where"]
-    if grid.pop("model.name", None):
-        fields["control"].pop("model.name", None)
-    where.pop("model.name", None)
+    _stand_in(fields, small["local"]["epochs"])
     data = {key: value for key, value in fields["data"].items() if key not in SOURCE}
     data |= {key: value for key, value in small["data"].items() if key in SOURCE}
     data["corpus"] = {**small["data"]["corpus"], "per_package": PER_PACKAGE}
@@ -62,3 +73,21 @@ def at_embedded_scale(study: Study) -> Study:
             "grid": grid,
         }
     )
+
+
+def _stand_in(fields: dict[str, Any], fewest: int) -> None:
+    """Put stand-ins for the models of an axis and of the control, and scale the local epochs that go with them."""
+    grid, control = fields["grid"], fields["control"]
+    asked, goes_with = control.pop("model.name", None), fields["where"].pop("model.name", {})
+    models = [model for model in grid.get("model.name", []) if model in STAND_INS]
+    if not models:
+        grid.pop("model.name", None)
+        return
+    grid["model.name"] = [STAND_INS[model] for model in models]
+    if asked in STAND_INS:
+        control["model.name"] = STAND_INS[asked]
+    epochs = {model: goes_with[model]["local.epochs"] for model in models if "local.epochs" in goes_with.get(model, {})}
+    if epochs:
+        more = fewest / min(epochs.values())
+        cases = {STAND_INS[model]: {"local.epochs": round(number * more)} for model, number in epochs.items()}
+        fields["where"]["model.name"] = cases

@@ -86,6 +86,12 @@ def dose() -> Study:
 @presets.register("size/mechanism")
 def sizes() -> Study:
     """Do larger models bear length skew better, and is it that their clients drift apart less? One local epoch for
-    each: the paper gives smaller models more, which by itself lets clients drift further."""
+    each: the paper gives smaller models more, which by itself lets clients drift further. At the end also: does
+    attention change, and does averaging land in a valley?"""
     fields = paper_fields("size-mechanism", scheme="client_mix")
-    return _ablation("size-mechanism", {"model.name": list(EPOCHS)}, local={**fields["local"], "epochs": 1})
+    return _ablation(
+        "size-mechanism",
+        {"model.name": list(EPOCHS)},
+        local={**fields["local"], "epochs": 1},
+        evaluation={"every": 2, "attention": True, "surface": 9},
+    )

@@ -3,7 +3,8 @@
 from cllora.reports.figure import Figure, Key, Plot, figures
 from cllora.reports.inspection import inspection_view
 from cllora.reports.page import report
-from cllora.reports.runs import Run, Runs, read_runs
+from cllora.reports.reading import read_runs
+from cllora.reports.runs import Run, Runs
 from cllora.reports.terminal import partition_view, result_rows, results_table
 from cllora.reports.yardstick import curves_of, sentences
 

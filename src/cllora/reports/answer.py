@@ -1,22 +1,33 @@
-"""The first thing read: what was asked, and the answer in plain words with its main numbers."""
+"""The first thing read: what was asked, and the answer in plain words with its main figure and numbers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from cllora.measure.power import MOST_SEEDS
 from cllora.reports import words
+from cllora.reports.figure import Figure, figures
+from cllora.reports.forest import ANSWERS, MARGIN_KEY, forest, judged
 from cllora.reports.runs import Runs
+
+MOST_NAMES = 4
+"""Cells that one sentence names."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, the sentences that answer it, and the numbers to remember: (number, what it is)."""
+    """A question, its answer in short (or nothing), what there is to say of it, and the main figure.
+
+    numbers: those to remember: (number, what it is).
+    """
 
     question: str
+    headline: str
     sentences: tuple[str, ...]
     numbers: tuple[tuple[str, str], ...]
+    figure: Figure
 
 
 def answer(runs: Runs) -> Answer:
@@ -26,7 +37,9 @@ def answer(runs: Runs) -> Answer:
     known = [saved] if saved[0] != "–" else []
     if len(runs.cells) == 1:
         said = (_one_cell(runs), _of_different_data(runs), _unfinished(runs))
-        return Answer("What did training bring?", _given(said), (*_change(runs, runs.cells[0]), *known))
+        return Answer(
+            "What did training bring?", "", _given(said), (*_change(runs, runs.cells[0]), *known), _main(runs)
+        )
     axes = words.listed(list(runs.axes))
     verb = "does" if len(runs.axes) == 1 else "do"
     skew = all(path.startswith("partition.") for path in runs.axes.values())
@@ -38,7 +51,59 @@ def answer(runs: Runs) -> Answer:
         main, cell = [(words.signed(row["difference"]), _what(row))], str(row["cell"])
     effect = words.effect(runs, "final_loss", "the final global loss")
     sentences = (effect, _of_the_gain(runs), _of_different_data(runs), _unfinished(runs))
-    return Answer(question, _given(sentences), (*main, *_change(runs, cell), *known))
+    return Answer(question, _headline(runs), _given(sentences), (*main, *_change(runs, cell), *known), _main(runs))
+
+
+def _main(runs: Runs) -> Figure:
+    """Every cell against the control in the final global loss; where there is nothing to compare, the global loss."""
+    found = judged(runs, "final_loss")
+    if found.empty:
+        curves = figures.get("global_loss")(runs)
+        return replace(curves, plots=curves.plots[:1])
+    used = [key for verdict, key in ANSWERS.items() if (found["verdict"] == verdict).any()]
+    drawn = forest(runs, found, "final global loss", words.NATS)
+    return Figure("Final global loss against the control", "", (drawn,), (*used, MARGIN_KEY))
+
+
+def _headline(runs: Runs) -> str:
+    """The answer in plain words: what differs, what is shown to make no difference, and what cannot be told."""
+    found = judged(runs, "final_loss")
+    if found.empty:
+        return ""
+    if found["seeds"].max() < 2:
+        return "One seed cannot tell: run more seeds before you believe a difference."
+    rows = {verdict: found[found["verdict"] == verdict] for verdict in ANSWERS}
+    differ, same, undecided = (rows[verdict] for verdict in ("differs", "equivalent", "undecided"))
+    parts = [
+        *_changed("higher", differ[differ["difference"] > 0]),
+        *_changed("lower", differ[differ["difference"] < 0]),
+        *([f"no difference worth naming at {_named(same)}"] if len(same) else []),
+        *([f"not enough seeds to tell at {_named(undecided)}{_needed(undecided)}"] if len(undecided) else []),
+    ]
+    return words.capital(f"{'; '.join(parts)}.")
+
+
+def _changed(way: str, rows: pd.DataFrame) -> list[str]:
+    if rows.empty:
+        return []
+    most = words.number(rows["difference"].abs().max())
+    by = f"by {most}" if len(rows) == 1 else f"by up to {most}"
+    return [f"the final global loss is {way} at {_named(rows)} ({by} {words.NATS})"]
+
+
+def _named(rows: pd.DataFrame) -> str:
+    names = [str(cell) for cell in rows["cell"][:MOST_NAMES]]
+    more = len(rows) - len(names)
+    return words.listed([*names, f"{more} more"] if more else names)
+
+
+def _needed(rows: pd.DataFrame) -> str:
+    """About how many seeds it would take: of all these comparisons, from the least to the most."""
+    known = rows["needed"].dropna()
+    known = known[known <= MOST_SEEDS]
+    if known.empty:
+        return ""
+    return f" (about {words.span(int(known.min()), int(known.max()))} needed)"
 
 
 def _given(sentences: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,11 +22,16 @@ class Plot:
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: a line in its dash (of Plotly's names), or without one a square."""
+    """An entry of a legend: a line in its dash, or a mark in its symbol (both of Plotly's names), or else a square.
+
+    It shows and hides the traces of its section that name it in their `meta`, or without any go by its name; a trace
+    of several keys is seen while all of them are on.
+    """
 
     name: str
     colour: str
     dash: str = ""
+    symbol: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Figure:
     shown: the table as the page has it, where a person reads it better than the numbers as they are.
     folded: whether the table below the charts opens on a click; without charts it is always open.
     notes: plain sentences, such as warnings.
+    measured: False where nothing of it was asked for; the page leaves it out.
     """
 
     title: str
@@ -50,6 +56,7 @@ class Figure:
     shown: pd.DataFrame | None = None
     folded: bool = True
     notes: tuple[str, ...] = ()
+    measured: bool = True
 
 
 figures: Registry[Callable[[Runs], Figure]] = Registry("figure")

@@ -14,7 +14,8 @@ from rich.text import Text
 from cllora.measure import together
 from cllora.reports import words
 from cllora.reports.labels import feature_text, range_text
-from cllora.reports.runs import Runs, read_runs
+from cllora.reports.reading import read_runs
+from cllora.reports.runs import Runs
 from cllora.reports.sections.results import finished_seeds, over_seeds
 from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import Partition

@@ -11,7 +11,8 @@ from cllora.errors import UsageError
 from cllora.partition import Estimate, Inspection
 from cllora.reports import words
 from cllora.reports.labels import feature_text
-from cllora.reports.runs import Run, Runs, read_runs
+from cllora.reports.reading import read_runs
+from cllora.reports.runs import Run, Runs
 from cllora.spec import Choice
 
 ALPHA = "partition.alpha"

@@ -32,6 +32,9 @@ class KnownBase:
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
         return self.learner.train(jobs, local, seed)
 
+    def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]:
+        return self.learner.attention(adapter, ids)
+
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
         """As the learner's own; where the adapter changes nothing, from the file."""
         if not self.learner.is_base(adapter):

@@ -50,7 +50,8 @@ class Choice(Section):
 
 
 class ModelSpec(Section):
-    """The frozen base: `embedded`, a hub name or a folder; and how much of a text it sees."""
+    """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
+    much of a text it sees."""
 
     name: str = "embedded"
     context: Annotated[int, Field(ge=2)] = 128
@@ -172,10 +173,14 @@ class EvaluationSpec(Section):
     """What to evaluate, and when: every so many rounds, and always before the first and after the last.
 
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
+    Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
+    the loss over a plane through two clients' adapters, at so many points a side (0: none).
     """
 
     every: PositiveInt = 1
     local_models: bool = True
+    attention: bool = False
+    surface: NonNegativeInt = 0
 
 
 class Experiment(Section):
@@ -196,6 +201,8 @@ class Experiment(Section):
         chosen, clients = self.federation.clients_per_round, self.partition.num_clients
         if chosen > clients:
             raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
+        if self.evaluation.surface and chosen < 2:
+            raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
         return self
 
     def to_json(self) -> str:

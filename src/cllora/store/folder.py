@@ -8,6 +8,8 @@
     state.safetensors   the server's state and the clients' memories after the last whole round
     environment.json    versions, hardware, data fingerprint
     adapter/            the final adapter in PEFT's format
+    attention.json      if asked for: the entropy of attention heads before and after
+    surface.json        if asked for: the loss around the last average
 
 A round is committed when `state.safetensors` is replaced; whatever the other files hold of later rounds is the
 leaving of an interrupted process and is dropped on resuming.
@@ -119,7 +121,9 @@ def read_partition(folder: Path) -> Partition:
 
 
 def save_round(folder: Path, after: Round) -> None:
-    """Put a round on disk: its losses, its line, and last the state, which commits it."""
+    """Put a round on disk: its losses, what closes a run, its line, and last the state, which commits it."""
+    for name, value in after.closing.items():
+        write_json(folder / f"{name}.json", value)
     losses = folder / "losses.parquet"
     losses.mkdir(exist_ok=True)
     table = _loss_table(after.number, after.losses)

@@ -83,5 +83,5 @@ def _class_effect(runs: Runs, changes: pd.DataFrame, names: list[str]) -> str:
         parts.append(runs.contrasts("change", progress.merge(of_class, on=["cell", "seed"])).assign(of=name))
     found = pd.concat([part for part in parts if len(part)], ignore_index=True)
     row = words.largest(found)
-    of = "" if row is None else f" of class {row['of']} ({runs.feature})"
-    return words.difference(found, f"the loss{of}, minus the base's,")
+    of = "" if row is None else f" of {runs.feature} {row['of']}"
+    return words.difference(found, f"the change of loss against the base{of}")

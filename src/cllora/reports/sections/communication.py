@@ -65,7 +65,10 @@ def communication(runs: Runs) -> Figure:
         title="Communication",
         conclusion=_conclusion(float(costs["total"].mean()), float(costs["bytes_full"].mean()), costs["saved"].mean()),
         plots=(Plot(figure, f"Dots on a logarithmic scale. Sent and received: {totals}."),),
-        legend=(Key("adapters, as sent", SERIES[0]), Key("full model, had it been sent", MUTED)),
+        legend=(
+            Key("adapters, as sent", SERIES[0], symbol="circle"),
+            Key("full model, had it been sent", MUTED, symbol="diamond"),
+        ),
         table=table,
         shown=shown,
     )

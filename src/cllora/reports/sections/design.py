@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cllora.presets.scale import STAND_INS, WIDTHS
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.labels import feature_text
@@ -12,8 +13,7 @@ from cllora.spec import Choice, Experiment, PartitionSpec, SpoilSpec, axis_text
 @figures.register()
 def design(runs: Runs) -> Figure:
     """What was varied, what was held fixed, and how often it was repeated."""
-    asked = runs.members[0].experiment
-    rows = [*_varied(runs), *_fixed(asked, set(runs.axes.values()))]
+    rows = [*_varied(runs), *_fixed(runs)]
     cells = words.count(len(runs.cells), "cell")
     against = f", compared with {runs.against}" if runs.controls and len(runs.cells) > 1 else ""
     return Figure(
@@ -21,6 +21,20 @@ def design(runs: Runs) -> Figure:
         conclusion=f"{cells} over {words.count(len(runs.seeds), 'seed')}: "
         f"{words.count(len(runs.members), 'run')}{against}.",
         table=pd.DataFrame(rows, columns=["what", "value"]),
+        notes=_stand_ins(runs),
+    )
+
+
+def _stand_ins(runs: Runs) -> tuple[str, ...]:
+    """What is compared where models of the package stand for larger ones."""
+    names = {run.experiment.model.name for run in runs.members}
+    found = {paper: name for paper, name in STAND_INS.items() if name in names}
+    if len(found) < 2:
+        return ()
+    pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {paper}" for paper, name in found.items())
+    return (
+        f"Briefly trained models of {len(found)} widths stand in for the paper's: {pairs}. They differ in depth "
+        "and in how much they were trained too, as the cards in the package say.",
     )
 
 
@@ -31,10 +45,17 @@ def _varied(runs: Runs) -> list[tuple[str, str]]:
     return [*varied, ("seeds", ", ".join(map(str, runs.seeds)))]
 
 
-def _fixed(asked: Experiment, axes: set[str]) -> list[tuple[str, str]]:
+def _fixed(runs: Runs) -> list[tuple[str, str]]:
     """The fields that decide the most, unless they are varied; the whole of it is in every run's spec.json."""
-    rows = [*_base(asked), *_dealt(asked.partition), *_trained(asked)]
-    return [(what, value) for path, what, value in rows if not any(_touches(path, axis) for axis in axes)]
+    found: dict[str, dict[str, None]] = {}
+    for asked in (run.experiment for run in runs.members):
+        for path, what, value in [*_base(asked), *_dealt(asked.partition), *_trained(asked)]:
+            if not any(_touches(path, axis) for axis in runs.axes.values()):
+                found.setdefault(what, {})[value] = None
+    return [
+        (what if len(values) == 1 else f"{what} (with what is varied)", ", ".join(values))
+        for what, values in found.items()
+    ]
 
 
 def _touches(path: str, axis: str) -> bool:

@@ -96,6 +96,7 @@ def _scatter(runs: Runs, known: pd.DataFrame) -> go.Figure:
                 x=[float(part["distance"].mean()) for part in fifths],
                 y=[float(part["disagreement"].mean()) for part in fifths],
                 name=f"{cell}, means of fifths",
+                meta=[cell],
                 mode="lines",
                 line={"color": look["color"], "dash": look["dash"], "width": 2.5},
                 hoverinfo="skip",

@@ -22,13 +22,14 @@ def partition(runs: Runs) -> Figure:
     in common), how unequal their amounts are (Gini, 0: equal), and the share of the variance of text length, in tokens
     as the model sees them, that lies between clients."""
     names = runs.class_names
+    shown = [f"{runs.feature}: {names[0]}", *names[1:]]
     colours = class_colours(len(names))
     dealt = _dealt(runs)
     highest = max(int(np.diff(run.partition.train_offsets).max()) for run in runs.first)
     plots = []
     for title, cells in dealt.items():
         counts = _counts(runs.first[runs.cells.index(cells[0])], len(names))
-        plots.append(Plot(_bars(counts, names, colours, highest), _alt(counts, names, title), title))
+        plots.append(Plot(_bars(counts, shown, colours, highest), _alt(counts, names, title), title))
     rows = [
         {"partition": title, **_measures(run)}
         for title, cells in dealt.items()
@@ -40,7 +41,7 @@ def partition(runs: Runs) -> Figure:
         title="Who got which texts",
         conclusion=_conclusion(table),
         plots=tuple(plots),
-        legend=tuple(map(Key, [f"{runs.feature}: {names[0]}", *names[1:]], colours)),
+        legend=tuple(map(Key, shown, colours)),
         table=table,
         folded=False,
         notes=(*runs.classed, *_warnings(runs, dealt)),

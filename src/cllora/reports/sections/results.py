@@ -19,6 +19,7 @@ OUTCOMES = (
     "forgetting_worst",
     "forgetting_at_end",
     "local_loss",
+    "local_change",
     "own_gap",
     "test_gap",
     "change_std",

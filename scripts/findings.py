@@ -1,0 +1,200 @@
+"""Run the studies of docs/findings.md at embedded scale, and write their figures and tables into it.
+
+    python scripts/findings.py [--out runs/findings] [--only paper/length ...] [--written]
+
+It takes hours on two cores, and goes on where it stopped. Prose in docs/findings.md is written by hand; what stands
+between `<!-- made: NAME -->` and `<!-- end -->` is made here, from docs/findings/NAME.csv, which is made from the runs.
+`--written` makes it anew from the CSV files alone.
+"""
+
+import argparse
+import math
+import re
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+import cllora
+from cllora.presets import find_study
+from cllora.reports import figures, read_runs
+from cllora.reports.sections.results import result_table
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "findings.md"
+TABLES = ROOT / "docs" / "findings"
+STUDIES = ("paper/length", "paper/quantity", "quality/dose", "features", "ablate/rank", "ablate/context")
+VERDICTS = "-verdicts"
+JUDGED = ("paper/length", "paper/quantity")
+"""The studies that the paper's claims are judged by."""
+OUTCOMES = {
+    "final_loss": "global loss",
+    "local_change": "local training",
+    "change_std": "client spread",
+    "oscillation": "oscillation",
+}
+"""The outcomes that are told, and what they are called."""
+KEPT = ["cell", "outcome", "mean", "sd", "seeds", "control", "pairs", "difference", "low", "high", "size", "margin"]
+KEPT += ["p", "p_holm", "p_equivalent_holm", "needed", "answer"]
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """What the runs in a folder came to: `result_table` of the outcomes that are told, rounded to what is known."""
+    runs = read_runs(folder)
+    table = result_table(runs)
+    table = table[table["outcome"].isin(OUTCOMES)][KEPT]
+    order = {cell: i for i, cell in enumerate(runs.cells)}
+    table = table.sort_values(["cell", "outcome"], key=lambda c: c.map({**order, **dict.fromkeys(OUTCOMES)}).fillna(0))
+    numbers = table.select_dtypes("float").columns
+    return table.assign(**{c: table[c].map(lambda x: float(f"{x:.6g}")) for c in numbers})
+
+
+def judged(folder: Path) -> pd.DataFrame:
+    """What the runs in a folder say of the paper's claims: claim, verdict, effect and why."""
+    shown = figures.get("verdicts")(read_runs(folder)).shown
+    return shown[["claim", "verdict", "effect [95 % interval]", "why"]]
+
+
+def verdict_block(table: pd.DataFrame) -> str:
+    rows = [f"| {' | '.join(row)} |" for row in table.astype(str).to_numpy().tolist()]
+    return "\n".join([f"| {' | '.join(table.columns)} |", "|" + "---|" * len(table.columns), *rows])
+
+
+def block(name: str, table: pd.DataFrame) -> str:
+    """A study's table as Markdown, with its figure above: one row per cell."""
+    of = {outcome: rows.set_index("cell") for outcome, rows in table.groupby("outcome")}
+    lines = [f"![{alt(table)}](images/findings-{file_name(name)}.svg)", ""]
+    lines += [f"| cell | seeds | {' | '.join(f'{said}, difference' for said in OUTCOMES.values())} | answer |"]
+    lines += ["|" + "---|" * (3 + len(OUTCOMES))]
+    for cell in dict.fromkeys(table["cell"]):
+        told = [difference(of[outcome].loc[cell]) for outcome in OUTCOMES]
+        row = of["final_loss"].loc[cell]
+        answer = row["answer"] if isinstance(row["answer"], str) else f"control: {row['mean']:.3f}"
+        lines.append(f"| {cell} | {int(row['seeds'])} | {' | '.join(told)} | {answer} |")
+    return "\n".join(lines)
+
+
+def difference(row: pd.Series) -> str:
+    """A difference with its 95 % interval, in thousandths of a nat: small ones are what there is."""
+    if math.isnan(row["difference"]):
+        return ""
+    ends = f" [{thousandths(row['low'])}, {thousandths(row['high'])}]" if not math.isnan(row["low"]) else ""
+    return f"{thousandths(row['difference'])}{ends}"
+
+
+def thousandths(nats: float, digits: int = 1) -> str:
+    return f"{1e3 * nats:+.{digits}f}".replace("-", "−")
+
+
+def alt(table: pd.DataFrame) -> str:
+    rows = table[(table["outcome"] == "final_loss") & table["difference"].notna()]
+    told = "; ".join(f"{row['cell']} {difference(row)}" for _, row in rows.iterrows())
+    return f"Final global loss against the control, in thousandths of a nat per token, with 95 % intervals: {told}"
+
+
+STYLE = """<style>text{font:13px system-ui,sans-serif;fill:#222}.grey{fill:#666}.zero{stroke:#888}.margin{fill:#8882}
+.clear{stroke:#b3261e;fill:#b3261e}.none{stroke:#1a6b3c;fill:#1a6b3c}.open{stroke:#555;fill:#fff}
+@media(prefers-color-scheme:dark){text{fill:#ddd}.grey{fill:#aaa}.clear{stroke:#ff8a80;fill:#ff8a80}
+.none{stroke:#7bd6a0;fill:#7bd6a0}.open{stroke:#bbb;fill:#222}}</style>"""
+KINDS = {"clear": "differs", "none": "equivalent within the margin", "open": "not enough seeds to tell"}
+
+
+def forest(table: pd.DataFrame) -> str:
+    """The final global loss against the control: a point, its interval and the margin of equivalence, as SVG."""
+    rows = table[(table["outcome"] == "final_loss") & table["low"].notna()]
+    margin = float(rows["margin"].max())
+    most = 1.1 * max(margin, float(rows[["low", "high"]].abs().max().max()))
+    left, width, high = 260, 440, 26
+
+    def x(value: float) -> float:
+        return left + width / 2 * (1 + value / most)
+
+    bottom = high * (len(rows) + 1)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {bottom + 64}" role="img">',
+        f"<title>{escape(alt(table))}</title>{STYLE}",
+        f'<rect class="margin" x="{x(-margin):.1f}" y="10" height="{bottom - 10}"',
+        f'width="{x(margin) - x(-margin):.1f}"/>',
+        f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="10" y2="{bottom}"/>',
+    ]
+    for i, (_, row) in enumerate(rows.iterrows()):
+        y, kind = high * (i + 1), kind_of(row["answer"])
+        told = f"{row['cell']}: {difference(row)}, {row['answer']}"
+        parts += [
+            f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row["cell"])}</text>',
+            f'<g class="{kind}" stroke-width="2"><title>{escape(told)}</title>',
+            f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}"/>',
+            f"{mark(kind, x(row['difference']), y)}</g>",
+        ]
+    ticks = [-most / 1.1, 0.0, most / 1.1]
+    parts += [
+        f'<text class="grey" x="{x(t):.1f}" y="{bottom + 18}" text-anchor="middle">{said}</text>'
+        for t, said in zip(ticks, (thousandths(-most / 1.1, 0), "0", thousandths(most / 1.1, 0)), strict=True)
+    ]
+    parts += [
+        f'<text class="grey" x="{x(0)}" y="{bottom + 36}" text-anchor="middle">final global loss minus the control\'s, '
+        "thousandths of a nat per token (shaded: margin)</text>"
+    ]
+    for i, (kind, said) in enumerate(KINDS.items()):
+        at = 110 + 150 * i + 60 * (i == 2)
+        parts.append(f'<g class="{kind}" stroke-width="2">{mark(kind, at, bottom + 54)}</g>')
+        parts.append(f'<text class="grey" x="{at + 12}" y="{bottom + 58}">{said}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def kind_of(answer: str) -> str:
+    if answer.startswith("differs"):
+        return "clear"
+    return "none" if answer.startswith(("equivalent", "the same")) else "open"
+
+
+def mark(kind: str, x: float, y: float) -> str:
+    """A diamond, a square, or an open circle: told apart without colours too."""
+    if kind == "clear":
+        return f'<path d="M{x - 6:.1f} {y} L{x:.1f} {y - 6} L{x + 6:.1f} {y} L{x:.1f} {y + 6} Z"/>'
+    if kind == "none":
+        return f'<rect x="{x - 5:.1f}" y="{y - 5}" width="10" height="10"/>'
+    return f'<circle cx="{x:.1f}" cy="{y}" r="5"/>'
+
+
+def file_name(name: str) -> str:
+    return name.replace("/", "-")
+
+
+def written(page: str) -> str:
+    """The page, each made part as its CSV file has it."""
+
+    def made(found: re.Match[str]) -> str:
+        name = found[1]
+        table = pd.read_csv(TABLES / f"{file_name(name)}.csv")
+        text = verdict_block(table) if name.endswith(VERDICTS) else block(name, table)
+        return f"<!-- made: {name} -->\n{text}\n<!-- end -->"
+
+    return re.sub(r"<!-- made: (\S+) -->.*?<!-- end -->", made, page, flags=re.S)
+
+
+def measure_study(name: str, out: Path) -> None:
+    """Run one study and write its CSV files."""
+    folder = out / file_name(name)
+    cllora.run(find_study(f"{name}@embedded"), folder)
+    measured(folder).to_csv(TABLES / f"{file_name(name)}.csv", index=False)
+    if name in JUDGED:
+        judged(folder).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "findings")
+    parser.add_argument("--only", nargs="+", default=STUDIES, choices=STUDIES)
+    parser.add_argument("--written", action="store_true", help="from the CSV files alone")
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        if not arguments.written:
+            measure_study(name, arguments.out)
+        table = pd.read_csv(TABLES / f"{file_name(name)}.csv")
+        (ROOT / "docs" / "images" / f"findings-{file_name(name)}.svg").write_text(forest(table), encoding="utf-8")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The entropy of attention heads against stock eager attention, one text at a time, and what is kept of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cllora.errors import UsageError
+from cllora.model import attention, entropy
+from cllora.model.entropy import head_entropies
+from cllora.reports import figures, read_runs, report
+from cllora.runs import run
+from cllora.spec import Experiment, Study
+from cllora.store import read_json, write_json
+from conftest import FAMILIES, made_up_samples, study_fields
+from synthetic_study import make_study, write_study
+from test_learner import CONTEXT, learner_of, random_adapter
+
+
+def one_by_one(learner, ids):
+    """Stock eager weights of each text alone, unpadded; mean over positions from the second on, in float64."""
+    model = learner.base.model
+    model.set_attn_implementation("eager")
+    nats, share = [], []
+    for sample in ids:
+        text = torch.from_numpy(learner.samples.tokens_of(int(sample), CONTEXT))[None]
+        with torch.no_grad():
+            found = model(input_ids=text, output_attentions=True, use_cache=False).attentions
+        weights = torch.stack([layer[0] for layer in found]).double()  # (layers, heads, N, N)
+        entropies = -torch.xlogy(weights, weights).sum(-1)[..., 1:]
+        nats.append(entropies)
+        share.append(entropies / torch.arange(2, text.shape[1] + 1).double().log())
+    model.set_attn_implementation(attention.NAME)
+    return [torch.cat(each, dim=-1).mean(-1).numpy() for each in (nats, share)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_entropies_are_those_of_stock_eager_attention_on_single_texts(family, tiny_models):
+    learner = learner_of(tiny_models(family))
+    adapter, ids = random_adapter(learner), np.arange(0, 60, 4)
+    found, (nats, share) = learner.attention(adapter, ids), one_by_one(learner, ids)
+    np.testing.assert_allclose(found["nats"], nats, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["share"], share, rtol=1e-4, atol=1e-5)
+    assert np.shape(found["nats"]) == (2, 4)
+    assert (np.array(found["share"]) < 1).all()
+    before = learner.attention(learner.initial(0), ids)
+    assert np.abs(np.array(before["nats"]) - nats).max() > 1e-3, "another adapter attends in another way"
+
+
+@pytest.mark.parametrize(("length", "groups"), [(1, 1), (7, 2), (entropy.BLOCK + 9, 1)])
+def test_uniform_attention_has_the_entropy_of_all_visible_tokens(length, groups):
+    key = torch.randn(2, length, 8)
+    found = head_entropies(torch.zeros(2 * groups, length, 8), key, 0.3)
+    expected = torch.arange(1, length + 1).float().log().expand(2 * groups, -1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_attention_to_one_token_has_none():
+    key = torch.eye(6)[None] * 1000
+    assert head_entropies(key.clone(), key, 1.0).abs().max() == 0
+
+
+def test_what_a_text_lies_beside_changes_nothing(tiny_models):
+    learner = learner_of(tiny_models("llama"), made_up_samples(longest=CONTEXT))
+    adapter, ids = random_adapter(learner), np.arange(8)
+    sizes = learner.samples.seen(ids, CONTEXT) - 1
+    alone = [learner.attention(adapter, ids[i : i + 1])["share"] for i in range(8)]
+    together = learner.attention(adapter, ids)["share"]
+    np.testing.assert_allclose(np.average(alone, axis=0, weights=sizes), together, rtol=1e-5)
+
+
+def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_same(tiny_models, texts, tmp_path):
+    fields = study_fields(tiny_models("opt"), texts, evaluation={"attention": True, "surface": 3})
+    study = Study.parse({**fields, "grid": {"partition.alpha": [0.1]}, "control": {}})
+    cell = run(study, tmp_path / "whole") / "alpha=0.1,seed=0"
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if progress.round == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(study, tmp_path / "stopped", on_progress=stop)
+    stopped = tmp_path / "stopped" / cell.name
+    assert not (stopped / "attention.json").exists()
+    run(study, tmp_path / "stopped")
+    for name in ("attention.json", "surface.json"):
+        assert (stopped / name).read_bytes() == (cell / name).read_bytes()
+    kept = read_json(cell / "attention.json")
+    assert kept["texts"] == 40
+    assert np.shape(kept["before"]["share"]) == np.shape(kept["after"]["nats"]) == (2, 4)
+    assert kept["before"] != kept["after"]
+    made = read_runs(tmp_path / "whole")
+    assert made.outcomes["barrier"][0] == read_json(cell / "surface.json")["barrier"] >= 0
+    html = report(tmp_path / "whole").read_text()
+    assert 'id="attention"' in html
+    assert 'id="landscape"' in html
+
+
+def test_a_surface_needs_two_clients():
+    fields = {"evaluation": {"surface": 3}, "federation": {"clients_per_round": 1}}
+    with pytest.raises(UsageError, match="clients_per_round to 2 or more"):
+        Experiment.parse(fields)
+
+
+def test_the_figure_shows_the_change_that_there_is_and_is_left_out_without(tmp_path):
+    folder = write_study(tmp_path / "it", make_study(num_seeds=2))
+    none = figures.get("attention")(read_runs(folder))
+    assert not none.measured
+    assert 'id="attention"' not in report(folder).read_text()
+    for cell in make_study(num_seeds=2).cells():
+        change = (0.01 if "0.1" in cell.name else 0) + 0.001 * cell.experiment.seed
+        before = np.full((3, 2), 0.5)
+        after = before + np.array([[change, change], [0, 0], [-change, 3 * change]])
+        both = {"before": before.tolist(), "after": after.tolist()}
+        kept = {when: {"nats": values, "share": values} for when, values in both.items()}
+        write_json(folder / cell.name / "attention.json", {"texts": 64, **kept})
+    runs = read_runs(folder)
+    figure = figures.get("attention")(runs)
+    assert len(figure.plots) == 2
+    drawn = np.array(figure.plots[0].chart.data[0].z, float)
+    np.testing.assert_allclose(drawn, [[0.0105, 0.0105], [0, 0], [-0.0105, 0.0315]], atol=1e-9)
+    assert "alpha = 0.1" in figure.conclusion
+    assert len(figure.table) == 2 * 2 * 3 * 2
+    assert math.isclose(figure.table["change"].max(), 0.033)

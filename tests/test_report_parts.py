@@ -1,0 +1,122 @@
+"""The report's newer parts: the answer in short, forests, failure marks, and tables for LaTeX."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cllora.reports import Runs, figures, latex, read_runs, report
+from cllora.reports.answer import answer
+from cllora.reports.forest import judged
+from cllora.reports.markup import legend
+from synthetic_study import make_study, write_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    study = make_study((0.1, 1, 100, "iid"), num_seeds=3)
+    return write_study(tmp_path_factory.mktemp("runs") / "study", study)
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Runs:
+    """0.1 differs, 1 cannot be told, and 100 is equivalent."""
+    read = read_runs(folder)
+    shift = {"0.1": (0.5, 0.51, 0.49), "1": (0.3, -0.2, 0.1), "100": (0.0001, -0.0001, 0.0), "iid": (0.0, 0.0, 0.0)}
+    members = [
+        replace(run, outcome={**run.outcome, "final_loss": 3 + shift[run.labels["alpha"]][run.seed]})
+        for run in read.members
+    ]
+    return replace(read, members=members)
+
+
+def test_the_answer_in_short_says_all_three_things(runs: Runs) -> None:
+    said = answer(runs).headline
+    assert said.startswith("The final global loss is higher at alpha = 0.1 (by 0.500 nats per token); ")
+    assert "no difference worth naming at alpha = 100; " in said
+    assert re.search(r"not enough seeds to tell at alpha = 1 \(about [\d,]+ needed\)\.$", said)
+    one = replace(runs, members=[run for run in runs.members if run.seed == 0])
+    assert answer(one).headline.startswith("One seed cannot tell")
+
+
+def test_the_main_figure_is_the_forest_or_without_a_control_the_curves(runs: Runs) -> None:
+    assert answer(runs).figure.plots[0].title == "Final global loss"
+    assert answer(replace(runs, control={})).figure.plots[0].title == "Loss"
+
+
+def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
+    assert judged(runs, "final_loss")["verdict"].tolist() == ["differs", "undecided", "equivalent"]
+    plot = figures.get("effects")(runs).plots[0]
+    assert list(plot.chart.layout.yaxis.ticktext) == [
+        "0.1<br>differs",
+        "1<br>not enough seeds to tell",
+        "100<br>equivalent",
+    ]
+    dots = [trace for trace in plot.chart.data if trace.mode == "markers"]
+    assert [trace.marker.symbol for trace in dots] == ["diamond", "square", "circle-open"]
+    assert "equivalent within 0.01" in plot.alt
+
+
+def test_thin_intervals_leave_out_zero_just_where_it_differs(runs: Runs) -> None:
+    found = judged(runs, "final_loss")
+    assert ((found["low"] > 0) | (found["high"] < 0)).tolist() == [True, False, False]
+    assert ((found["low"] <= found["alone_low"]) & (found["alone_high"] <= found["high"])).all()
+
+
+def test_effects_need_a_control(runs: Runs) -> None:
+    assert figures.get("effects")(replace(runs, control={})).conclusion.startswith("No cell can be compared")
+
+
+def test_marks_lie_on_the_curve_of_their_run(runs: Runs) -> None:
+    run = runs.members[0]
+    curve = run.tables.curve.assign(loss=[3.0, 4.0, 4.0, 4.0])
+    failed = replace(runs, members=[replace(run, tables=replace(run.tables, curve=curve)), *runs.members[1:]])
+    assert failed.signatures[["cell", "seed", "signature", "round"]].iloc[0].tolist() == [
+        "alpha = 0.1",
+        0,
+        "divergence",
+        1,
+    ]
+    marks = [trace for trace in figures.get("global_loss")(failed).plots[0].chart.data if "divergence" in trace.name]
+    assert [(list(mark.x), list(mark.y)) for mark in marks] == [([1], [4.0])]
+    section = figures.get("signatures")(failed)
+    assert section.table["client"].isna().all()
+    assert "Divergence: 1 of 3 runs at alpha = 0.1." in section.notes
+
+
+def test_keys_that_show_and_hide_are_buttons(runs: Runs) -> None:
+    html = legend(figures.get("effects")(runs))
+    assert html.count("<button") == 3
+    assert "<span>" in html, "the margin is always there"
+
+
+def test_every_key_of_every_figure_does_something_or_is_the_margin(runs: Runs) -> None:
+    for name in figures.names():
+        html = legend(figures.get(name)(runs))
+        assert html.count("<span>") == (name == "effects"), name
+
+
+def test_tables_for_latex(folder: Path, tmp_path: Path) -> None:
+    report(folder, tmp_path / "report.html")
+    assert not list((tmp_path / "tables").glob("*.tex"))
+    report(folder, tmp_path / "report.html", with_latex=True)
+    written = {path.stem: path.read_text() for path in (tmp_path / "tables").glob("*.tex")}
+    assert {"results", "effects", "design"} <= set(written)
+    for text in written.values():
+        columns = re.search(r"\\begin\{tabular\}\{(.*)\}\n", text)
+        assert columns
+        count = len(re.sub(r"p\{[^}]*\}", "p", columns[1]))
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len(rows) > 1
+        assert all(len(re.findall(r"(?<!\\)&", row)) == count - 1 for row in rows)
+        assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+def test_signs_that_mean_something_to_latex_are_written_out() -> None:
+    text = latex.booktabs(pd.DataFrame({"a_b": ["50 %", "x & y"], "n": [-0.5, float("nan")]}), "c", "l")
+    assert r"a\_b & n \\" in text
+    assert r"50 \% & $-$0.5 \\" in text
+    assert r"x \& y & -- \\" in text
+    assert r"\begin{tabular}{lr}" in text
