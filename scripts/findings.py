@@ -104,14 +104,14 @@ def forest(table: pd.DataFrame) -> str:
     rows = table[(table["outcome"] == "final_loss") & table["low"].notna()]
     margin = float(rows["margin"].max())
     most = 1.1 * max(margin, float(rows[["low", "high"]].abs().max().max()))
-    left, width, high = 260, 440, 26
+    left, width, high = 280, 440, 26
 
     def x(value: float) -> float:
         return left + width / 2 * (1 + value / most)
 
     bottom = high * (len(rows) + 1)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {bottom + 64}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {bottom + 64}" role="img">',
         f"<title>{escape(alt(table))}</title>{STYLE}",
         f'<rect class="margin" x="{x(-margin):.1f}" y="10" height="{bottom - 10}"',
         f'width="{x(margin) - x(-margin):.1f}"/>',
@@ -136,7 +136,7 @@ def forest(table: pd.DataFrame) -> str:
         "thousandths of a nat per token (shaded: margin)</text>"
     ]
     for i, (kind, said) in enumerate(KINDS.items()):
-        at = 110 + 150 * i + 60 * (i == 2)
+        at = 110 + 150 * i + 90 * (i == 2)
         parts.append(f'<g class="{kind}" stroke-width="2">{mark(kind, at, bottom + 54)}</g>')
         parts.append(f'<text class="grey" x="{at + 12}" y="{bottom + 58}">{said}</text>')
     return "\n".join([*parts, "</svg>", ""])
