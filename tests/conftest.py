@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -130,3 +131,36 @@ def study_fields(model, texts, **changes):
         else:
             fields[section] = value
     return fields
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory, monkeypatch):
+    """What is cached is kept for the session, and apart from the user's own."""
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `cllora ...`; returns exit code, stdout and stderr."""
+    from cllora import cli
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["cllora", *(str(word) for word in words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def refused(result, *parts):
+    """What `command` gave is a refusal: one line that says all the parts, nothing else, and exit code 2."""
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    for part in ("cllora: ", *parts):
+        assert part in lines[0]

@@ -8,30 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cllora import cli
-from conftest import study_fields
+from conftest import refused, study_fields
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 GOOD_ROWS = [{"text": f"Return the value of column {row} or raise an error.", "n": row} for row in range(200)]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `cllora ...`; returns exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["cllora", *(str(word) for word in words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -46,16 +27,6 @@ def study_file(tiny_models, tmp_path):
         return path
 
     return write
-
-
-def refused(result, *parts):
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert len(lines) == 1, err
-    for part in ("cllora: ", *parts):
-        assert part in lines[0]
 
 
 def test_run_prints_the_table_and_where_the_report_is(command, study_file, tmp_path):

@@ -1,6 +1,7 @@
 """`cllora inspect` as a user meets it: owners' files in, their alphas out, and one line for every mistake."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -9,31 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cllora import cli
 from cllora.partition import Estimate, mix_alpha, partitioners, pool_of
 from cllora.reports import curves_of
 from cllora.reports.yardstick import between, sentences
 from cllora.runs.inspect import inspect
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
+from conftest import refused
 from synthetic_study import make_study, write_study
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `cllora inspect ...`; returns exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["cllora", "inspect", *(str(word) for word in words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
+def command(command):
+    """Run `cllora inspect ...`."""
+    return functools.partial(command, "inspect")
 
 
 def write_owners(folder, alpha=0.5, owners=30, texts=40):
@@ -48,16 +40,6 @@ def write_owners(folder, alpha=0.5, owners=30, texts=40):
             row = {"who": f"owner {owner}", "text": "x" * (text + 1), "stars": text % 5}
             file.write(json.dumps(row) + "\n")
     return path
-
-
-def refused(result, *parts):
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert len(lines) == 1, err
-    for part in ("cllora: ", *parts):
-        assert part in lines[0]
 
 
 def test_tables_and_sentences_fit_80_columns(command, tmp_path):
@@ -160,7 +142,8 @@ def test_no_model_is_loaded(tmp_path):
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "assert not {'torch', 'transformers', 'peft'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=60)
+    assert b"3 owners" in done.stdout
 
 
 @pytest.fixture(scope="module")

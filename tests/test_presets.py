@@ -1,14 +1,12 @@
 """Every preset: it parses, its names exist, it is listed, and at embedded scale it runs on a tiny model."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import cllora
-from cllora import cli
 from cllora.errors import UsageError
 from cllora.presets import find_study, presets
 from cllora.presets.paper import EPOCHS
@@ -19,25 +17,7 @@ from cllora.store import read_rounds
 
 NAMES = list(presets.names())
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `cllora ...`; returns exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["cllora", *(str(word) for word in words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("scale", ["", "@embedded"])

@@ -21,10 +21,7 @@ from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
 from conftest import WORDS, study_fields
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="session")

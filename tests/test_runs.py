@@ -24,10 +24,7 @@ from cllora.spec import Study
 from cllora.store import read_experiment, read_losses, read_partition, read_rounds
 from conftest import study_fields
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def numbers(folder: Path):

@@ -18,10 +18,7 @@ from test_corpus import ByteTokenizer
 
 SHARES = (0, 0.3, 1)
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def dealt(texts, tmp_path, share, kind="shuffle_words", **partition):

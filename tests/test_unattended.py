@@ -19,10 +19,7 @@ from conftest import study_fields
 RANKS = {"grid": {"lora.target_modules": [["q_proj"], ["quary"], ["v_proj"]]}, "control": {}}
 """Three cells, the second of which names modules that the model does not have."""
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
