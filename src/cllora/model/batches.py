@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cllora.model.attention import Packing
 from cllora.model.device import on_device
+from cllora.model.patterns import FULL, Pattern
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Samples
 
@@ -53,11 +54,17 @@ def training_batches(ids: Ids, local: LocalSpec, generator: np.random.Generator)
 
 
 def packed(
-    samples: Samples, batches: Sequence[Ids], context: int, budget: int, device: torch.device
+    samples: Samples,
+    batches: Sequence[Ids],
+    context: int,
+    budget: int,
+    device: torch.device,
+    pattern: Pattern = FULL,
 ) -> Iterator[Packed]:
     """The samples of some batches, in as many rows as keep each batch within `budget` tokens a row (or one text).
 
     A batch is cut into blocks as if it were alone; the first row holds the first block of every batch, and so on.
+    `pattern` says who sees whom within a text.
     """
     cut = [list(_blocks(samples.seen(ids, context), budget)) for ids in batches]
     every, begins = np.concatenate(batches), np.cumsum([0, *(len(ids) for ids in batches)])
@@ -65,7 +72,7 @@ def packed(
     for blocks in itertools.zip_longest(*cut, fillvalue=nothing):
         places = np.concatenate([block + begin for block, begin in zip(blocks, begins, strict=False)])
         batch_of = np.repeat(np.arange(len(batches)), [len(block) for block in blocks])
-        yield _pack(samples, every, places, batch_of, len(batches), context, device)
+        yield _pack(samples, every, places, batch_of, len(batches), context, device, pattern)
 
 
 def _blocks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -88,6 +95,7 @@ def _pack(
     batches: int,
     context: int,
     device: torch.device,
+    pattern: Pattern,
 ) -> Packed:
     texts = [samples.tokens_of(int(i), context) for i in ids[places]]
     lengths = np.array([len(text) for text in texts])
@@ -106,7 +114,7 @@ def _pack(
         np.concatenate([batch_of[owner[target]], np.full(most, -1)]),
     )
     on = [on_device(array, device) for array in arrays]
-    packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device)
+    packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device, pattern)
     return Packed(places, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing)
 
 

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from cllora.model import entropy
-from cllora.model.adapters import Adapters
+from cllora.model.adapters import Adapters, only_lora
 from cllora.model.batches import packed, steps_of
 from cllora.model.device import on_device
-from cllora.model.load import Base
+from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
 from cllora.model.network import Network
+from cllora.model.patterns import FULL, Pattern
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
 
@@ -35,19 +36,26 @@ _T = TypeVar("_T")
 
 
 class Learner:
-    """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes."""
+    """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes.
 
-    def __init__(self, base: Base, samples: Samples, context: int) -> None:
+    Texts are trained on under one pattern of attention, `trained`, and evaluated under another, `evaluated`.
+    """
+
+    def __init__(
+        self, base: Base, samples: Samples, context: int, trained: Pattern = FULL, evaluated: Pattern = FULL
+    ) -> None:
         self.base = base
         self.samples = samples
         self.context = context
+        self.patterns = {"training": trained, "evaluation": evaluated}
         trainable = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
-        self.adapters = Adapters(base.model, slots=max(1, min(MOST_TOGETHER, SLOT_NUMBERS // trainable)))
+        together = MOST_TOGETHER if only_lora(base.model) else 1
+        self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
         self._network = Network(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
-        """The adapter that every client starts from: A random, B zero, so that the model is the base."""
+        """The adapter that every client starts from: with it, the model is the base."""
         return self.adapters.initial(seed)
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
@@ -72,7 +80,7 @@ class Learner:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
         self.adapters.write(adapter)
         budget = EVALUATION_BLOCK[self.base.device.type]
-        rows = packed(self.samples, [ids], self.context, budget, self.base.device)
+        rows = packed(self.samples, [ids], self.context, budget, self.base.device, self.patterns["evaluation"])
         nll = np.zeros(len(ids))
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
         for row, losses in _one_behind((row, self._network.losses(row)) for row in rows):
@@ -102,13 +110,16 @@ class Learner:
         return other
 
     def is_base(self, adapter: Vector) -> bool:
-        """Whether an adapter leaves the base as it is: every B is zero."""
-        return all(not tensor.any() for name, tensor in self.layout.split(adapter).items() if "lora_B" in name)
+        """Whether an adapter leaves the base as it is."""
+        return self.adapters.is_base(adapter)
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
-        """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it."""
+        """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it.
+
+        Where every weight is trained, it is the whole model, as transformers reads it.
+        """
         self.adapters.write(adapter)
-        self.base.model.save_pretrained(folder, save_embedding_layers=False)
+        save_adapter(self.base, folder)
 
     def _groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
         """Neighbours whose batches are small enough to share their passes.
@@ -155,7 +166,8 @@ class Learner:
         device = self.base.device
         self.adapters.gradients[: len(batches)].zero_()
         tokens = on_device(counts.astype(np.float32), device)
-        rows = packed(self.samples, batches, self.context, TRAINING_BLOCK[device.type], device)
+        budget, pattern = TRAINING_BLOCK[device.type], self.patterns["training"]
+        rows = packed(self.samples, batches, self.context, budget, device, pattern)
         return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
 
 

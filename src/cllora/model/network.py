@@ -11,6 +11,7 @@ from cllora.model.adapters import Adapters, Row
 from cllora.model.attention import Observer
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
+from cllora.model.parts import causal_of
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
@@ -21,7 +22,7 @@ class Network:
     """A PEFT model whose texts are packed and whose head works piece by piece."""
 
     def __init__(self, model: Any, adapters: Adapters) -> None:
-        causal = model.get_base_model()
+        causal = causal_of(model)
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
@@ -55,7 +56,10 @@ class Network:
             part = slice(start, start + self._piece)
             piece = states[part].detach().requires_grad_()
             losses = self._token_losses(piece, row.targets[part]) * share[part]
-            (pull[part],) = torch.autograd.grad(losses.sum(), piece)
+            # To the head's own weights too, where they are trained.
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            assert piece.grad is not None
+            pull[part] = piece.grad
             found.append(losses.detach())
         states.backward(pull)  # type: ignore[no-untyped-call]
         # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.

@@ -38,6 +38,7 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "full_bytes": 4 * base.full_parameters,
         },
         "model": {"name": experiment.model.name, "type": base.model.config.model_type},
+        "attention": {use: {"name": it.name, "group": it.group} for use, it in learner.patterns.items()},
     }
 
 

@@ -48,7 +48,7 @@ class KnownBase:
     def nll(self, samples: Samples, ids: Ids) -> NDArray[np.float64]:
         """The untrained base's summed losses of some samples, which may be other than the learner's own."""
         known = self if samples.fingerprint == self.learner.samples.fingerprint else self.learner.over(samples)
-        return known.evaluate("base", np.zeros(self.layout.size, np.float32), ids).nll
+        return known.evaluate("base", known.initial(0), ids).nll
 
     def _save(self, path: Path) -> None:
         with path.open("wb") as file:

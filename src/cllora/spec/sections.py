@@ -7,7 +7,7 @@ one layer up, where they are known.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,20 +17,35 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    field_serializer,
+    field_validator,
+    model_serializer,
     model_validator,
 )
 
 from cllora.errors import UsageError
-from cllora.registry import first_problem, guess
+from cllora.spec.fields import explain
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of an experiment: frozen, no unknown fields, no infinities."""
+    """A part of an experiment: frozen, no unknown fields, no infinities.
+
+    `UNSAID` fields are left out of what is written down where they have their default, so that an experiment which does
+    not use them is written, and called, as it was before there were such fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    UNSAID: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
+        return {name: value for name, value in fields.items() if name not in unused}
 
 
 class Choice(Section):
@@ -51,23 +66,70 @@ class Choice(Section):
 
 class ModelSpec(Section):
     """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
-    much of a text it sees."""
+    much of a text it sees.
+
+    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation.
+    """
 
     name: str = "embedded"
     context: Annotated[int, Field(ge=2)] = 128
-    attention: Literal["full"] = "full"
+    attention: Choice = Choice(name="full")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
+    UNSAID = ("positions",)
+
+    @field_serializer("attention")
+    def _short(self, attention: Choice) -> str | dict[str, Any]:
+        return {"name": attention.name, **attention.options} if attention.options else attention.name
+
+
+PARTS = ("lora", "norms", "embeddings", "positions")
 
 
 class LoraSpec(Section):
-    """PEFT's `LoraConfig` fields. Without `target_modules` PEFT's default for the model's family is taken."""
+    """PEFT's `LoraConfig` fields, and what is trained beside LoRA.
+
+    Without `target_modules` PEFT's default for the model's family is taken. `train` is `lora`, or adds `norms`,
+    `embeddings` and `positions` (a learned table) to it, joined by `+`; or is `full`: every weight, and no LoRA. Of
+    `embeddings` only the rows of the tokens `embedding_rows` are trained, or LoRA of rank `embedding_r` on them.
+    """
 
     r: PositiveInt = 2
     lora_alpha: PositiveFloat = 16
     lora_dropout: Fraction = 0.05
     target_modules: tuple[str, ...] | None = None
     use_rslora: bool = False
+    train: str = "lora"
+    embedding_rows: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    embedding_r: PositiveInt | None = None
+    UNSAID = ("train", "embedding_rows", "embedding_r")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is trained: `full` alone, or `lora` and what is beside it."""
+        return tuple(self.train.split("+"))
+
+    @field_validator("train")
+    @classmethod
+    def _known_parts(cls, value: str) -> str:
+        parts = value.replace(" ", "").split("+")
+        if parts == ["full"]:
+            return "full"
+        if "lora" not in parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
+            raise ValueError("give full, or lora and what is trained beside it: lora+norms+embeddings+positions")
+        return "+".join(part for part in PARTS if part in parts)
+
+    @model_validator(mode="after")
+    def _one_way_to_embed(self) -> "LoraSpec":
+        given = [name for name in ("embedding_rows", "embedding_r") if getattr(self, name) is not None]
+        if given and "embeddings" not in self.parts:
+            raise ValueError(f"{given[0]} says how embeddings are trained; give it with train: lora+embeddings")
+        if len(given) > 1:
+            raise ValueError("embedding_rows and embedding_r are two ways to train embeddings; give one")
+        if self.embedding_rows is not None and len(set(self.embedding_rows)) < len(self.embedding_rows):
+            raise ValueError("embedding_rows names a token twice")
+        return self
 
 
 class SpoilSpec(Section):
@@ -175,12 +237,15 @@ class EvaluationSpec(Section):
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
     the loss over a plane through two clients' adapters, at so many points a side (0: none).
+    `pattern` is the pattern of attention in evaluation, whatever that of training (`model.attention`).
     """
 
     every: PositiveInt = 1
     local_models: bool = True
     attention: bool = False
     surface: NonNegativeInt = 0
+    pattern: Choice = Choice(name="full")
+    UNSAID = ("pattern",)
 
 
 class Experiment(Section):
@@ -225,21 +290,3 @@ class Experiment(Section):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise UsageError(explain(cls, error)) from None
-
-
-def explain(model: type[BaseModel], error: ValidationError) -> str:
-    """One line for a validation error; an unknown field lists the known ones and guesses."""
-    for problem in error.errors():
-        if problem["type"] == "extra_forbidden":
-            *parents, last = (str(part) for part in problem["loc"])
-            known = _fields_at(model, parents)
-            path = ".".join([*parents, last])
-            return f"unknown field '{path}'; {guess(last, known)}"
-    return first_problem(error).replace("Value error, ", "")
-
-
-def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:
-    inner: Any = model
-    for name in parents:
-        inner = inner.model_fields[name].annotation
-    return list(inner.model_fields)
