@@ -65,6 +65,7 @@ def test_a_run_is_a_folder_with_what_the_design_lists(finished):
         "losses.parquet",
         "state.safetensors",
         "environment.json",
+        "costs.json",
         "adapter",
     }
     assert {path.name for path in finished.iterdir() if path.is_file()} >= {"study.json", "pins.json"}

@@ -28,7 +28,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Base:
     """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
 
-    With `lora.train: full` it is the causal model itself. `stretched` says whether its positions were interpolated.
+    With `lora.train: full` it is the causal model itself. `name` is the study's for it; `stretched` says whether its
+    positions were interpolated.
     """
 
     model: Any
@@ -36,6 +37,7 @@ class Base:
     device: torch.device
     full_parameters: int
     fingerprint: str
+    name: str
     stretched: bool = False
 
 
@@ -74,7 +76,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint, stretched)
+    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint, model.name, stretched)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:

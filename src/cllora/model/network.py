@@ -1,6 +1,6 @@
 """Passes through the base: losses of packed texts, and gradients for the adapters they meet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,17 @@ class Network:
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
-        states = self._states(row, None)
-        pieces = zip(torch.split(states, self._piece), torch.split(row.targets, self._piece), strict=True)
-        return torch.cat([self._token_losses(states, targets) for states, targets in pieces])[: len(row.owner)]
+        found = [self._token_losses(states, targets) for states, targets in self._pieces(row)]
+        return torch.cat(found)[: len(row.owner)]
+
+    def judged(self, row: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those losses (L,), and whether each token is the likeliest of all (L,): what greedy decoding would say."""
+        losses, likeliest = [], []
+        for states, targets in self._pieces(row):
+            logits = self._head(states).float()
+            losses.append(F.cross_entropy(logits, targets, reduction="none"))
+            likeliest.append(logits.argmax(-1) == targets)
+        return torch.cat(losses)[: len(row.owner)], torch.cat(likeliest)[: len(row.owner)]
 
     def watch(self, row: Packed, observe: Observer) -> None:
         """Let texts through, and show `observe` what each layer attends with, in the layers' order."""
@@ -64,6 +72,12 @@ class Network:
         states.backward(pull)  # type: ignore[no-untyped-call]
         # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.
         return torch.cat(found) @ own
+
+    def _pieces(self, row: Packed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What the head sees without dropout, and what it is to predict, piece by piece."""
+        yield from zip(
+            torch.split(self._states(row, None), self._piece), torch.split(row.targets, self._piece), strict=True
+        )
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(self._head(states).float(), targets, reduction="none")

@@ -7,61 +7,28 @@ one layer up, where they are known.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from cllora.errors import UsageError
 from cllora.spec.fields import explain
+from cllora.spec.section import Choice, Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of an experiment: frozen, no unknown fields, no infinities.
-
-    `UNSAID` fields are left out of what is written down where they have their default, so that an experiment which does
-    not use them is written, and called, as it was before there were such fields.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    UNSAID: ClassVar[tuple[str, ...]] = ()
-
-    @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
-        return {name: value for name, value in fields.items() if name not in unused}
-
-
-class Choice(Section):
-    """A registered name with its options, written `fedadam` or `{name: fedadam, server_lr: 0.1}`."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
+PASSKEY_CONTEXT = 256
+"""The least context with room for a passkey's text, even where a token is a byte."""
 
 
 class ModelSpec(Section):
@@ -236,7 +203,9 @@ class EvaluationSpec(Section):
 
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
-    the loss over a plane through two clients' adapters, at so many points a side (0: none).
+    the loss over a plane through two clients' adapters, at so many points a side (0: none); with `by_position` the loss
+    by position in the text, before and after; with `passkey` how often a key that is hidden in a text is found again,
+    before and after, over so many keys per length and depth (0: none).
     `pattern` is the pattern of attention in evaluation, whatever that of training (`model.attention`).
     """
 
@@ -245,7 +214,15 @@ class EvaluationSpec(Section):
     attention: bool = False
     surface: NonNegativeInt = 0
     pattern: Choice = Choice(name="full")
-    UNSAID = ("pattern",)
+    by_position: bool = False
+    passkey: NonNegativeInt = 0
+    UNSAID = ("pattern", "by_position", "passkey")
+
+    @model_validator(mode="after")
+    def _entropy_as_evaluated(self) -> "EvaluationSpec":
+        if self.attention and self.pattern.name != "full":
+            raise ValueError("attention is the entropy of full attention; set pattern to full, or attention to false")
+        return self
 
 
 class Experiment(Section):
@@ -268,6 +245,8 @@ class Experiment(Section):
             raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
         if self.evaluation.surface and chosen < 2:
             raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
+        if self.evaluation.passkey and self.model.context < PASSKEY_CONTEXT:
+            raise ValueError(f"evaluation.passkey needs model.context to be {PASSKEY_CONTEXT} or more")
         return self
 
     def to_json(self) -> str:
