@@ -25,8 +25,8 @@ PAGE = ROOT / "docs" / "findings.md"
 TABLES = ROOT / "docs" / "findings"
 STUDIES = ("paper/length", "paper/quantity", "quality/dose", "features", "ablate/rank", "ablate/context")
 VERDICTS = "-verdicts"
-JUDGED = ("paper/length", "paper/quantity")
-"""The studies that the paper's claims are judged by."""
+JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i"}
+"""The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
 OUTCOMES = {
     "final_loss": "global loss",
     "local_change": "local training",
@@ -49,10 +49,10 @@ def measured(folder: Path) -> pd.DataFrame:
     return table.assign(**{c: table[c].map(lambda x: float(f"{x:.6g}")) for c in numbers})
 
 
-def judged(folder: Path) -> pd.DataFrame:
-    """What the runs in a folder say of the paper's claims: claim, verdict, effect and why."""
+def judged(folder: Path, letters: str) -> pd.DataFrame:
+    """What the runs in a folder say of the claims with these letters: claim, verdict, effect and why."""
     shown = figures.get("verdicts")(read_runs(folder)).shown
-    return shown[["claim", "verdict", "effect [95 % interval]", "why"]]
+    return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
 
 
 def verdict_block(table: pd.DataFrame) -> str:
@@ -179,7 +179,7 @@ def measure_study(name: str, out: Path) -> None:
     cllora.run(find_study(f"{name}@embedded"), folder)
     measured(folder).to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     if name in JUDGED:
-        judged(folder).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
+        judged(folder, JUDGED[name]).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
 
 
 def main() -> None:

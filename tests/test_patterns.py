@@ -82,10 +82,10 @@ def test_forward_and_gradients_equal_the_dense_rule(name, seed, short, monkeypat
 @pytest.mark.parametrize("name", NAMES)
 def test_long_groups_of_uneven_texts_equal_the_dense_rule(name):
     """Lengths at which shapes are chosen by what would be computed in vain."""
-    lengths, chosen = np.array([700, 1500, 90]), pattern(name, 400)
-    tensors = random_tensors(np.random.default_rng(1), 4, 2, lengths.sum())
+    lengths, chosen = np.array([400, 900, 90]), pattern(name, 300)
+    tensors = [t.detach() for t in random_tensors(np.random.default_rng(1), 2, 1, lengths.sum())]
     found = attended(Packing.of_lengths(lengths, CPU, chosen), *tensors)
-    torch.testing.assert_close(found, oracle(dense_mask(chosen, lengths, 4, 2), *tensors), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found, oracle(dense_mask(chosen, lengths, 2, 1), *tensors), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["full", "local", "s2"])

@@ -42,7 +42,7 @@ def numbers(folder: Path):
             "losses": read_losses(cell).to_csv(),
             "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
             "state": (cell / "state.safetensors").read_bytes(),
-            "adapter": (cell / "adapter" / "adapter_model.safetensors").read_bytes(),
+            "adapter": [path.read_bytes() for path in sorted((cell / "adapter").glob("*.safetensors"))],
         }
     return found
 

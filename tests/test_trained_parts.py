@@ -1,8 +1,9 @@
 """Norms, embeddings and learned positions beside LoRA, or every weight: against plain models whose weights require
 gradients, through federated averaging, in bytes, and in files that PEFT alone reads."""
 
+import copy
+import functools
 import json
-import shutil
 
 import numpy as np
 import peft
@@ -21,6 +22,7 @@ from cllora.spec.sections import Experiment
 from cllora.store import message_bytes, read_rounds
 from cllora.types import Job, Update, Work
 from conftest import made_up_samples, save_tiny_model, study_fields, tiny_config
+from test_runs import numbers
 
 CONTEXT = 40
 ROWS = (2, 5, 9, 77, 130)
@@ -33,7 +35,14 @@ KINDS = {
     "both": {"train": "lora+norms+embeddings"},
     "full": {"train": "full"},
 }
-WAYS = ("opt", "opt-350m", "llama", "llama-tied", "gpt2", "gpt_neox", "qwen2", "qwen3", "mistral")
+PAIRS = [(family, kind) for family in ("opt", "llama-tied", "gpt2") for kind in KINDS]
+PAIRS += [
+    (family, kind)
+    for family in ("opt-350m", "llama", "gpt_neox", "qwen2", "qwen3", "mistral")
+    for kind in ("both", "lora on embeddings")
+]
+PAIRS += [("llama", "full"), ("gpt_neox", "full")]
+"""Every kind where a head is tied or weights lie the other way round; elsewhere those that have the others in them."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +73,22 @@ def models(tiny_models, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def learners(models):
+    """A learner by family and kind, made once: what it trains and evaluates leaves nothing behind in it."""
+    return functools.cache(lambda family, kind: learner_of(models(family), kind))
+
+
+@pytest.fixture(scope="module")
+def plain(models):
+    """A family's plain model, read once; not to be written to."""
+    return functools.cache(
+        lambda family: transformers.AutoModelForCausalLM.from_pretrained(
+            models(family), dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+    )
+
+
 def learner_of(folder, kind, samples=None, dropout=0.0, precision="float32", **fields):
     model = ModelSpec(name=str(folder), context=CONTEXT, precision=precision, device="cpu")
     lora = LoraSpec(lora_dropout=dropout, **{**KINDS.get(kind, {}), **fields})
@@ -83,11 +108,8 @@ def tied(model):
 class Oracle:
     """A plain model whose weights are functions of the adapter's tensors, and stock losses one text at a time."""
 
-    def __init__(self, folder, learner):
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
-        self.model.requires_grad_(False)
+    def __init__(self, model, learner):
+        self.model = model.requires_grad_(False)
         self.learner = learner
         self.scale = 16 / 2
 
@@ -133,12 +155,11 @@ class Oracle:
         return float(loss.detach()), torch.cat([g.flatten() for g in zeros]).numpy()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", WAYS)
-def test_losses_and_gradients_equal_a_plain_model_whose_weights_require_gradients(models, family, kind):
-    learner = learner_of(models(family), kind)
-    adapter, batch = moved(learner), np.arange(12)
-    loss, gradient = Oracle(models(family), learner).gradient(adapter, batch)
+@pytest.mark.parametrize(("family", "kind"), PAIRS)
+def test_losses_and_gradients_equal_a_plain_model_whose_weights_require_gradients(learners, plain, family, kind):
+    learner = learners(family, kind)
+    adapter, batch = moved(learner), np.arange(8)
+    loss, gradient = Oracle(plain(family), learner).gradient(adapter, batch)
     learner.adapters.write(adapter)
     count = learner.samples.predicted(batch, CONTEXT).sum()
     found = float(learner._gradients([batch], np.array([count]), [None])[0])
@@ -149,18 +170,18 @@ def test_losses_and_gradients_equal_a_plain_model_whose_weights_require_gradient
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_of_training_is_a_step_down_that_gradient(models, kind):
-    learner = learner_of(models("opt"), kind)
+def test_a_step_of_training_is_a_step_down_that_gradient(learners, plain, kind):
+    learner = learners("opt", kind)
     start = moved(learner)
     trained = learner.train([Job(Work(start), np.arange(6), ("x",))], SGD, 0)[0]
-    _, gradient = Oracle(models("opt"), learner).gradient(start, np.arange(6))
+    _, gradient = Oracle(plain("opt"), learner).gradient(start, np.arange(6))
     np.testing.assert_allclose(trained.adapter, start - 0.05 * gradient, atol=2e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", ["opt", "llama", "gpt2"])
-def test_training_starts_at_the_base(models, family, kind):
-    learner, plain = learner_of(models(family), kind), learner_of(models(family), "none")
+@pytest.mark.parametrize("family", ["opt", "llama-tied"])
+def test_training_starts_at_the_base(learners, family, kind):
+    learner, plain = learners(family, kind), learners(family, "none")
     start, ids = learner.initial(4), np.arange(20)
     assert learner.is_base(start)
     assert not learner.is_base(moved(learner))
@@ -178,23 +199,20 @@ def test_training_starts_at_the_base(models, family, kind):
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # PEFT does not know GPT-2's as tied
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to True")
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "full"])
-@pytest.mark.parametrize("family", WAYS)
-def test_peft_alone_loads_what_is_saved_and_says_the_same(models, family, kind, tmp_path):
-    learner = learner_of(models(family), kind)
-    adapter, ids = moved(learner), np.arange(12)
+@pytest.mark.parametrize(("family", "kind"), [pair for pair in PAIRS if pair[1] != "full"])
+def test_peft_alone_loads_what_is_saved_and_says_the_same(learners, plain, family, kind, tmp_path):
+    learner = learners(family, kind)
+    adapter, ids = moved(learner), np.arange(6)
     expected = learner.evaluate("g", adapter, ids).nll
     learner.save_adapter(adapter, tmp_path / "adapter")
-    base = transformers.AutoModelForCausalLM.from_pretrained(models(family), dtype=torch.float32)
-    model = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    model = peft.PeftModel.from_pretrained(copy.deepcopy(plain(family)), tmp_path / "adapter").eval()
     np.testing.assert_allclose(losses_of(model, learner, ids), expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", ["opt", "llama-tied", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize(("family", "kind"), [pair for pair in PAIRS if pair[0] in ("opt", "gpt2", "gpt_neox")])
 def test_merged_it_is_a_plain_model_that_says_the_same(models, family, kind, tmp_path):
     learner = learner_of(models(family), kind)
-    adapter, ids = moved(learner), np.arange(12)
+    adapter, ids = moved(learner), np.arange(6)
     expected = learner.evaluate("g", adapter, ids).nll
     save_merged(learner.base, str(models(family)), tmp_path / "merged")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
@@ -218,11 +236,11 @@ def size_of(learner, part):
     return sum(int(np.prod(s)) for n, s in zip(learner.layout.names, learner.layout.shapes, strict=True) if part in n)
 
 
-def test_the_vector_and_the_message_hold_each_trained_number_once(models):
+def test_the_vector_and_the_message_hold_each_trained_number_once(learners, plain):
     """A tied head shares its embedding's numbers; of chosen rows only these travel."""
-    lora = learner_of(models("opt"), "none").layout.size
-    sizes = {kind: learner_of(models("opt"), kind).layout.size for kind in KINDS}
-    whole = transformers.AutoModelForCausalLM.from_pretrained(models("opt"))
+    lora = learners("opt", "none").layout.size
+    sizes = {kind: learners("opt", kind).layout.size for kind in KINDS}
+    whole = plain("opt")
     assert tied(whole)
     assert sizes == {
         "norms": lora + 5 * 2 * 32,
@@ -233,36 +251,36 @@ def test_the_vector_and_the_message_hold_each_trained_number_once(models):
         "full": whole.num_parameters(),
     }
     for kind in KINDS:
-        learner = learner_of(models("opt"), kind)
+        learner = learners("opt", kind)
         message = message_bytes({"adapter": learner.initial(0)}, learner.layout)
         assert 0 <= message - 4 * learner.layout.size < 200 * len(learner.layout.names) + 100
 
 
-def test_learned_positions_are_a_part_of_their_own(models):
+def test_learned_positions_are_a_part_of_their_own(models, plain):
     learner = learner_of(models("opt"), "", train="positions+lora+norms")
     assert size_of(learner, "embed_positions") == 130 * 32
     assert size_of(learner, "embed_tokens") == 0
     adapter = moved(learner)
-    loss, gradient = Oracle(models("opt"), learner).gradient(adapter, np.arange(6))
+    loss, gradient = Oracle(plain("opt"), learner).gradient(adapter, np.arange(6))
     learner.adapters.write(adapter)
     count = learner.samples.predicted(np.arange(6), CONTEXT).sum()
     assert float(learner._gradients([np.arange(6)], np.array([count]), [None])[0]) == pytest.approx(loss, rel=2e-5)
     np.testing.assert_allclose(learner.adapters.gradients[0].numpy(), gradient, rtol=1e-3, atol=2e-6)
 
 
-def test_an_untied_head_stays_as_it_is(models):
-    learner = learner_of(models("llama"), "embeddings")
+def test_an_untied_head_stays_as_it_is(learners):
+    learner = learners("llama", "embeddings")
     head = learner.base.model.get_base_model().get_output_embeddings()
     assert not head.weight.requires_grad
     assert size_of(learner, "lm_head") == 0
 
 
 @pytest.mark.parametrize("kind", ["norms", "both", "rows", "lora on embeddings", "full"])
-def test_clients_one_after_the_other_and_their_average(models, kind):
+def test_clients_one_after_the_other_and_their_average(models, learners, kind):
     """Several jobs come to what each comes to alone; FedAvg's mean is that of every number, norms' too."""
     learner = learner_of(models("opt"), kind, dropout=0.2)
     assert len(learner.adapters.values) == 1
-    assert len(learner_of(models("opt"), "none").adapters.values) == MOST_TOGETHER
+    assert len(learners("opt", "none").adapters.values) == MOST_TOGETHER
     start = learner.initial(0)
     local = LocalSpec(epochs=1, batch_size=5, learning_rate=1e-2)
     jobs = [Job(Work(start), np.arange(10 * k, 10 * k + 10 - k), ("c", k)) for k in range(3)]
@@ -280,8 +298,8 @@ def test_clients_one_after_the_other_and_their_average(models, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_bfloat16_the_trained_values_stay_float32(models, kind, tmp_path):
-    wide = learner_of(models("llama-tied"), kind)
+def test_in_bfloat16_the_trained_values_stay_float32(models, learners, kind):
+    wide = learners("llama-tied", kind)
     narrow = learner_of(models("llama-tied"), kind, precision="bfloat16")
     assert narrow.adapters.values.dtype == narrow.adapters.gradients.dtype == torch.float32
     adapter, ids = moved(narrow), np.arange(12)
@@ -292,18 +310,23 @@ def test_in_bfloat16_the_trained_values_stay_float32(models, kind, tmp_path):
     assert all((tensors[name] != start[name]).any() for name in tensors if "lora_A" not in name)
 
 
+def small_study(model, texts, kind, **changes):
+    """One cell, two rounds, of few and short texts."""
+    fields = study_fields(
+        model, texts, data__limit=80, model__context=24, federation__num_rounds=2, grid={}, control={}, **changes
+    )
+    lora = {"r": 2, "target_modules": ["q_proj", "v_proj"], **KINDS[kind]}
+    return Study.parse({**fields, "lora": {key: list(v) if isinstance(v, tuple) else v for key, v in lora.items()}})
+
+
 @pytest.mark.parametrize(
     ("strategy", "kind"),
     [("fedavg", "both"), ("fedadam", "rows"), ("scaffold", "lora on embeddings"), ("ditto", "full")],
 )
-def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path / "cache"))
-    fields = study_fields(
-        models("opt"), texts, federation__strategy=strategy, federation__num_rounds=2, grid={}, control={}
-    )
-    lora = {"r": 2, "target_modules": ["q_proj", "v_proj"], **KINDS[kind]}
-    study = Study.parse({**fields, "lora": {key: list(v) if isinstance(v, tuple) else v for key, v in lora.items()}})
-    (cell,) = (folder for folder in cllora.run(study, tmp_path / "run").iterdir() if (folder / "spec.json").exists())
+@pytest.mark.usefixtures("own_cache")
+def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path):
+    study = small_study(models("opt"), texts, kind, federation__strategy=strategy)
+    cell = cllora.run(study, tmp_path / "run") / "seed=0"
     rounds = read_rounds(cell)
     assert rounds[2]["global_loss"] < rounds[0]["global_loss"] or strategy == "fedadam"
     record = json.loads((cell / "environment.json").read_text())["communication"]
@@ -311,7 +334,24 @@ def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path, m
     assert rounds[1]["bytes_up"] == pytest.approx(messages * record["message_bytes"], rel=0.05)
     export_run(cell, tmp_path / "merged", merged=True)
     transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    shutil.rmtree(tmp_path / "merged")
+
+
+@pytest.mark.parametrize("kind", ["both", "full"])
+@pytest.mark.usefixtures("own_cache")
+def test_stopping_after_a_round_and_going_on_gives_the_same_numbers(models, texts, kind, tmp_path):
+    """Also of what is trained in the base's own weights: a run that goes on begins with the base anew."""
+    study = small_study(models("opt"), texts, kind)
+
+    def stop(progress):
+        if progress.round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cllora.run(study, tmp_path / "halted", on_progress=stop)
+    assert len(read_rounds(tmp_path / "halted" / "seed=0")) == 2
+    found = [numbers(cllora.run(study, tmp_path / name)) for name in ("halted", "straight")]
+    assert found[0] == found[1]
+    assert len(found[0]["seed=0"]["rounds"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,16 @@ def context() -> Study:
     return _ablation("ablate-context", {"model.context": (128, 256, 512, 1024, 2048)})
 
 
+@presets.register("ablate/context-long")
+def context_long() -> Study:
+    """Does the effect of length skew persist at 4,096 tokens, beyond what the base knows, and under attention in
+    groups (`s2`)? Its learned positions are interpolated there, which by itself raises the loss."""
+    # A group that most texts fit into half of would change nothing: see docs/long-context.md.
+    axes = {"model.context": (512, 2048, 4096), "model.attention": ("full", {"name": "s2", "group": 256})}
+    longer = {"model.context": {"4096": {"model.positions": "interpolate"}}}
+    return _ablation("ablate-context-long", axes, where=longer)
+
+
 @presets.register("ablate/participation")
 def participation() -> Study:
     """Does length skew matter less when more clients take part in a round? 1 to 20 of 20."""
