@@ -28,7 +28,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Base:
     """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
 
-    With `lora.train: full` it is the causal model itself. `stretched` says whether its positions were interpolated.
+    With `lora.train: full` it is the causal model itself. `stretched` says whether its positions were interpolated;
+    `checkpointing` and `loss_piece` are as `ModelSpec` has them.
     """
 
     model: Any
@@ -37,6 +38,8 @@ class Base:
     full_parameters: int
     fingerprint: str
     stretched: bool = False
+    checkpointing: bool = False
+    loss_piece: int | None = None
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
@@ -74,7 +77,16 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint, stretched)
+    return Base(
+        adapted,
+        precision,
+        torch.device(device),
+        full_parameters,
+        fingerprint,
+        stretched=stretched,
+        checkpointing=model.checkpointing,
+        loss_piece=model.loss_piece,
+    )
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:

@@ -1,8 +1,8 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
 from cllora.spec.fields import axis_text
+from cllora.spec.section import Choice
 from cllora.spec.sections import (
-    Choice,
     DataSpec,
     EvaluationSpec,
     Experiment,

@@ -7,68 +7,35 @@ one layer up, where they are known.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from cllora.errors import UsageError
 from cllora.spec.fields import explain
+from cllora.spec.section import Choice, Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of an experiment: frozen, no unknown fields, no infinities.
-
-    `UNSAID` fields are left out of what is written down where they have their default, so that an experiment which does
-    not use them is written, and called, as it was before there were such fields.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    UNSAID: ClassVar[tuple[str, ...]] = ()
-
-    @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
-        return {name: value for name, value in fields.items() if name not in unused}
-
-
-class Choice(Section):
-    """A registered name with its options, written `fedadam` or `{name: fedadam, server_lr: 0.1}`."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
 
 
 class ModelSpec(Section):
     """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
     much of a text it sees.
 
-    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation.
+    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation. Two ways to spend
+    less memory change no result: with `checkpointing` layers are computed again when their gradients are due, and
+    `loss_piece` is how many tokens have their logits in memory at once (by default as many as the device likes).
     """
 
     name: str = "embedded"
@@ -77,7 +44,9 @@ class ModelSpec(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
-    UNSAID = ("positions",)
+    checkpointing: bool = False
+    loss_piece: PositiveInt | None = None
+    UNSAID = ("positions", "checkpointing", "loss_piece")
 
     @field_serializer("attention")
     def _short(self, attention: Choice) -> str | dict[str, Any]:
@@ -217,8 +186,16 @@ class FederationSpec(Section):
     clients_per_round: PositiveInt = 2
 
 
+Context = Annotated[int, Field(ge=2)]
+Contexts = Annotated[tuple[Context, ...] | dict[str, Context], Field(min_length=1)]
+
+
 class LocalSpec(Section):
-    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`."""
+    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`.
+
+    With `contexts` clients train on texts cut at contexts of their own, none longer than `model.context`: client k
+    at entry k modulo their number; or, by name, each owner at what is given for it, and the others at `model.context`.
+    """
 
     epochs: PositiveInt = 1
     steps: PositiveInt | None = None
@@ -229,6 +206,8 @@ class LocalSpec(Section):
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
+    contexts: Contexts | None = None
+    UNSAID = ("contexts",)
 
 
 class EvaluationSpec(Section):
@@ -262,10 +241,16 @@ class Experiment(Section):
     load: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _enough_clients(self) -> "Experiment":
+    def _parts_fit(self) -> "Experiment":
         chosen, clients = self.federation.clients_per_round, self.partition.num_clients
         if chosen > clients:
             raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
+        contexts = self.local.contexts or ()
+        longest = max(contexts.values() if isinstance(contexts, dict) else contexts, default=0)
+        if longest > self.model.context:
+            raise ValueError(
+                f"local.contexts has {longest}, but model.context is {self.model.context}; raise that, or lower this"
+            )
         if self.evaluation.surface and chosen < 2:
             raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
         return self
