@@ -108,10 +108,13 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
 
     All of it goes to the learner at once, which may do some of it side by side.
     """
-    experiment, learner = federation.experiment, federation.learner
+    experiment, learner, partition = federation.experiment, federation.learner, federation.partition
     jobs = {
         (task.client, piece): Job(
-            work, federation.partition.train(task.client), ("train", task.round, task.client, piece)
+            work,
+            partition.train(task.client),
+            ("train", task.round, task.client, piece),
+            partition.context(task.client),
         )
         for task in tasks
         for piece, work in federation.strategy.work(task.sent, memories.get(task.client, {})).items()

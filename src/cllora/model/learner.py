@@ -16,6 +16,7 @@ from cllora.model import entropy, passkey
 from cllora.model.adapters import Adapters, only_lora
 from cllora.model.batches import Packed, packed, steps_of
 from cllora.model.by_position import bin_edges, in_bins
+from cllora.model.checkpointing import checkpoint_layers
 from cllora.model.device import on_device
 from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
@@ -54,7 +55,9 @@ class Learner:
         together = MOST_TOGETHER if only_lora(base.model) else 1
         self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
-        self._network = Network(base.model, self.adapters)
+        self._network = Network(base.model, self.adapters, base.loss_piece)
+        if base.checkpointing:
+            checkpoint_layers(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
         """The adapter that every client starts from: with it, the model is the base."""
@@ -192,7 +195,7 @@ class Learner:
         group: list[Job] = []
         room = 0.0
         for job in jobs:
-            step = self.samples.seen(job.ids, self.context).mean() * min(local.batch_size, len(job.ids))
+            step = self.samples.seen(job.ids, self._context(job)).mean() * min(local.batch_size, len(job.ids))
             if group and (step > room or len(group) == len(self.adapters.values)):
                 yield group
                 group = []
@@ -211,9 +214,11 @@ class Learner:
         for step in range(trainings[0].steps):
             working = [training for training in trainings if step < training.steps]
             batches = [next(training.batches) for training in working]
-            counts = np.array([self.samples.predicted(batch, self.context).sum() for batch in batches])
+            contexts = [self._context(training.job) for training in working]
+            seen = zip(batches, contexts, strict=True)
+            counts = np.array([self.samples.predicted(batch, context).sum() for batch, context in seen])
             tokens[: len(working)] += counts
-            losses = self._gradients(batches, counts, [training.dropout for training in working])
+            losses = self._gradients(batches, counts, [training.dropout for training in working], contexts)
             for training, loss in zip(working, losses, strict=True):
                 training.step(loss)
         found = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
@@ -221,15 +226,26 @@ class Learner:
         trained = {i: dataclasses.replace(it, seconds=it.tokens * each) for i, it in zip(order, found, strict=True)}
         return [trained[i] for i in range(len(jobs))]
 
+    def _context(self, job: Job) -> int:
+        """How many tokens of a text the job sees."""
+        return self.context if job.context is None else job.context
+
     def _gradients(
-        self, batches: Sequence[Ids], counts: NDArray[np.int64], dropout: Sequence[torch.Generator]
+        self,
+        batches: Sequence[Ids],
+        counts: NDArray[np.int64],
+        dropout: Sequence[torch.Generator],
+        contexts: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,)."""
+        """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,).
+
+        `contexts` (C,) are how much of a text each batch sees; None for the learner's own context.
+        """
         device = self.base.device
         self.adapters.gradients[: len(batches)].zero_()
         tokens = on_device(counts.astype(np.float32), device)
         budget, pattern = TRAINING_BLOCK[device.type], self.patterns["training"]
-        rows = packed(self.samples, batches, self.context, budget, device, pattern)
+        rows = packed(self.samples, batches, contexts or self.context, budget, device, pattern)
         return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
 
 

@@ -29,7 +29,7 @@ class Base:
     """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
 
     With `lora.train: full` it is the causal model itself. `name` is the study's for it; `stretched` says whether its
-    positions were interpolated.
+    positions were interpolated; `checkpointing` and `loss_piece` are as `ModelSpec` has them.
     """
 
     model: Any
@@ -39,6 +39,8 @@ class Base:
     fingerprint: str
     name: str
     stretched: bool = False
+    checkpointing: bool = False
+    loss_piece: int | None = None
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
@@ -76,7 +78,17 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint, model.name, stretched)
+    return Base(
+        adapted,
+        precision,
+        torch.device(device),
+        full_parameters,
+        fingerprint,
+        model.name,
+        stretched,
+        model.checkpointing,
+        model.loss_piece,
+    )
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:

@@ -15,19 +15,23 @@ from cllora.model.parts import causal_of
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
-"""Tokens and logits that the head works on at once, so that memory does not grow with the vocabulary."""
+"""Tokens and logits that the head works on at once, unless `model.loss_piece` says how many tokens. So memory grows
+neither with the vocabulary nor, in the head, with the context."""
 
 
 class Network:
-    """A PEFT model whose texts are packed and whose head works piece by piece."""
+    """A PEFT model whose texts are packed and whose head works piece by piece, on `piece` tokens at once.
 
-    def __init__(self, model: Any, adapters: Adapters) -> None:
+    The loss is a sum over tokens, so its gradient is the sum of the pieces' gradients: only rounding depends on them.
+    """
+
+    def __init__(self, model: Any, adapters: Adapters, piece: int | None = None) -> None:
         causal = causal_of(model)
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
         kind = self._head.weight.device.type
-        self._piece = max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
+        self._piece = piece or max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""

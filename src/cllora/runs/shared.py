@@ -60,8 +60,8 @@ class Shared:
                 base = load_base(settled, experiment.lora)
                 self._pins.hold_base(settled, base.fingerprint)
                 learner = Learner(base, samples, settled.context, *attention_of(experiment))
-            # The base's losses depend on the pattern of evaluation, and not on that of training.
-            own_model = f"{settled.model_dump_json(exclude={'attention'})} {pattern.model_dump_json()}"
+            # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
+            own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {pattern.model_dump_json()}"
             asked = f"{own_model} {base.fingerprint} {samples.fingerprint}"
             own = hashlib.sha256(asked.encode()).hexdigest()[:12]
             self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))

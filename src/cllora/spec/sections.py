@@ -35,7 +35,9 @@ class ModelSpec(Section):
     """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
     much of a text it sees.
 
-    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation.
+    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation. Two ways to spend
+    less memory change no result: with `checkpointing` layers are computed again when their gradients are due, and
+    `loss_piece` is how many tokens have their logits in memory at once (by default as many as the device likes).
     """
 
     name: str = "embedded"
@@ -44,7 +46,9 @@ class ModelSpec(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
-    UNSAID = ("positions",)
+    checkpointing: bool = False
+    loss_piece: PositiveInt | None = None
+    UNSAID = ("positions", "checkpointing", "loss_piece")
 
     @field_serializer("attention")
     def _short(self, attention: Choice) -> str | dict[str, Any]:
@@ -184,8 +188,16 @@ class FederationSpec(Section):
     clients_per_round: PositiveInt = 2
 
 
+Context = Annotated[int, Field(ge=2)]
+Contexts = Annotated[tuple[Context, ...] | dict[str, Context], Field(min_length=1)]
+
+
 class LocalSpec(Section):
-    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`."""
+    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`.
+
+    With `contexts` clients train on texts cut at contexts of their own, none longer than `model.context`: client k
+    at entry k modulo their number; or, by name, each owner at what is given for it, and the others at `model.context`.
+    """
 
     epochs: PositiveInt = 1
     steps: PositiveInt | None = None
@@ -196,6 +208,8 @@ class LocalSpec(Section):
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
+    contexts: Contexts | None = None
+    UNSAID = ("contexts",)
 
 
 class EvaluationSpec(Section):
@@ -239,10 +253,16 @@ class Experiment(Section):
     load: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _enough_clients(self) -> "Experiment":
+    def _parts_fit(self) -> "Experiment":
         chosen, clients = self.federation.clients_per_round, self.partition.num_clients
         if chosen > clients:
             raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
+        contexts = self.local.contexts or ()
+        longest = max(contexts.values() if isinstance(contexts, dict) else contexts, default=0)
+        if longest > self.model.context:
+            raise ValueError(
+                f"local.contexts has {longest}, but model.context is {self.model.context}; raise that, or lower this"
+            )
         if self.evaluation.surface and chosen < 2:
             raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
         if self.evaluation.passkey and self.model.context < PASSKEY_CONTEXT:
