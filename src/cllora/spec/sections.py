@@ -238,6 +238,8 @@ class EvaluationSpec(Section):
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
     the loss over a plane through two clients' adapters, at so many points a side (0: none).
     `pattern` is the pattern of attention in evaluation, whatever that of training (`model.attention`).
+    Also once, after the last round: with `by_position` the loss by how much of its text a token has before it; and with
+    `passkey` whether a number is found again in a long text, so many numbers for each length and depth (0: none).
     """
 
     every: PositiveInt = 1
@@ -245,7 +247,9 @@ class EvaluationSpec(Section):
     attention: bool = False
     surface: NonNegativeInt = 0
     pattern: Choice = Choice(name="full")
-    UNSAID = ("pattern",)
+    by_position: bool = False
+    passkey: NonNegativeInt = 0
+    UNSAID = ("pattern", "by_position", "passkey")
 
 
 class Experiment(Section):
