@@ -16,6 +16,7 @@ from cllora.errors import UsageError
 from cllora.federated import algorithms
 from cllora.model.learner import MOST_TOGETHER, Learner
 from cllora.model.load import load_base, save_merged
+from cllora.model.parts import numbers_by_part
 from cllora.runs.export import export_run
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.spec.sections import Experiment
@@ -319,6 +320,26 @@ def small_study(model, texts, kind, **changes):
     return Study.parse({**fields, "lora": {key: list(v) if isinstance(v, tuple) else v for key, v in lora.items()}})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", ["opt", "llama", "llama-tied", "gpt2"])
+def test_every_number_of_the_vector_is_counted_in_one_part(models, family, kind):
+    learner = learner_of(models(family), kind)
+    found = numbers_by_part(learner.base.model, learner.layout)
+    assert sum(found.values()) == learner.layout.size
+    config = learner.base.model.config
+    words, hidden = config.vocab_size, config.hidden_size
+    norms = {"opt": 2 * 5, "gpt2": 2 * 5}.get(family, 5) * hidden
+    rows = {"rows": len(ROWS) * hidden, "lora on embeddings": 3 * (words + hidden), "norms": 0}.get(
+        kind, words * hidden
+    )
+    assert found["embeddings"] == rows
+    assert found["norms"] == (norms if kind in {"norms", "both", "full"} else 0)
+    assert (found["lora"] > 0) == (kind != "full")
+    learned = {"opt": 130, "gpt2": 128}.get(family, 0) * hidden
+    assert found["positions"] == (learned if kind == "full" else 0)
+    assert (found["other"] > 0) == (kind == "full")
+
+
 @pytest.mark.parametrize(
     ("strategy", "kind"),
     [("fedavg", "both"), ("fedadam", "rows"), ("scaffold", "lora on embeddings"), ("ditto", "full")],
@@ -330,6 +351,7 @@ def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path):
     rounds = read_rounds(cell)
     assert rounds[2]["global_loss"] < rounds[0]["global_loss"] or strategy == "fedadam"
     record = json.loads((cell / "environment.json").read_text())["communication"]
+    assert sum(record["parts"].values()) == 4 * record["trainable_parameters"]
     messages = 4 if strategy == "scaffold" else 2
     assert rounds[1]["bytes_up"] == pytest.approx(messages * record["message_bytes"], rel=0.05)
     export_run(cell, tmp_path / "merged", merged=True)

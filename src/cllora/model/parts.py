@@ -7,6 +7,7 @@ changes in the one changes in the other.
 
 import copy
 import functools
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from cllora.errors import UsageError
 from cllora.model.positions import learned_positions
 from cllora.spec import LoraSpec
+from cllora.types import Layout
 
 ADAPTER = "default"  # PEFT's name for the one adapter that a model has
 
@@ -109,6 +111,27 @@ def work_in(model: Any, dtype: torch.dtype) -> None:
             module.forward = functools.partial(forward, module)
         elif dtype != torch.float32 and not isinstance(module, LoraLayer) and _is_trained(module):
             module.forward = functools.partial(_in_precision, module, dtype)
+
+
+def numbers_by_part(model: Any, layout: Layout) -> dict[str, int]:
+    """How many numbers of the vector are of `lora`, `norms`, `embeddings`, `positions`, and `other`: what full
+    fine-tuning trains besides.
+
+    Whatever way the embedding is trained, it counts as embeddings. A tied head has no numbers of its own.
+    """
+    causal = causal_of(model)
+    words, table = causal.get_input_embeddings(), learned_positions(causal)
+    part_at = {}
+    for path, module in model.named_modules():
+        if module is words or module is table or _is_norm(module):
+            part = "embeddings" if module is words else "positions" if module is table else "norms"
+            # A part that is trained whole stands inside PEFT's wrapper, which its name in files leaves out.
+            part_at[path.removesuffix(".original_module").removesuffix(f".modules_to_save.{ADAPTER}")] = part
+    found = dict.fromkeys(("lora", "norms", "embeddings", "positions", "other"), 0)
+    for name, shape in zip(layout.names, layout.shapes, strict=True):
+        inside = next((part for path, part in part_at.items() if name.startswith(f"{path}.")), None)
+        found[inside or ("lora" if "lora_" in name else "other")] += math.prod(shape)
+    return found
 
 
 def _is_norm(module: torch.nn.Module) -> bool:
