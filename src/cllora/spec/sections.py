@@ -65,8 +65,8 @@ class Choice(Section):
 
 
 class ModelSpec(Section):
-    """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
-    much of a text it sees.
+    """The frozen base: `embedded`, the narrower `embedded-64` and `embedded-128` or `embedded-rotary`, a hub name or a
+    folder; and how much of a text it sees.
 
     `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation.
     """
