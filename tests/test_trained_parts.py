@@ -340,6 +340,16 @@ def test_every_number_of_the_vector_is_counted_in_one_part(models, family, kind)
     assert (found["other"] > 0) == (kind == "full")
 
 
+@pytest.mark.parametrize("family", ["opt", "llama"])
+def test_a_vocabulary_as_large_as_the_table_of_positions_is_not_taken_for_one(models, family):
+    learner = learner_of(models(family), "both")
+    config = learner.base.model.config
+    config.max_position_embeddings = config.vocab_size - (2 if family == "opt" else 0)
+    found = numbers_by_part(learner.base.model, learner.layout)
+    assert found["embeddings"] == config.vocab_size * config.hidden_size
+    assert found["positions"] == 0
+
+
 @pytest.mark.parametrize(
     ("strategy", "kind"),
     [("fedavg", "both"), ("fedadam", "rows"), ("scaffold", "lora on embeddings"), ("ditto", "full")],

@@ -19,9 +19,12 @@ def learned_positions(model: Any) -> torch.nn.Embedding | None:
 
     It is known by its rows: one for each position, after an `offset` that OPT's has (2 rows that no token meets).
     """
-    words, positions = model.get_input_embeddings(), pretrained_positions(model.config)
+    if is_rotary(model.config):
+        return None
+    # Where words are trained, PEFT's wrapper has two tables of them.
+    words, positions = set(model.get_input_embeddings().modules()), pretrained_positions(model.config)
     for module in model.modules():
-        if not isinstance(module, torch.nn.Embedding) or module is words:
+        if not isinstance(module, torch.nn.Embedding) or module in words:
             continue
         if positions is not None and module.num_embeddings == positions + _offset(module):
             return module
