@@ -197,7 +197,8 @@ def _options(facts: dict[str, Any]) -> str:
     by_tokens = ("seed", "tokens", "tokens_per_step", "processes")
     names = by_tokens if plan.get("tokens") else ("minutes", "tokens_per_step")
     what = "--architecture rotary" if facts["architecture"] == "rotary" else f"--width {plan.get('width')}"
-    return " ".join([what, *(f"--{name.replace('_', '-')} {plan.get(name)}" for name in names)])
+    values = (str(plan.get(name)).removesuffix(".0") for name in names)
+    return " ".join([what, *(f"--{name.replace('_', '-')} {value}" for name, value in zip(names, values, strict=True))])
 
 
 def _rows(facts: dict[str, Any], by_first: dict[str, Any]) -> list[str]:
