@@ -13,8 +13,6 @@ from cllora.spec import Study
 BASE, CONTEXT = "HuggingFaceTB/SmolLM-135M", 8 * 2048
 """A Llama that is open to all, pretrained at 2,048 tokens, and eight times as many."""
 
-RATE = 2e-5
-
 TRAINED = ("full", "lora", "lora+norms", "lora+embeddings", "lora+norms+embeddings")
 
 
@@ -40,7 +38,7 @@ def _long_fields(name: str, grid: Mapping[str, Sequence[Any]], control: Mapping[
         "local": {
             "steps": 50,
             "batch_size": 8,
-            "learning_rate": RATE,
+            "learning_rate": 2e-5,
             "lr_scheduler_type": "constant",
             "warmup_steps": 2,
         },
@@ -56,9 +54,7 @@ def longlora() -> Study:
     """Does LongLoRA come as far as full fine-tuning, and at what cost? Five choices of what is trained, under full, s2
     and local attention, at eight times the base's context; evaluated with full attention."""
     grid = {"lora.train": TRAINED, "model.attention": ("full", "s2", "local")}
-    fields = _long_fields("longlora", grid, {"lora.train": "full", "model.attention": "full"})
-    # One of LoRA's first steps moves a weight by about s sqrt(r / 3D) of the rate: 0.2 at D = 256, 0.14 at D = 576.
-    return Study.parse({**fields, "where": {"lora.train": {"full": {"local.learning_rate": RATE / 4}}}})
+    return Study.parse(_long_fields("longlora", grid, {"lora.train": "full", "model.attention": "full"}))
 
 
 @presets.register("longlora/rank")

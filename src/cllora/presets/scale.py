@@ -55,7 +55,7 @@ def at_embedded_scale(study: Study) -> Study:
       ...); an axis over hub data sets becomes one over `PACKAGES`.
     - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are the demo's, and
       `federation.num_rounds` is at most the demo's. Axes over them stay as they are, but for learning rates, which grow
-      as the demo's has grown over the paper's, as do those that go with other fields.
+      as the demo's has grown over the paper's.
     - A stretched base is `embedded-rotary` at `LONG`'s context, with its steps; `evaluation.passkey` is at most its.
 
     What the study asks (partition, axes, control, seeds, rank, participation, context) stays.
@@ -65,7 +65,9 @@ def at_embedded_scale(study: Study) -> Study:
     small = Study.parse(LONG).to_mapping() if stretched else demo().to_mapping()
     _stand_in(fields, small["local"]["epochs"])
     _small_texts(fields, small["data"])
-    _raise_rates(fields)
+    rates = "local.learning_rate"
+    if rates in fields["grid"]:
+        fields["grid"][rates] = [float(f"{rate * FASTER:.6g}") for rate in fields["grid"][rates]]
     rounds = min(fields["federation"]["num_rounds"], small["federation"]["num_rounds"])
     if stretched:
         fields["model"]["context"] = small["model"]["context"]
@@ -99,21 +101,6 @@ def _small_texts(fields: dict[str, Any], small: dict[str, Any]) -> None:
         fields["where"].pop("data.hub", None)
         fields["control"].pop("data.hub", None)
     fields["data"] = data
-
-
-def _raise_rates(fields: dict[str, Any]) -> None:
-    """Learning rates that are varied, or go with what is varied, become `FASTER` times as high."""
-    field = "local.learning_rate"
-    if field in fields["grid"]:
-        fields["grid"][field] = [_raised(rate) for rate in fields["grid"][field]]
-    for cases in fields["where"].values():
-        for changes in cases.values():
-            if field in changes:
-                changes[field] = _raised(changes[field])
-
-
-def _raised(rate: float) -> float:
-    return float(f"{rate * FASTER:.6g}")
 
 
 def _stand_in(fields: dict[str, Any], fewest: int) -> None:
