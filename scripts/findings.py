@@ -30,14 +30,13 @@ STUDIES = (
     "features",
     "ablate/rank",
     "ablate/context",
-    "ablate/context-s2",
 )
 LONG = "longlora"
 """The study whose table is the report's own, of long contexts."""
 LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
 LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a message"]
 VERDICTS = "-verdicts"
-JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i", "ablate/context-s2": "i"}
+JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
 OUTCOMES = {
     "final_loss": "global loss",
@@ -69,7 +68,8 @@ def judged(folder: Path, letters: str) -> pd.DataFrame:
 
 def long_context(folder: Path) -> pd.DataFrame:
     """What the runs in a folder say of long contexts, as the report has it."""
-    return figures.get("long_context")(read_runs(folder)).shown[LONG_COLUMNS]
+    shown = figures.get("long_context")(read_runs(folder)).shown[LONG_COLUMNS]
+    return shown.rename(columns={"of the control's": "training time of the control's"})
 
 
 def plain_block(table: pd.DataFrame) -> str:

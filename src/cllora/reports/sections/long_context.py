@@ -215,7 +215,7 @@ def _claim(runs: Runs, known: pd.DataFrame, against: pd.DataFrame) -> str:
 
 def _notes(runs: Runs, known: pd.DataFrame) -> tuple[str, ...]:
     own = "Under its own pattern a model sees less of a text: compare with the same cell under full attention alone."
-    memory = "Peak memory is of the whole process, with what is loaded and evaluated."
+    memory = "Peak memory is of the whole process while clients train."
     said = [
         *_of_parts(runs, known),
         *labels.leak_note(runs.leaking),
