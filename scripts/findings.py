@@ -23,10 +23,21 @@ from cllora.reports.sections.results import result_table
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
 TABLES = ROOT / "docs" / "findings"
-STUDIES = ("paper/length", "paper/quantity", "quality/dose", "features", "ablate/rank", "ablate/context")
+STUDIES = (
+    "paper/length",
+    "paper/quantity",
+    "quality/dose",
+    "features",
+    "ablate/rank",
+    "ablate/context",
+)
+LONG = "longlora"
+"""The study whose table is the report's own, of long contexts."""
+LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
+LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a message"]
 VERDICTS = "-verdicts"
-JUDGED = ("paper/length", "paper/quantity")
-"""The studies that the paper's claims are judged by."""
+JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i"}
+"""The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
 OUTCOMES = {
     "final_loss": "global loss",
     "local_change": "local training",
@@ -49,13 +60,20 @@ def measured(folder: Path) -> pd.DataFrame:
     return table.assign(**{c: table[c].map(lambda x: float(f"{x:.6g}")) for c in numbers})
 
 
-def judged(folder: Path) -> pd.DataFrame:
-    """What the runs in a folder say of the paper's claims: claim, verdict, effect and why."""
+def judged(folder: Path, letters: str) -> pd.DataFrame:
+    """What the runs in a folder say of the claims with these letters: claim, verdict, effect and why."""
     shown = figures.get("verdicts")(read_runs(folder)).shown
-    return shown[["claim", "verdict", "effect [95 % interval]", "why"]]
+    return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
 
 
-def verdict_block(table: pd.DataFrame) -> str:
+def long_context(folder: Path) -> pd.DataFrame:
+    """What the runs in a folder say of long contexts, as the report has it."""
+    shown = figures.get("long_context")(read_runs(folder)).shown[LONG_COLUMNS]
+    return shown.rename(columns={"of the control's": "training time of the control's"})
+
+
+def plain_block(table: pd.DataFrame) -> str:
+    """A table of text, as Markdown."""
     rows = [f"| {' | '.join(row)} |" for row in table.astype(str).to_numpy().tolist()]
     return "\n".join([f"| {' | '.join(table.columns)} |", "|" + "---|" * len(table.columns), *rows])
 
@@ -166,8 +184,8 @@ def written(page: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found[1]
-        table = pd.read_csv(TABLES / f"{file_name(name)}.csv")
-        text = verdict_block(table) if name.endswith(VERDICTS) else block(name, table)
+        table = pd.read_csv(TABLES / f"{file_name(name)}.csv", dtype=None if name in STUDIES else str)
+        text = block(name, table) if name in STUDIES else plain_block(table)
         return f"<!-- made: {name} -->\n{text}\n<!-- end -->"
 
     return re.sub(r"<!-- made: (\S+) -->.*?<!-- end -->", made, page, flags=re.S)
@@ -177,20 +195,23 @@ def measure_study(name: str, out: Path) -> None:
     """Run one study and write its CSV files."""
     folder = out / file_name(name)
     cllora.run(find_study(f"{name}@embedded"), folder)
-    measured(folder).to_csv(TABLES / f"{file_name(name)}.csv", index=False)
+    table = long_context(folder) if name == LONG else measured(folder)
+    table.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     if name in JUDGED:
-        judged(folder).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
+        judged(folder, JUDGED[name]).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "findings")
-    parser.add_argument("--only", nargs="+", default=STUDIES, choices=STUDIES)
+    parser.add_argument("--only", nargs="+", default=[*STUDIES, LONG], choices=[*STUDIES, LONG])
     parser.add_argument("--written", action="store_true", help="from the CSV files alone")
     arguments = parser.parse_args()
     for name in arguments.only:
         if not arguments.written:
             measure_study(name, arguments.out)
+        if name == LONG:
+            continue
         table = pd.read_csv(TABLES / f"{file_name(name)}.csv")
         (ROOT / "docs" / "images" / f"findings-{file_name(name)}.svg").write_text(forest(table), encoding="utf-8")
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,16 +5,21 @@ import os
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores; before torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cllora.corpus import packages
 from cllora.types import Samples
 
 FAMILIES = ("opt", "opt-350m", "llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 VOCABULARY = 300
+MakePackage = Callable[..., Path]
 
 
 def tiny_config(family: str):
@@ -109,6 +114,27 @@ def texts(tmp_path_factory):
             words = draw.choice(WORDS, draw.integers(2, 41))
             file.write(json.dumps({"text": " ".join(words), "owner": f"owner-{row % 4}"}) + "\n")
     return path
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePackage:
+    """Lay out an importable package (files: path -> source), with a version if one is given."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name: str, files: dict[str, str | bytes], version: str | None = None) -> Path:
+        for path, source in {"__init__.py": "", **files}.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(source if isinstance(source, bytes) else source.encode())
+        if version is not None:
+            info = tmp_path / f"{name}-{version}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            (info / "top_level.txt").write_text(name)
+            packages._distributions.cache_clear()
+        return tmp_path / name
+
+    return make
 
 
 def study_fields(model, texts, **changes):

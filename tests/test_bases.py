@@ -18,6 +18,7 @@ from cllora.spec import LoraSpec, ModelSpec
 from cllora.types import Samples
 
 ROOT = Path(__file__).parents[1]
+ONE_BY_ONE = source.BASES[:-1]  # pretrained on docstrings one by one; the last one on joined ones
 LORA = LoraSpec(target_modules=("q_proj", "v_proj"))
 
 
@@ -32,7 +33,7 @@ def facts(name: str) -> dict:
 @pytest.mark.parametrize("name", source.BASES)
 def test_a_base_loads_by_name(name, tmp_path):
     base = load_base(ModelSpec(name=name, device="cpu", precision="float32"), LORA)
-    assert base.model.config.hidden_size == WIDTHS[name]
+    assert base.model.config.hidden_size == WIDTHS.get(name, 256)
     assert base.full_parameters == facts(name)["parameters"]
     save_merged(base, name, tmp_path)
     assert ModelTokenizer(str(tmp_path)).fingerprint == ModelTokenizer(name).fingerprint
@@ -56,28 +57,43 @@ def test_a_base_has_learned_what_its_card_says(name):
 
 def test_the_bases_share_one_tokenizer_and_one_set_of_texts():
     assert len({ModelTokenizer(name).fingerprint for name in source.BASES}) == 1
-    assert len({facts(name)["train_set"]["sha256"] for name in source.BASES}) == 1
+    assert len({facts(name)["train_set"]["sha256"] for name in ONE_BY_ONE}) == 1
     for part in ("held_out", "demo"):
-        assert len({(facts(name)[part]["documents"], facts(name)[part]["bytes"]) for name in source.BASES}) == 1
+        assert len({(facts(name)[part]["documents"], facts(name)[part]["bytes"]) for name in ONE_BY_ONE}) == 1
 
 
 def test_a_wider_base_predicts_better():
     for part in ("held_out", "demo"):
-        bits = [facts(name)[part]["bits_per_byte"] for name in source.BASES]
+        bits = [facts(name)[part]["bits_per_byte"] for name in ONE_BY_ONE]
         assert bits == sorted(bits, reverse=True)
 
 
-def test_the_narrow_bases_are_small_and_cost_the_package_little():
-    narrow = [name for name in source.BASES if name != "embedded"]
-    assert sum(path.stat().st_size for name in narrow for path in folder(name).iterdir()) < 3e6
+def test_the_bases_cost_the_package_little():
+    sizes = {name: sum(path.stat().st_size for path in folder(name).iterdir()) for name in source.BASES}
+    assert sizes["embedded-64"] + sizes["embedded-128"] < 3e6
+    assert sizes["embedded-rotary"] < 10e6
+
+
+def test_the_rotary_base_is_for_long_contexts():
+    base = load_base(ModelSpec(name="embedded-rotary", context=512, device="cpu", precision="float32"), LORA)
+    config = base.model.config
+    assert (config.model_type, config.max_position_embeddings) == ("llama", 512)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (8, 2)
+    with pytest.raises(UsageError, match="'embedded-rotary' has 512 positions"):
+        load_base(ModelSpec(name="embedded-rotary", context=4096, device="cpu"), LORA)
+    longer = ModelSpec(name="embedded-rotary", context=4096, positions="linear", device="cpu", precision="float32")
+    assert load_base(longer, LORA).model.config.max_position_embeddings == 4096
 
 
 @pytest.mark.parametrize("name", source.BASES)
 def test_a_card_has_the_figures_and_the_way_to_make_them(name):
     card, found = (folder(name) / "README.md").read_text(), facts(name)
     assert f"**{found['held_out']['bits_per_byte']:.2f}**" in card
-    assert f"**{facts('embedded')['demo']['bits_per_byte']:.2f}**" in card
-    if name != "embedded":
+    by_first = facts("embedded") if name in ONE_BY_ONE else found["by_first"]
+    assert f"**{by_first['demo']['bits_per_byte']:.2f}**" in card
+    if name == "embedded-rotary":
+        assert "scripts/pretrain --architecture rotary" in card
+    elif name != "embedded":
         assert f"--width {WIDTHS[name]} --seed {found['plan']['seed']} --tokens {found['plan']['tokens']}" in card
 
 
@@ -90,8 +106,7 @@ def test_every_base_is_package_data():
 
 
 def test_presets_and_model_name_the_same_bases():
-    assert tuple(STAND_INS.values()) == source.BASES
-    assert tuple(WIDTHS) == source.BASES
+    assert tuple(STAND_INS.values()) == tuple(WIDTHS) == ONE_BY_ONE
 
 
 @pytest.mark.parametrize("load", [ModelTokenizer, lambda name: load_base(ModelSpec(name=name, device="cpu"), LORA)])

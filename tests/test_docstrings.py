@@ -1,34 +1,11 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cllora.corpus import docstrings as corpus
-from cllora.corpus.docstrings import docstrings, fingerprint_of, read_docstrings
+from cllora.corpus.docstrings import docstrings, read_docstrings
+from cllora.corpus.packages import PACKAGES, fingerprint_of
 from cllora.errors import UsageError
-
-MakePackage = Callable[..., Path]
-
-
-@pytest.fixture
-def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePackage:
-    """Lay out an importable package (files: path -> source), with a version if one is given."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def make(name: str, files: dict[str, str | bytes], version: str | None = None) -> Path:
-        for path, source in {"__init__.py": "", **files}.items():
-            file = tmp_path / name / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(source if isinstance(source, bytes) else source.encode())
-        if version is not None:
-            info = tmp_path / f"{name}-{version}.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-            (info / "top_level.txt").write_text(name)
-            corpus._distributions.cache_clear()
-        return tmp_path / name
-
-    return make
+from conftest import MakePackage
 
 
 def test_rows_say_what_was_documented_and_where(make_package: MakePackage) -> None:
@@ -129,7 +106,7 @@ def test_the_fingerprint_knows_names_and_versions(make_package: MakePackage, tmp
 
 
 def test_all_default_packages_are_installed() -> None:
-    assert len(fingerprint_of(corpus.PACKAGES)) == 16
+    assert len(fingerprint_of(PACKAGES)) == 16
 
 
 def test_per_package_draws_over_the_whole_package_in_order():

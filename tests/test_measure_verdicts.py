@@ -39,9 +39,11 @@ def experiment(seed: int, partition: tuple[tuple[str, Any], ...], more: tuple[tu
 
 
 @cache
-def dealt() -> Any:
+def dealt(cut: float = 0.0) -> Any:
     made = make_partition(make_study(clients=CLIENTS).cells()[0].experiment)
-    return replace(made, train_offsets=np.concatenate([[0], np.cumsum(SIZES)]))
+    classes = [{**each, "share_cut": cut} for each in made.realised["classes"]["described"]]
+    realised = {**made.realised, "classes": {"described": classes}}
+    return replace(made, train_offsets=np.concatenate([[0], np.cumsum(SIZES)]), realised=realised)
 
 
 def run(
@@ -57,6 +59,7 @@ def run(
     texts: Sequence[int] = (4,) * CLIENTS,
     saved: float = 0.9995,
     size: float = 1.3e8,
+    cut: float = 0.0,
     **more: Any,
 ) -> Case:
     """A run whose numbers are as given: `much` and `little` are the rises of the clients of that kind."""
@@ -79,7 +82,7 @@ def run(
         finished=True,
         fingerprint="data",
         parameters=size,
-        partition=dealt(),
+        partition=dealt(cut),
         rounds=[{"round": t, "clients": []} for t in range(ROUNDS + 1)],
         tables=tables,
         outcome={"final_loss": final, "local_change": local, "oscillation": measure.oscillation(curve), "saved": saved},
@@ -105,6 +108,16 @@ def sizes(small: float, large: float, noise: Sequence[float] = NOISE) -> list[Ca
             local_epochs=epochs,
         )
     ]  # fmt: skip
+
+
+def contexts(short: float, long: float, noise: Sequence[float] = NOISE, cut: float = 0.01, **more: Any) -> list[Case]:
+    """Two contexts, at which length skew adds so much to the final loss; the shorter cuts a third of the texts."""
+    made = [(128, 0.35, short, NOISE), (2048, cut, long, noise)]
+    return [
+        case
+        for context, share, effect, spread in made
+        for case in study(LENGTH, final(effect), spread, cut=share, model_context=context, **more)
+    ]
 
 
 def final(effect: float) -> Callable[[float], dict[str, Any]]:
@@ -174,11 +187,20 @@ STUDIES: list[tuple[str, str, Callable[[], list[Case]]]] = [
     ("h", "contradicted", lambda: study(LENGTH, final(0.0), saved=0.998, size=4.7e6)),
     ("h", "not tested", lambda: study(LENGTH, final(0.0), lora_r=8)),
     ("h", "not tested", lambda: study(LENGTH, final(0.0), saved=math.nan)),
+    ("i", "supported", lambda: contexts(0.05, 0.05)),
+    ("i", "supported", lambda: contexts(0.0, -0.05)),
+    ("i", "contradicted", lambda: contexts(0.05, 0.0)),
+    ("i", "contradicted", lambda: contexts(0.05, 0.005)),
+    ("i", "undecided", lambda: contexts(0.05, 0.05, WIDE)),
+    ("i", "undecided", lambda: [*contexts(0.05, 0.05, model_attention="s2"), *contexts(0.05, 0.05, WIDE)]),
+    ("i", "not tested", lambda: contexts(0.05, 0.05, cut=0.1)),
+    ("i", "not tested", lambda: study(LENGTH, final(0.05), model_context=2048)),
+    ("i", "not tested", lambda: study(QUANTITY, final(0.05))),
 ]
 
 
 def of(letter: str, cases: Sequence[Case]) -> Verdict:
-    return measure.CLAIMS["abcdefgh".index(letter)](cases)
+    return measure.CLAIMS["abcdefghi".index(letter)](cases)
 
 
 @pytest.mark.parametrize(("letter", "verdict", "make"), STUDIES)
@@ -189,7 +211,7 @@ def test_every_claim_gets_the_verdict_that_the_study_shows(
     assert found.verdict == verdict
     assert "nan" not in found.why
     if verdict == "not tested":
-        assert "run `cllora run paper/" in found.why
+        assert f"run `cllora run {'ablate/context' if letter == 'i' else 'paper/'}" in found.why
         assert not found.cells
         return
     assert found.cells
@@ -201,7 +223,7 @@ def test_every_claim_gets_the_verdict_that_the_study_shows(
         assert any(part.verdict == "undecided" for part in found.parts)
 
 
-@pytest.mark.parametrize("letter", "abcdefg")
+@pytest.mark.parametrize("letter", "abcdefgi")
 def test_one_seed_is_never_enough(letter: str) -> None:
     strong = next(make for known, verdict, make in STUDIES if (known, verdict) == (letter, "supported"))
     found = of(letter, [case for case in strong() if case.experiment.seed == 0])
@@ -210,7 +232,7 @@ def test_one_seed_is_never_enough(letter: str) -> None:
     assert math.isnan(found.low)
 
 
-@pytest.mark.parametrize("letter", "abcdefg")
+@pytest.mark.parametrize("letter", "abcdefgi")
 def test_runs_under_way_or_of_other_data_are_not_paired(letter: str) -> None:
     strong = next(make for known, verdict, make in STUDIES if (known, verdict) == (letter, "supported"))
     begun = [replace(case, finished=case.cell.endswith("iid")) for case in strong()]
@@ -221,7 +243,7 @@ def test_runs_under_way_or_of_other_data_are_not_paired(letter: str) -> None:
 
 def test_all_claims_are_judged_in_order() -> None:
     found = measure.verdicts(study(LENGTH, final(0.05)))
-    assert "".join(each.letter for each in found) == "abcdefgh"
+    assert "".join(each.letter for each in found) == "abcdefghi"
 
 
 def test_a_claim_must_hold_in_every_setting() -> None:
@@ -265,6 +287,32 @@ def test_few_test_texts_alone_are_no_unfairness() -> None:
 def test_what_is_said_of_models_that_differ_in_epochs_and_of_small_bases() -> None:
     assert "the models differ in local epochs too" in of("d", sizes(0.1, 0.02)).why
     assert "at this base's size: 4.7 million parameters" in of("h", study(LENGTH, final(0), saved=0.99, size=4.7e6)).why
+
+
+def test_without_cutting_the_effect_is_judged_and_its_change_is_told() -> None:
+    """By seed, what skew adds where next to nothing is cut minus where a third is."""
+    found = of("i", contexts(0.02, 0.05, NOISE[::-1]))
+    decides, change = found.parts
+    assert decides.difference == found.effect == pytest.approx(0.05, abs=1e-9)
+    assert "model_context = 2048" in decides.what
+    assert change.what.endswith("against overlap = True, alpha = 0.1, model_context = 128")
+    assert change.difference == pytest.approx(0.03, abs=1e-9)
+    assert change.low < change.difference < change.high
+    assert f"{change.what}: another effect; texts cut: 35.0 % at 128, 1.0 % at 2048" in found.why
+    assert "the same effect within 0.01" in of("i", contexts(0.05, 0.05)).why
+    assert "seeds needed; texts cut" in of("i", contexts(0.05, 0.05, WIDE)).why
+    still = of("i", contexts(0.05, 0.05, cut=0.1)).why
+    assert "no context that cuts at most 5 % (texts cut: 35.0 % at 128, 10.0 % at 2048)" in still
+
+
+def test_every_attention_is_held_to_its_own_longest_context() -> None:
+    both = [*contexts(0.05, 0.05), *contexts(0.05, 0.0, model_attention="s2")]
+    found = of("i", both)
+    assert (found.verdict, len(found.parts)) == ("contradicted", 4)
+    assert found.parts[0].low < of("i", contexts(0.05, 0.05)).low  # both at once
+    stretched = [case for case in contexts(0.05, 0.05) if case.experiment.model.context == 128]
+    stretched += study(LENGTH, final(0.05), model_context=4096, model_positions="linear")
+    assert of("i", stretched).verdict == "supported"
 
 
 @pytest.mark.parametrize(
@@ -352,7 +400,7 @@ def test_the_report_has_a_row_for_every_tested_claim(tmp_path: Path) -> None:
     assert figure.shown["verdict"].str.contains("✔ supported|✘ contradicted|\\? undecided").all()
     assert set(figure.table["claim"]) == {"a", "b", "c", "h"}
     assert len(figure.notes) == 1
-    assert all(letter in figure.notes[0] for letter in ("(d)", "(e)", "(f)", "(g)"))
+    assert all(letter in figure.notes[0] for letter in ("(d)", "(e)", "(f)", "(g)", "(i)"))
     assert "`cllora run paper/quantity`" in figure.notes[0]
     assert figure.measured
 

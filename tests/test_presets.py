@@ -35,10 +35,10 @@ def test_a_preset_is_a_study_with_a_control_and_enough_seeds(name, scale):
 @pytest.mark.parametrize("name", NAMES)
 def test_at_embedded_scale_nothing_comes_from_a_hub(name):
     for cell in find_study(f"{name}@embedded").cells():
-        assert cell.experiment.model.name in STAND_INS.values()
+        assert cell.experiment.model.name in {*STAND_INS.values(), "embedded-rotary"}
         assert cell.experiment.data.hub is None
         assert cell.experiment.federation.num_rounds <= 8
-        assert cell.experiment.local.learning_rate >= 6e-4
+        assert cell.experiment.local.learning_rate >= 3e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,16 +62,19 @@ def test_every_preset_runs_at_embedded_scale(name, tiny_models, texts, tmp_path)
     """Shrunk to one cell (of `features` one each), one round of one step, a tiny model and made-up texts."""
     study = find_study(f"{name}@embedded")
     whole = {"data.corpus.packages", "partition.by"}
+    stretched = study.base.model.positions != "as_trained"
     values = {axis: values[0 if axis == "partition.alpha" else -1] for axis, values in study.grid.items()}
     settings = [f"{axis}={json.dumps(value)}" for axis, value in values.items() if axis not in whole]
     settings += [
-        f"model.name={tiny_models('opt')}",
+        f"model.name={tiny_models('llama' if stretched else 'opt')}",
         "model.device=cpu",
         "model.precision=float32",
         f"data.path={texts}",
     ]
     settings += ["federation.num_rounds=1", "local.steps=1", "seeds=1", "partition.min_samples=5"]
-    if study.base.model.context > 64 or "model.context" in study.grid:
+    if stretched:
+        settings += ["model.context=256", "evaluation.passkey=0"]
+    elif study.base.model.context > 64 or "model.context" in study.grid:
         settings.append("model.context=64")
     folder = cllora.run(find_study(f"{name}@embedded", settings), tmp_path / "out")
     cells = list(folder.glob("*/rounds.jsonl"))

@@ -208,10 +208,15 @@ def test_light_and_dark_follow_the_system_and_the_button_and_have_contrast(seen:
     seen.emulate_media(color_scheme="light")
 
 
-def test_on_paper_all_is_open_light_and_as_wide_as_the_page(seen: Any) -> None:
+def test_on_paper_short_tables_are_open_and_all_is_light_and_as_wide_as_the_page(seen: Any) -> None:
     seen.emulate_media(media="print", color_scheme="dark")
     seen.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert seen.locator("details:not([open])").count() == 0
+    rows = [len(details.query_selector_all("tbody tr")) for details in seen.query_selector_all("details[open]")]
+    assert rows
+    assert max(rows) <= 20
+    for details in seen.query_selector_all("details:not([open])"):
+        assert len(details.query_selector_all("tbody tr")) > 20
+        assert not details.is_visible()
     assert not seen.locator("#theme, nav, .csv").first.is_visible()
     widths = seen.evaluate("[...document.querySelectorAll('.plot .main-svg')].map((s) => s.width.baseVal.value)")
     assert max(widths) <= 680

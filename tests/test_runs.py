@@ -42,7 +42,7 @@ def numbers(folder: Path):
             "losses": read_losses(cell).to_csv(),
             "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
             "state": (cell / "state.safetensors").read_bytes(),
-            "adapter": (cell / "adapter" / "adapter_model.safetensors").read_bytes(),
+            "adapter": [path.read_bytes() for path in sorted((cell / "adapter").glob("*.safetensors"))],
         }
     return found
 
@@ -65,6 +65,7 @@ def test_a_run_is_a_folder_with_what_the_design_lists(finished):
         "losses.parquet",
         "state.safetensors",
         "environment.json",
+        "costs.json",
         "adapter",
     }
     assert {path.name for path in finished.iterdir() if path.is_file()} >= {"study.json", "pins.json"}

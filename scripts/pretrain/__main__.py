@@ -1,8 +1,8 @@
 """Build a base model that ships inside cllora: `python scripts/pretrain` (about 75 minutes on two CPU cores).
 
-`--width 64` and `--width 128` build the narrow ones, which share the tokenizer of the first; with `--tokens` the
-schedule follows what was read rather than the clock, so that the same weights can be had again. Run it again after an
-interruption and it goes on from its last checkpoint.
+`--width 64` and `--width 128` build the narrow ones, `--architecture rotary` the one for long contexts;
+they share the tokenizer of the first. With `--tokens` the schedule follows what was read rather than the clock, so that
+the same weights can be had again. Run it again after an interruption and it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,36 +22,41 @@ import measure
 import numpy as np
 import torch
 from architecture import FULL_WIDTH, SHAPES, untrained
-from texts import PRETRAINING_PACKAGES, Texts, load_texts
+from texts import PRETRAINING_PACKAGES, Texts, load_joined_texts, load_texts
 from tokens import encode, train_tokenizer
-from train import Plan, train
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from train import QUICK_DOCUMENTS, QUICK_JOINED, Plan, train
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from cllora.corpus.docstrings import PACKAGES
+from cllora.corpus.packages import PACKAGES
 
 MODELS = Path(__file__).parents[2] / "src/cllora/model"
 FIRST = MODELS / "embedded"
+PLANNED = ("width", "seed", "minutes", "tokens", "tokens_per_step", "processes")
 
 
 def main() -> None:
     arguments = _arguments()
-    narrow = arguments.width != FULL_WIDTH
-    out = arguments.out or (MODELS / f"embedded-{arguments.width}" if narrow else FIRST)
+    joined = arguments.architecture == "rotary"
+    first = not joined and arguments.width == FULL_WIDTH
+    out = arguments.out or (FIRST if first else MODELS / f"embedded-{'rotary' if joined else arguments.width}")
     cache, out = arguments.cache.absolute(), out.absolute()
     checkpoint = cache / f"{out.name}-{arguments.architecture}.checkpoint"
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     lock = _lock(checkpoint)
-    texts = load_texts(cache)
-    tokenizer = AutoTokenizer.from_pretrained(FIRST) if narrow else train_tokenizer(texts.train)
+    texts = load_joined_texts(cache) if joined else load_texts(cache)
+    tokenizer = train_tokenizer(texts.train) if first else AutoTokenizer.from_pretrained(FIRST)
     _check_round_trip(tokenizer)
-    if not narrow:
+    if first:
         tokenizer.save_pretrained(out)
     plan = _plan(arguments, cache, checkpoint, texts, tokenizer)
     plan.meeting_point.unlink(missing_ok=True)
     torch.multiprocessing.spawn(train, args=(plan,), nprocs=plan.processes)
     state = _write_model(plan, out)
-    (out / "pretraining.json").write_text(json.dumps(_measured(plan, state, texts, tokenizer, out), indent=1) + "\n")
+    measured = _measured(plan, state, texts, tokenizer, out)
+    if joined:
+        measured["by_first"] = {"demo": _by_first(texts, tokenizer, out)}
+    (out / "pretraining.json").write_text(json.dumps(measured, indent=1) + "\n")
     card.write(out, FIRST)
     checkpoint.unlink()
     lock.close()
@@ -59,7 +64,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("pretrain", description=__doc__)
-    parser.add_argument("--architecture", choices=["opt", "llama"], default="opt")
+    parser.add_argument("--architecture", choices=["opt", "llama", "rotary"], default="opt")
     parser.add_argument("--width", type=int, choices=list(SHAPES), default=FULL_WIDTH)
     parser.add_argument("--out", type=Path, help="the folder to write; the package's, if none is given")
     parser.add_argument("--seed", type=int, default=0)
@@ -69,7 +74,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint-minutes", type=float, default=3.0)
     parser.add_argument("--processes", type=int, default=2, help="single-threaded; best one per physical core")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/cllora-pretraining")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.architecture == "rotary" and arguments.width != FULL_WIDTH:
+        parser.error(f"the rotary base is {FULL_WIDTH} wide: leave --width out")
+    return arguments
 
 
 def _lock(checkpoint: Path) -> TextIO:
@@ -87,6 +95,7 @@ def _plan(
 ) -> Plan:
     stream = checkpoint.with_suffix(".npy")
     np.save(stream, np.concatenate(encode(tokenizer, texts.train)))
+    joined = arguments.architecture == "rotary"
     return Plan(
         architecture=arguments.architecture,
         width=arguments.width,
@@ -97,7 +106,8 @@ def _plan(
         checkpoint_minutes=arguments.checkpoint_minutes,
         processes=arguments.processes,
         stream=stream,
-        held_out=encode(tokenizer, texts.held_out),
+        joined=joined,
+        held_out=encode(tokenizer, texts.held_out[: QUICK_JOINED if joined else QUICK_DOCUMENTS]),
         checkpoint=checkpoint,
         meeting_point=checkpoint.with_suffix(".meet"),
     )
@@ -131,7 +141,7 @@ def _measured(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights_bytes": (out / "model.safetensors").stat().st_size,
         "training": {key: state[key] for key in ("seconds", "step", "train_loss")} | {"tokens": state["cursor"]},
-        "plan": {key: getattr(plan, key) for key in ("width", "seed", "tokens", "tokens_per_step", "processes")},
+        "plan": {key: getattr(plan, key) for key in PLANNED},
         "train_set": {
             "documents": len(texts.train),
             "bytes": sum(len(text.encode()) for text in texts.train),
@@ -148,6 +158,13 @@ def _measured(
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def _by_first(texts: Texts, tokenizer: PreTrainedTokenizerFast, out: Path) -> dict[str, float]:
+    """How well the first base predicts the demo's documents in windows of the other's context."""
+    context = AutoConfig.from_pretrained(out).max_position_embeddings
+    model = AutoModelForCausalLM.from_pretrained(FIRST, dtype=torch.float32).eval()
+    return measure.figures(model, texts.demo, encode(tokenizer, texts.demo), context)
 
 
 if __name__ == "__main__":

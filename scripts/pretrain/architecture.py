@@ -15,15 +15,17 @@ class Shape:
     layers: int
     heads: int  # of 32 dimensions each
     context: int
+    key_heads: int | None = None  # heads that keys and values have, if fewer: each serves a group of the others
 
 
 SHAPES = {64: Shape(2, 2, CONTEXT // 2), 128: Shape(2, 4, CONTEXT // 2), 256: Shape(4, 8, CONTEXT)}
 FULL_WIDTH = max(SHAPES)
+ROTARY = Shape(4, 8, 512, key_heads=2)
 
 
 def untrained(name: str, width: int = FULL_WIDTH) -> PreTrainedModel:
     """Return a freshly initialised model of 0.4 to 5 million parameters, its head tied to its embedding."""
-    shape = SHAPES[width]
+    shape = ROTARY if name == "rotary" else SHAPES[width]
     shared = {
         "vocab_size": VOCABULARY,
         "hidden_size": width,
@@ -39,6 +41,8 @@ def untrained(name: str, width: int = FULL_WIDTH) -> PreTrainedModel:
         return OPTForCausalLM(
             OPTConfig(**shared, ffn_dim=4 * width, word_embed_proj_dim=width, do_layer_norm_before=True, dropout=0.0)
         )
-    if name == "llama":
-        return LlamaForCausalLM(LlamaConfig(**shared, intermediate_size=11 * width // 4))
-    raise ValueError(f"unknown architecture {name!r}: opt or llama")
+    if name in ("llama", "rotary"):
+        return LlamaForCausalLM(
+            LlamaConfig(**shared, intermediate_size=11 * width // 4, num_key_value_heads=shape.key_heads)
+        )
+    raise ValueError(f"unknown architecture {name!r}: opt, llama or rotary")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from architecture import FULL_WIDTH
-from train import QUICK_DOCUMENTS
+from train import QUICK_DOCUMENTS, QUICK_JOINED
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 360, 56, 48, 40, 24
 
@@ -25,14 +25,14 @@ tags: [docstrings]
 |---|---|
 | architecture | {name}, {parameters:,} parameters, context {context}, vocabulary {vocabulary} (byte-level BPE) |
 | weights | bfloat16, {megabytes:.1f} MB, head tied to the embedding |
-| data | {documents:,} docstrings of {packages} PyPI packages: {train_megabytes:.1f} MB, {train_tokens:.1f} M tokens |
+| data | {documents:,} {trained_on} of {packages} PyPI packages: {train_megabytes:.1f} MB, {train_tokens:.1f} M tokens |
 | training | {seen:.1f} M tokens ({epochs:.1f} passes) in {minutes:.0f} minutes on {cores} |
 
 ## How well it predicts
 
 Bits per byte, less is better, beside a general compressor on the same texts:
 
-| docstrings of | documents | bytes | nats per token | **bits per byte** | `xz -9` |
+| {what} of | documents | bytes | nats per token | **bits per byte** | `xz -9` |
 |---|---:|---:|---:|---:|---:|
 {rows}
 
@@ -45,12 +45,7 @@ it; a longer one in windows that do not overlap. The weights are measured as shi
 float32. `xz` compresses each set as one file, the documents joined by a zero byte; it has nothing but that file to
 learn from, so it does better on a larger one.
 
-What keeps the figures honest: texts are deduplicated, then one document in a hundred, chosen by its hash, is held out.
-A held-out document that shares a paragraph of 80 or more characters with the training texts is not counted
-({held_out_copies} were left out), and a document that shares one with the demo's packages is not trained on
-({shared_with_demo} were left out). No package that cllora needs to run, the demo's among them, is part of the training.
-The demo's row is a sample of one docstring in forty. Near copies remain: packages repeat themselves in other words and
-in shorter paragraphs, so the first row flatters the model more than the second, which is the one to go by.
+What keeps the figures honest: {honest}
 
 ## Use
 
@@ -89,9 +84,46 @@ nothing larger can be had. It has that one's tokenizer, training texts and held-
 that one is {first_width}; it also has {layers} layers for {first_layers}, and saw {share:.0%} as much text.
 """
 
+OPENING_ROTARY = """\
+# The embedded rotary base
+
+A relative of the [embedded base](../embedded/README.md) for studies of long contexts: of the Llama architecture, with
+rotary positions, and {heads} query heads that share {key_heads} heads of keys and values. It saw windows of at most
+{context} tokens, so that there is something to extend, from documentation joined in reading order, in which what went
+before helps to predict what follows. It has the tokenizer of that one.
+"""
+
+HONEST = """\
+texts are deduplicated, then one document in a hundred, chosen by its hash, is held out.
+A held-out document that shares a paragraph of 80 or more characters with the training texts is not counted
+({held_out_copies} were left out), and a document that shares one with the demo's packages is not trained on
+({shared_with_demo} were left out). No package that cllora needs to run, the demo's among them, is part of the training.
+The demo's row is a sample of one docstring in forty. Near copies remain: packages repeat themselves in other words and
+in shorter paragraphs, so the first row flatters the model more than the second, which is the one to go by."""
+
+HONEST_JOINED = """\
+docstrings are deduplicated, then one module in a hundred, chosen by the hash of its name,
+is held out: its docstrings, joined, are one document. A held-out docstring that shares a paragraph of 80 or more
+characters with the training texts is left out of its document ({held_out_copies} were), and a docstring that shares one
+with the demo's packages is not trained on ({shared_with_demo} were left out). No package that cllora needs to run, the
+demo's among them, is part of the training. The demo's rows are a sample of one module in forty. Near copies remain:
+packages repeat themselves in other words and in shorter paragraphs, so the first row flatters the model more than the
+second, which is the one to go by. The [embedded base](../embedded/README.md) read the demo's documents in the same
+windows of {context} tokens; it was trained on docstrings one by one, and on more of them."""
+
 AGAIN = """\
 `python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
 their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
+pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
+the same weights. Every figure here is in"""
+
+AGAIN_ROTARY = """\
+```sh
+python scripts/pretrain {options}
+```
+
+in the repository downloads the packages (pinned, nothing is installed or imported), reads their docstrings, joins them
+as the corpus `long_texts` does, trains the model, measures it and writes this page. The schedule follows the clock,
 pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
 the same weights. Every figure here is in"""
 
@@ -118,8 +150,11 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], first_config: dict[str, Any]) -> str:
     training, data, plan = facts["training"], facts["train_set"], facts.get("plan", {})
-    narrow = config["hidden_size"] != FULL_WIDTH
-    opening = OPENING_NARROW if narrow else OPENING
+    rotary, narrow = facts["architecture"] == "rotary", config["hidden_size"] != FULL_WIDTH
+    opening, honest, again = (OPENING_NARROW if narrow else OPENING), HONEST, AGAIN
+    if rotary:
+        opening, honest, again = OPENING_ROTARY, HONEST_JOINED, AGAIN_ROTARY
+    by_first = first if narrow else facts.get("by_first", {})
     return CARD.format(
         opening=opening.format(
             width=config["hidden_size"],
@@ -127,11 +162,17 @@ def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], 
             layers=config["num_hidden_layers"],
             first_layers=first_config["num_hidden_layers"],
             share=training["tokens"] / first["training"]["tokens"],
+            heads=config["num_attention_heads"],
+            key_heads=config.get("num_key_value_heads"),
+            context=config["max_position_embeddings"],
         ).rstrip(),
+        what="joined docstrings" if rotary else "docstrings",
+        trained_on="texts of joined docstrings" if rotary else "docstrings",
+        honest=honest.format(**data["dropped"], context=config["max_position_embeddings"]),
         cores="one CPU core" if plan.get("processes") == 1 else "two CPU cores",
-        rows="\n".join(_rows(facts, first if narrow else None)),
-        tokenizer='folder.with_name("embedded")' if narrow else "folder",
-        again=AGAIN_BY_TOKENS.format(options=_options(plan)) if plan.get("tokens") else AGAIN,
+        rows="\n".join(_rows(facts, by_first)),
+        tokenizer='folder.with_name("embedded")' if narrow or rotary else "folder",
+        again=(AGAIN_BY_TOKENS if plan.get("tokens") else again).format(options=_options(facts)),
         name=config["architectures"][0],
         parameters=facts["parameters"],
         context=config["max_position_embeddings"],
@@ -144,27 +185,30 @@ def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], 
         seen=training["tokens"] / 1e6,
         epochs=training["tokens"] / data["tokens"],
         minutes=training["seconds"] / 60,
-        held_out_copies=data["dropped"]["held_out_copies"],
-        shared_with_demo=data["dropped"]["shared_with_demo"],
-        quick=QUICK_DOCUMENTS,
+        quick=QUICK_JOINED if rotary else QUICK_DOCUMENTS,
         software=", ".join(f"{name} {version}" for name, version in facts["software"].items()),
         package_list=", ".join(facts["packages"]).replace("==", " "),
     )
 
 
-def _options(plan: dict[str, Any]) -> str:
-    names = ("width", "seed", "tokens", "tokens_per_step", "processes")
-    return " ".join(f"--{name.replace('_', '-')} {plan[name]}" for name in names)
+def _options(facts: dict[str, Any]) -> str:
+    """What to write behind `python scripts/pretrain` to have the like again."""
+    plan = facts.get("plan", {})
+    by_tokens = ("seed", "tokens", "tokens_per_step", "processes")
+    names = by_tokens if plan.get("tokens") else ("minutes", "tokens_per_step")
+    what = "--architecture rotary" if facts["architecture"] == "rotary" else f"--width {plan.get('width')}"
+    values = (str(plan.get(name)).removesuffix(".0") for name in names)
+    return " ".join([what, *(f"--{name.replace('_', '-')} {value}" for name, value in zip(names, values, strict=True))])
 
 
-def _rows(facts: dict[str, Any], first: dict[str, Any] | None) -> list[str]:
+def _rows(facts: dict[str, Any], by_first: dict[str, Any]) -> list[str]:
     """The table of what was measured, with the first base's figures on the same texts below where there is another."""
     found = []
     sets = {"held_out": "the pretraining's packages, held out", "demo": "the demo's packages, never seen"}
     for key, of in sets.items():
         found.append(f"| {of} | {_row(facts[key])} |")
-        if first is not None:
-            found.append(f"| the same, by `embedded` | {_row(first[key])} |")
+        if key in by_first:
+            found.append(f"| the same, by `embedded` | {_row(by_first[key])} |")
     return found
 
 

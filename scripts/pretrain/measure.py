@@ -14,14 +14,16 @@ from transformers import PreTrainedModel
 
 
 @torch.inference_mode()
-def nats(model: PreTrainedModel, documents: Sequence[np.ndarray], progress: bool = False) -> tuple[float, int]:
+def nats(
+    model: PreTrainedModel, documents: Sequence[np.ndarray], context: int | None = None, progress: bool = False
+) -> tuple[float, int]:
     """Return the summed negative log-likelihood of token documents and the number of predicted tokens.
 
     A document's own tokens and the token that ends it are predicted, from its start token on. A document longer than
-    model's context is cut into windows that do not overlap; each starts with the start token in place of what came
-    before.
+    the context (the model's, if none is given) is cut into windows that do not overlap; each starts with the start
+    token in place of what came before.
     """
-    total, predicted, context = 0.0, 0, model.config.max_position_embeddings
+    total, predicted, context = 0.0, 0, context or model.config.max_position_embeddings
     for document in tqdm(documents, desc="measure", unit="document", disable=not progress):
         targets = np.append(document[1:], START_ID).astype(np.int64)
         for start in range(0, len(targets), context):
@@ -33,10 +35,12 @@ def nats(model: PreTrainedModel, documents: Sequence[np.ndarray], progress: bool
     return total, predicted
 
 
-def figures(model: PreTrainedModel, texts: Sequence[str], documents: Sequence[np.ndarray]) -> dict[str, float]:
+def figures(
+    model: PreTrainedModel, texts: Sequence[str], documents: Sequence[np.ndarray], context: int | None = None
+) -> dict[str, float]:
     """Return what the card says about one set of texts (and the same texts as tokens)."""
     size = sum(len(text.encode()) for text in texts)
-    total, predicted = nats(model, documents, progress=True)
+    total, predicted = nats(model, documents, context, progress=True)
     return {
         "documents": len(texts),
         "bytes": size,

@@ -8,11 +8,14 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from tqdm import tqdm
 
-from cllora.corpus.docstrings import PACKAGES, docstrings, read_docstrings
+from cllora.corpus.docstrings import docstrings, read_docstrings
+from cllora.corpus.long_texts import joined
+from cllora.corpus.packages import PACKAGES
 
 # Well documented, written by hand, of many fields. Not here: dependencies of cllora, packages that copy the docstrings
 # of numpy, pandas, scipy or torch (jax, cupy, dask, ...), and clients generated from an API description.
@@ -83,7 +86,7 @@ def load_texts(cache: Path) -> Texts:
     """Download, read, deduplicate and split. Depends on nothing but the pinned versions (and the demo's)."""
     demo = [row["text"] for row in docstrings(packages=PACKAGES, min_chars=MIN_CHARS)]
     of_demo = _paragraphs_of(demo)
-    every = list(dict.fromkeys(_pretraining_documents(cache)))
+    every = [row["text"] for row in _pretraining_docstrings(cache)]
     clean = [text for text in every if of_demo.isdisjoint(_paragraphs(text))]
     train = [text for text in clean if _digest(text) % HELD_OUT_OF]
     of_train = _paragraphs_of(train)
@@ -97,12 +100,43 @@ def load_texts(cache: Path) -> Texts:
     )
 
 
-def _pretraining_documents(cache: Path) -> Iterator[str]:
+def load_joined_texts(cache: Path) -> Texts:
+    """The same docstrings, joined in reading order as the corpus `long_texts` joins them.
+
+    Held out, and measured of the demo, are whole modules; no docstring is in two texts, and one that shares a paragraph
+    is left out of its text.
+    """
+    demo = list(docstrings(packages=PACKAGES, min_chars=MIN_CHARS))
+    of_demo = _paragraphs_of(row["text"] for row in demo)
+    every = list(_pretraining_docstrings(cache))
+    clean = [row for row in every if of_demo.isdisjoint(_paragraphs(row["text"]))]
+    train = [row for row in clean if _digest(row["module"]) % HELD_OUT_OF]
+    of_train = _paragraphs_of(row["text"] for row in train)
+    held_out = [row for row in clean if _digest(row["module"]) % HELD_OUT_OF == 0]
+    unseen = [row for row in held_out if of_train.isdisjoint(_paragraphs(row["text"]))]
+    long = [text["text"] for _, rows in groupby(train, key=lambda row: row["owner"]) for text in joined(rows)]
+    return Texts(
+        train=sorted(long, key=_digest),
+        held_out=_modules(unseen),
+        demo=_modules(row for row in demo if _digest(row["module"]) % DEMO_SAMPLE_OF == 0),
+        dropped={"shared_with_demo": len(every) - len(clean), "held_out_copies": len(held_out) - len(unseen)},
+    )
+
+
+def _modules(rows: Iterable[dict[str, str]]) -> list[str]:
+    """Each module's docstrings as one text, shuffled."""
+    found = (joined(of_module, min_chars=1) for _, of_module in groupby(rows, key=lambda row: row["module"]))
+    return sorted((text["text"] for texts in found for text in texts), key=_digest)
+
+
+def _pretraining_docstrings(cache: Path) -> Iterator[dict[str, str]]:
+    seen: set[str] = set()
     for requirement in tqdm(PRETRAINING_PACKAGES, desc="packages", unit="package"):
         source = _sources(requirement, cache)
         for row in read_docstrings(source, requirement.partition("==")[0]):
-            if len(row["text"]) >= MIN_CHARS:
-                yield row["text"]
+            if len(row["text"]) >= MIN_CHARS and row["text"] not in seen:
+                seen.add(row["text"])
+                yield row
 
 
 def _sources(requirement: str, cache: Path) -> Path:

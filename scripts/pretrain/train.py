@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from architecture import untrained
+from tokens import START_ID
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -21,8 +22,8 @@ WARMUP, DECAY_FROM = 0.02, 0.6  # shares of the time
 PEAK_MUON, PEAK_ADAMW = 4e-3, 3e-3
 WEIGHT_DECAY = 0.1
 MAX_GRAD_NORM = 1.0
+QUICK_DOCUMENTS, QUICK_JOINED = 150, 12  # held-out documents looked at during training, the latter of joined ones
 SHIFTED = 0.5  # share of the rows that start at a random position, so that all positions are learned
-QUICK_DOCUMENTS = 150  # held-out documents looked at during training
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Plan:
     checkpoint_minutes: float
     processes: int
     stream: Path  # .npy, uint16: the training documents, one after the other
-    held_out: list[np.ndarray]
+    joined: bool  # documents are long: rows come in random order, and each begins with the start token
+    held_out: list[np.ndarray]  # what is looked at during training
     checkpoint: Path
     meeting_point: Path  # a file the processes find each other by
 
@@ -118,11 +120,16 @@ def _step(
 def _rows(
     stream: np.ndarray, plan: Plan, state: State, rank: int, length: int, context: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the next inputs, targets and positions of one process, each (rows, length), read in turn."""
+    """Return the next inputs, targets and positions of one process, each (rows, length)."""
     rows = plan.tokens_per_step // plan.processes // length
-    first = state.cursor + rank * rows * length
-    index = (first + np.arange(rows)[:, None] * length + np.arange(length + 1)) % len(stream)
+    first = state.cursor + (rank * rows + np.arange(rows)) * length
+    if plan.joined:  # in turn, all rows of a step would be of one text
+        order = np.random.default_rng(plan.seed).permutation(len(stream) // length)
+        first = order[first // length % len(order)] * length
+    index = (first[:, None] + np.arange(length + 1)) % len(stream)
     tokens = torch.from_numpy(stream[index].astype(np.int64))
+    if plan.joined:
+        tokens[:, 0] = START_ID  # as `measure` has it in place of what came before
     draw = np.random.default_rng([plan.seed, state.step, rank])
     shifts = draw.integers(0, context - length + 1, size=rows) * (draw.random(rows) < SHIFTED)
     positions = torch.from_numpy(shifts)[:, None] + torch.arange(length)
@@ -167,7 +174,7 @@ def _agreed(seconds: float) -> float:
 
 
 def _look(plan: Plan, model: PreTrainedModel, state: State) -> None:
-    total, predicted = measure.nats(model, plan.held_out[:QUICK_DOCUMENTS])
+    total, predicted = measure.nats(model, plan.held_out)
     point = {"seconds": state.seconds, "tokens": state.cursor, "train": state.train_loss, "held_out": total / predicted}
     state.curve = [*(state.curve or []), point]
     tqdm.write(str(point))

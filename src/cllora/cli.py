@@ -205,6 +205,7 @@ def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) 
 def _registries() -> dict[str, Any]:
     from cllora.corpus import corpora, features, spoilers
     from cllora.federated import strategies
+    from cllora.model.patterns import patterns
     from cllora.partition import partitioners
     from cllora.presets import presets
     from cllora.reports import figures
@@ -215,6 +216,7 @@ def _registries() -> dict[str, Any]:
         "features": features,
         "spoilers": spoilers,
         "partitioners": partitioners,
+        "patterns": patterns,
         "strategies": strategies,
         "presets": presets,
         "figures": figures,

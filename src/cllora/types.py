@@ -145,6 +145,11 @@ class Partition:
     def test(self, client: int) -> Ids:
         return self.test_ids[self.test_offsets[client] : self.test_offsets[client + 1]]
 
+    def context(self, client: int) -> int | None:
+        """How many tokens of a text the client sees in training, where clients have contexts of their own."""
+        contexts = self.realised.get("clients", {}).get("contexts")
+        return None if contexts is None else int(contexts[client])
+
 
 @dataclass(frozen=True)
 class Work:
@@ -164,11 +169,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work for a learner: the samples it trains on, and the name that its draws go by."""
+    """A piece of work for a learner: the samples it trains on, and the name that its draws go by.
+
+    `context` is how many tokens of a text it sees, None for as many as the learner's own context.
+    """
 
     work: Work
     ids: Ids
     name: tuple[str | int, ...]
+    context: int | None = None
 
 
 @dataclass(frozen=True)

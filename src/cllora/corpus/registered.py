@@ -1,11 +1,16 @@
 """The registry of corpora, and what tells one version of a corpus from another without reading it."""
 
+import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
 
 from pydantic import PositiveInt
 
-from cllora.corpus.docstrings import PACKAGES, docstrings, fingerprint_of
+from cllora.corpus.docstrings import docstrings
+from cllora.corpus.long_texts import MAX_CHARS, MIN_CHARS, long_texts
+from cllora.corpus.packages import PACKAGES, fingerprint_of
 from cllora.registry import Registry
 
 Row = Mapping[str, object]
@@ -22,12 +27,32 @@ found in the cache ever after; a corpus that has none is read and tokenised each
 """
 
 corpora.register()(docstrings)
+corpora.register()(long_texts)
 
 
+# Their options are told apart by the cache itself; what they read, by the packages.
 @versions.register("docstrings")
 def docstrings_version(
     *, packages: Sequence[str] | None = None, min_chars: int = 24, per_package: PositiveInt | None = None
 ) -> str:
-    """The packages' names and versions, and that of the Python whose grammar reads them."""
-    del min_chars, per_package  # options are told apart by the cache itself
-    return f"{fingerprint_of(PACKAGES if packages is None else packages)}, Python {platform.python_version()}"
+    del min_chars, per_package
+    return _packages_version(packages)
+
+
+@versions.register("long_texts")
+def long_texts_version(
+    *,
+    packages: Sequence[str] | None = None,
+    of: Literal["docstrings", "sources"] = "docstrings",
+    min_chars: PositiveInt = MIN_CHARS,
+    max_chars: PositiveInt = MAX_CHARS,
+) -> str:
+    del of, min_chars, max_chars
+    return _packages_version(packages)
+
+
+def _packages_version(packages: Sequence[str] | None) -> str:
+    """The packages' names and versions, that of the Python whose grammar reads them, and the code that does."""
+    code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("packages.py", "docstrings.py"))
+    names = PACKAGES if packages is None else packages
+    return f"{fingerprint_of(names)}, Python {platform.python_version()}, {hashlib.sha256(code).hexdigest()[:16]}"

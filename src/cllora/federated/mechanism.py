@@ -27,6 +27,9 @@ NOTHING = 1e-12
 MOST_CLIENTS = 100
 """Up to so many clients in a round every pair's cosine is recorded; there are 4950."""
 
+MOST_AT_ONCE = 2**20
+"""Numbers of a client's tensor that are looked at in float64 at once."""
+
 MOST_FACTORS = 4096
 """With (K + 1) r over this, nothing is said of products in a round: the inner products would fill the memory."""
 
@@ -121,13 +124,30 @@ def _numbers(found: _Found, p: Array) -> dict[str, float | None]:
 
 def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p: Array) -> _Found:
     """One layer's, from its tensors as sent and as each client sent them back."""
+    if len(names) == 1 and before[names[0]].size > MOST_AT_ONCE:
+        return _Found(_gram_in_parts(before[names[0]], [tensors[names[0]] for tensors in after]), *_no_products(len(p)))
     start = [before[name].astype(np.float64) for name in sorted(names)]
     moved = [np.stack([tensors[name] for tensors in after]) - w for name, w in zip(sorted(names), start, strict=True)]
     if len(names) == 2 and (len(p) + 1) * len(start[0]) <= MOST_FACTORS:
         (a, b), (da, db) = start, moved
         return _of_pair(np.concatenate([b.T[None], db.transpose(0, 2, 1)]), np.concatenate([a[None], da]), p)
     flat = np.concatenate([change.reshape(len(p), -1) for change in moved], axis=1)
-    return _Found(flat @ flat.T, np.zeros((len(p), len(p))), 0.0, np.empty(0))
+    return _Found(flat @ flat.T, *_no_products(len(p)))
+
+
+def _no_products(clients: int) -> tuple[Array, float, Array]:
+    return np.zeros((clients, clients)), 0.0, np.empty(0)
+
+
+def _gram_in_parts(before: NDArray[np.float32], after: Sequence[NDArray[np.float32]]) -> Array:
+    """<d_j, d_k> of a tensor as large as an embedding, without all of it in float64."""
+    w, new = before.ravel(), [tensor.ravel() for tensor in after]
+    gram = np.zeros((len(new), len(new)))
+    for start in range(0, len(w), MOST_AT_ONCE):
+        part = slice(start, start + MOST_AT_ONCE)
+        moved = np.stack([tensor[part] for tensor in new]) - w[part].astype(np.float64)
+        gram += moved @ moved.T
+    return gram
 
 
 def _of_pair(u: Array, v: Array, p: Array) -> _Found:
@@ -183,7 +203,7 @@ def _layers(layout: Layout) -> dict[str, list[str]]:
     """The names of each layer's tensors: LoRA's A and B under their matrix's name, any other tensor under its own."""
     found: dict[str, list[str]] = {}
     for name in layout.names:
-        found.setdefault(re.sub(r"\.?lora_[AB](\.weight)?$", "", name), []).append(name)
+        found.setdefault(re.sub(r"\.?lora_(embedding_)?[AB](\.weight)?$", "", name), []).append(name)
     return found
 
 

@@ -33,6 +33,10 @@ class Learner(Protocol):
 
     def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]: ...
 
+    def by_position(self, adapters: Mapping[str, Vector], ids: Ids) -> dict[str, Any]: ...
+
+    def passkey(self, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]: ...
+
 
 CLOSING_TEXTS = 64
 """Texts of the global test set that what closes a run is measured on."""
@@ -104,10 +108,13 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
 
     All of it goes to the learner at once, which may do some of it side by side.
     """
-    experiment, learner = federation.experiment, federation.learner
+    experiment, learner, partition = federation.experiment, federation.learner, federation.partition
     jobs = {
         (task.client, piece): Job(
-            work, federation.partition.train(task.client), ("train", task.round, task.client, piece)
+            work,
+            partition.train(task.client),
+            ("train", task.round, task.client, piece),
+            partition.context(task.client),
         )
         for task in tasks
         for piece, work in federation.strategy.work(task.sent, memories.get(task.client, {})).items()
@@ -144,16 +151,18 @@ def _turn(federation: Federation, task: Task, memory: Arrays, trained: Mapping[s
 def _closing(
     federation: Federation, sent: Vector, turns: Sequence[_Turn], final: Vector
 ) -> dict[str, Mapping[str, Any]]:
-    """What is asked for once, after the last round: attention's entropy, and the loss around the average.
+    """What is asked for once, after the last round: attention's entropy, the loss around the average, the loss by
+    position, and hidden keys.
 
-    Both are of a few texts of the global test set, the same in all cells that are tested on the same texts.
+    All but the last are of a few texts of the global test set, the same in all cells that are tested on the same texts.
     """
     learner, asked, seed = federation.learner, federation.experiment.evaluation, federation.experiment.seed
     tested = federation.partition.global_test
     ids = np.sort(rng(seed, "closing").choice(tested, min(CLOSING_TEXTS, len(tested)), replace=False))
     found: dict[str, Mapping[str, Any]] = {}
+    both = {"before": learner.initial(seed), "after": final}
     if asked.attention:
-        before, after = learner.attention(learner.initial(seed), ids), learner.attention(final, ids)
+        before, after = (learner.attention(adapter, ids) for adapter in both.values())
         found["attention"] = {"texts": len(ids), "before": before, "after": after}
     if asked.surface:
 
@@ -166,6 +175,10 @@ def _closing(
         clients = {f"client {turn.update.client}": turn.local for turn in turns}
         points = {"sent": sent, **clients, "average": average, "global": final}
         found["surface"] = {"texts": len(ids), **surface(points, loss, asked.surface)}
+    if asked.by_position:
+        found["positions"] = learner.by_position(both, ids)
+    if asked.passkey:
+        found["passkey"] = learner.passkey(both, asked.passkey, seed)
     return found
 
 

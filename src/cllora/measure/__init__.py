@@ -25,6 +25,7 @@ from cllora.measure.mechanism import (
     relation,
 )
 from cllora.measure.outcomes import IN_NATS, communication, outcomes
+from cllora.measure.positions import bits_per_byte, by_position, passkeys, perplexity, position_outcomes
 from cllora.measure.power import chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 from cllora.measure.signatures import (
     Signature,
@@ -53,7 +54,9 @@ __all__ = [
     "Tables",
     "Verdict",
     "area",
+    "bits_per_byte",
     "bootstrap_interval",
+    "by_position",
     "chance_of_differs",
     "chance_of_equivalent",
     "class_curve",
@@ -84,6 +87,9 @@ __all__ = [
     "p_differs",
     "p_equivalent",
     "paired_interval",
+    "passkeys",
+    "perplexity",
+    "position_outcomes",
     "relation",
     "rounds_to",
     "rounds_to_control",

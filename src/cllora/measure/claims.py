@@ -1,4 +1,4 @@
-"""The eight claims of the paper (CLLoRA, arXiv 2502.18910), each with the rule that it is judged by."""
+"""The eight claims of the paper (CLLoRA, arXiv 2502.18910) and one question that it leaves open, each with its rule."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -105,4 +105,15 @@ H = Claim(
     "1 − bytes sent both ways, headers included, over those of the whole base in float32 as often, at rank 2; "
     "arithmetic, the same at every seed",
     "paper/table1",
+)
+UNCUT = Claim(
+    "i",
+    "the effect of length skew on the global model persists where texts are not cut (our question, which the paper "
+    "leaves open)",
+    "touches",
+    MARGIN,
+    NATS,
+    "final global loss, skewed minus control, at the longest context, which decides; and that minus the same at the "
+    "shortest",
+    "ablate/context",
 )

@@ -94,12 +94,13 @@ def decide(low: float, high: float, margin: float, rule: Rule) -> Word:
     return "supported" if supported else "contradicted" if contradicted else "undecided"
 
 
-def judged(claim: Claim, found: Sequence[Found], remark: str = "") -> Verdict:
+def judged(claim: Claim, found: Sequence[Found], remark: str = "", beside: Sequence[Found] = ()) -> Verdict:
     """The verdict on a claim from all comparisons that it rests on.
 
     It is that `over_all`, each by its t interval at the level 1 - 0.05 / N for the N that have numbers. Not tested
     without any numbers. effect and interval are of the comparison that decides: of a contradiction or an undecided
-    claim the largest of those, of a supported one the nearest to failing.
+    claim the largest of those, of a supported one the nearest to failing. Comparisons `beside` decide nothing; they
+    follow in parts, by the same rule and at the same level.
     """
     known = [(each, _known(each)) for each in found]
     many = max(1, sum(len(values) > 0 for _, values in known))
@@ -109,6 +110,8 @@ def judged(claim: Claim, found: Sequence[Found], remark: str = "") -> Verdict:
         return untested(claim, f"{why}; run `cllora run {claim.run}`")
     verdict = over_all([part.verdict for part in parts])
     chosen = _deciding(claim, [part for part in parts if part.verdict == verdict])
+    aside = tuple(_part(claim, each, _known(each), ALPHA / many) for each in beside)
+    reasons = (_why(claim, verdict, parts), *(_aside(part) for part in aside), remark)
     return Verdict(
         letter=claim.letter,
         claim=claim.said,
@@ -119,9 +122,9 @@ def judged(claim: Claim, found: Sequence[Found], remark: str = "") -> Verdict:
         unit=claim.unit,
         seeds=chosen.seeds,
         computed=claim.computed,
-        why="; ".join(each for each in (_why(claim, verdict, parts), remark) if each),
-        cells=tuple(dict.fromkeys(cell for part in parts for cell in part.cells)),
-        parts=parts,
+        why="; ".join(each for each in reasons if each),
+        cells=tuple(dict.fromkeys(cell for part in (*parts, *aside) for cell in part.cells)),
+        parts=(*parts, *aside),
     )
 
 
@@ -186,6 +189,14 @@ def _against(claim: Claim, part: Part) -> str:
         there = "there, but " if part.low > 0 or part.high < 0 else ""
         return f"{part.what}: {there}smaller than {claim.margin:g}"
     return f"{part.what}: the other way"
+
+
+def _aside(part: Part) -> str:
+    """What a comparison of two effects says that decides nothing."""
+    if part.verdict == "undecided":
+        return _open(part, several=True)
+    said = {"supported": "another effect", "contradicted": f"the same effect within {part.margin:g}"}
+    return f"{part.what}: {said.get(part.verdict, part.verdict)}"
 
 
 def _open(part: Part, several: bool) -> str:

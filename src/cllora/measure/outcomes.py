@@ -23,6 +23,8 @@ IN_NATS = frozenset(
         "test_gap",
         "personal_loss",
         "barrier",
+        "position_loss",
+        "last_position_loss",
         "forgetting",
         "forgetting_worst",
         "forgetting_at_end",

@@ -1,4 +1,5 @@
-"""What a study says on each claim of the paper: what is compared, in which runs.
+"""What a study says on each claim of the paper, and on one question that it leaves open: what is compared, in which
+runs.
 
 Claims are of the strongest skew that a study has, and are held to every setting (model, context, rank, ...) in which it
 has it. The rules, with their formulas and margins, stand in docs/method.md.
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from cllora.measure.claims import SAVED, A, B, C, Claim, D, E, F, G, H
+from cllora.measure.claims import SAVED, UNCUT, A, B, C, Claim, D, E, F, G, H
 from cllora.measure.judging import Found, Verdict, judged, untested
 from cllora.measure.signatures import early_overfitting, fairness_collapse, global_oscillation, turns
 from cllora.measure.skew import LENGTH, QUANTITY, Case, Setting, setting_key, settings_of
@@ -18,10 +19,12 @@ from cllora.measure.skew import LENGTH, QUANTITY, Case, Setting, setting_key, se
 PAPER_RANK = 2
 SMALLEST_OF_PAPER = 125_239_296
 """Parameters of OPT-125M, the smallest model of the paper."""
+FEW_CUT = 0.05
+"""The share of texts that a context may cut and still pass for one that cuts none."""
 
 
 def verdicts(cases: Sequence[Case]) -> list[Verdict]:
-    """The verdict on every claim, (a) to (h), from all runs of a study."""
+    """The verdict on every claim, (a) to (h), and on the question (i), from all runs of a study."""
     return [claim(cases) for claim in CLAIMS]
 
 
@@ -114,7 +117,35 @@ def claim_h(cases: Sequence[Case]) -> Verdict:
     return judged(H, found, remark)
 
 
-CLAIMS = (claim_a, claim_b, claim_c, claim_d, claim_e, claim_f, claim_g, claim_h)
+def claim_i(cases: Sequence[Case]) -> Verdict:
+    """Length skew touches the global model at the longest of several contexts, if that cuts next to no text; beside
+    it, how much its effect there differs from that at the shortest."""
+    kin: dict[str, list[Setting]] = {}
+    for setting in settings_of(cases, LENGTH, _strong):
+        kin.setdefault(setting_key(setting.case.experiment, "model.context", "model.positions"), []).append(setting)
+    ends = [(min(each, key=_context), max(each, key=_context)) for each in kin.values() if len(each) > 1]
+    cut = {_context(s): share_cut(s.case) for each in kin.values() for s in sorted(each, key=_context)}
+    said = f"texts cut: {', '.join(f'{100 * share:.1f} % at {context}' for context, share in cut.items())}"
+    whole = [(short, long) for short, long in ends if cut[_context(long)] <= FEW_CUT]
+    if not whole:
+        lacking = f"no context that cuts at most {100 * FEW_CUT:g} % ({said})" if ends else "no axis over contexts"
+        return untested(UNCUT, f"{lacking}; run `cllora run {UNCUT.run}`")
+    effect = _outcome("final_loss")
+    found = [
+        Found(long.cells[0], [effect(skewed) - effect(control) for skewed, control in long.pairs], long.cells)
+        for _, long in whole
+    ]
+    return judged(UNCUT, found, said, beside=[_difference_of_effects(*each) for each in whole])
+
+
+CLAIMS = (claim_a, claim_b, claim_c, claim_d, claim_e, claim_f, claim_g, claim_h, claim_i)
+
+
+def share_cut(case: Case) -> float:
+    """The share of the clients' texts that are longer than the context."""
+    classes = case.partition.realised["classes"]["described"]
+    cut = sum(each["share_cut"] * each["samples"] for each in classes)
+    return float(cut / sum(each["samples"] for each in classes))
 
 
 def local_by_token(case: Case) -> float:
@@ -218,6 +249,10 @@ def _overfitted(case: Case, much: bool) -> int:
     sizes = np.diff(case.partition.train_offsets)
     marked = early_overfitting(turns(case.tables.gaps, case.rounds))
     return sum(each.client is not None and bool(sizes[each.client] > sizes.mean()) == much for each in marked)
+
+
+def _context(setting: Setting) -> int:
+    return setting.case.experiment.model.context
 
 
 def _models(cases: Sequence[Case]) -> list[str]:

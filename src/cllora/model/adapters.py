@@ -7,6 +7,7 @@ clients lie in one row, each token meets the adapter of its own client, and the 
 import contextlib
 import functools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,9 @@ import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
+from cllora.model.parts import ADAPTER, work_in
 from cllora.seeds import rng
 from cllora.types import Layout, Vector
-
-ADAPTER = "default"  # PEFT's name for the one adapter that a model has
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,17 @@ class Adapters:
     PEFT's own parameters become views of slot 0, for PEFT to save. The layers' forward is replaced by a shorter one:
     PEFT casts activations to float32 and adds the result in passes over all of them; here the two small matrices
     are cast, and their product is added to the base's output in the product itself.
+
+    What is trained beside LoRA (`parts`), or in its place, is of slot 0, the only one there is then: texts of several
+    clients cannot share a pass in which they meet different norms or embeddings. The vector holds its values, not their
+    distance from the base's.
     """
 
     def __init__(self, model: Any, slots: int = 1) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if slots > 1 and not only_lora(model):
+            raise ValueError("only LoRA has several slots")
+        dtype = next((p.dtype for p in model.parameters() if not p.requires_grad), named[0][1].dtype)
         self.layout = Layout(
             names=tuple(_file_name(name) for name, _ in named), shapes=tuple(tuple(p.shape) for _, p in named)
         )
@@ -64,6 +71,7 @@ class Adapters:
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
         self.row = Row(sizes=[])  # the whole row meets slot 0
+        self._base: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}  # the base's own values of what it has
         views: dict[str, list[torch.nn.Parameter]] = {}
         start = 0
         for name, parameter in named:
@@ -71,12 +79,17 @@ class Adapters:
             views[name] = [torch.nn.Parameter(row[start:stop].view(parameter.shape)) for row in self.values]
             for view, row in zip(views[name], self.gradients, strict=True):
                 view.grad = row[start:stop].view(parameter.shape)
-            parameter.data = views[name][0].data
+            if not _is_lora(name):
+                values = parameter.detach().float()
+                views[name][0].data.copy_(values)
+                self._base[_file_name(name)] = values.cpu().numpy().copy()
+            parameter.data, parameter.grad = views[name][0].data, views[name][0].grad
             start = stop
         for name, module in model.named_modules():
-            if isinstance(module, Linear):
+            if isinstance(module, Linear) and f"{name}.lora_A.{ADAPTER}.weight" in views:
                 a, b = (views[f"{name}.{matrix}.{ADAPTER}.weight"] for matrix in ("lora_A", "lora_B"))
                 module.forward = functools.partial(_forward, module, self, a, b)
+        work_in(model, dtype)
 
     def write(self, vector: Vector, slot: int = 0) -> None:
         """Put a vector (P,) into a slot."""
@@ -92,15 +105,34 @@ class Adapters:
             self.row = Row(sizes=[])
 
     def initial(self, seed: int) -> Vector:
-        """LoRA's start: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero."""
+        """Where training starts, with the model as the base.
+
+        LoRA: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero. On an embedding A
+        is zero and B standard normal, as PEFT has it. Anything else: the base's own values.
+        """
         tensors = {}
         for name, shape in zip(self.layout.names, self.layout.shapes, strict=True):
             if "lora_A" in name:
                 bound = 1 / math.sqrt(shape[1])
                 tensors[name] = rng(seed, "adapter", name).uniform(-bound, bound, shape).astype(np.float32)
+            elif "lora_embedding_B" in name:
+                tensors[name] = rng(seed, "adapter", name).standard_normal(shape).astype(np.float32)
             else:
-                tensors[name] = np.zeros(shape, np.float32)
+                tensors[name] = self._base[name] if name in self._base else np.zeros(shape, np.float32)
         return self.layout.join(tensors)
+
+    def is_base(self, vector: Vector) -> bool:
+        """Whether a vector leaves the base as it is: what LoRA multiplies by is zero, the rest as the base has it."""
+        tensors = self.layout.split(vector)
+        zero = (tensor for name, tensor in tensors.items() if "lora_B" in name or "lora_embedding_A" in name)
+        return not any(tensor.any() for tensor in zero) and all(
+            np.array_equal(tensors[name], values) for name, values in self._base.items()
+        )
+
+
+def only_lora(model: Any) -> bool:
+    """Whether nothing is trained but LoRA on linear layers: what texts of several clients can meet in one pass."""
+    return all("lora_A." in name or "lora_B." in name for name, p in model.named_parameters() if p.requires_grad)
 
 
 def _forward(
@@ -131,4 +163,8 @@ def _forward(
 
 def _file_name(parameter: str) -> str:
     """A parameter's name as PEFT writes it in adapter files: without the adapter's own name."""
-    return parameter.replace(f".{ADAPTER}.", ".")
+    return f"{parameter}.".replace(".modules_to_save.", ".").replace(f".{ADAPTER}.", ".").removesuffix(".")
+
+
+def _is_lora(parameter: str) -> bool:
+    return re.search(r"\.lora_(embedding_)?[AB]\.", parameter) is not None

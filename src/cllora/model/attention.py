@@ -4,10 +4,14 @@ Texts lie one after the other in a single row, so that the linear layers see har
 attention alone they are gathered side by side, each beside others of about its length: a causal text never sees what
 is gathered behind its end, and nothing of another text.
 
+A pattern of attention other than full cuts texts into groups, some heads' elsewhere than others'. A group is laid out
+like a text of its own, so nothing is computed that is not seen, and memory grows as the texts do.
+
 Short rows on a CPU are attended to plainly, by two matrix products and a softmax. Flash attention saves memory that
 they do not need, and its backward pass computes the scores again.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +25,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from cllora.errors import UsageError
 from cllora.model.device import on_device
+from cllora.model.patterns import FULL, Pattern, unshifted_heads
 
 NAME = "cllora_packed"
 SHORT = 256
 """Tokens up to which a (T, T) matrix per head is cheaper than flash attention on a CPU."""
+LEAN = 8192
+"""Tokens in a row from which such matrices, which are kept for the backward pass, weigh more than they save."""
 WORTH_A_SHAPE = 256
 """Tokens gathered in vain that cost more than attending to another shape."""
 GRAIN = 16
@@ -41,22 +48,43 @@ class Packing:
 
     `rows` (G,) picks the texts' tokens out of the N packed ones, shape after shape, and behind a shorter text's end
     its last token again; `back` (N,) picks the packed tokens out of the G gathered ones. Where the two are the same
-    tokens in the same order, they are `as_they_are`, and nothing is copied.
+    tokens in the same order, they are `as_they_are`, and nothing is copied. `shifted` is the packing of the shifted
+    heads, where a pattern of attention has them and it is another one.
     """
 
     rows: torch.Tensor
     back: torch.Tensor
     shapes: tuple[tuple[int, int], ...]
     as_they_are: bool
+    shifted: "Packing | None" = None
 
     @classmethod
-    def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
-        """Of texts with these many tokens (S,), packed in this order."""
+    def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device, pattern: Pattern = FULL) -> "Packing":
+        """Of texts with these many tokens (S,), packed in this order, under a pattern of attention."""
+        order, sizes = pattern.blocks(lengths, shifted=False)
+        other, others = pattern.blocks(lengths, shifted=True)
+        if np.array_equal(sizes, others) and _same(order, other):
+            return cls._of_blocks(order, sizes, device)
+        return dataclasses.replace(cls._of_blocks(order, sizes, device), shifted=cls._of_blocks(other, others, device))
+
+    @classmethod
+    def right_padded(
+        cls, lengths: NDArray[np.int64], width: int, device: torch.device, pattern: Pattern = FULL
+    ) -> "Packing":
+        """Of texts with these many tokens (S,), each in a row of its own padded to `width`: the padding of a row is a
+        text of its own. Outputs there are finite and mean nothing."""
+        parts = np.stack([lengths, width - lengths], axis=1).ravel()
+        return cls.of_lengths(parts[parts > 0], device, pattern)
+
+    @classmethod
+    def _of_blocks(cls, order: NDArray[np.int64] | None, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
+        """Of blocks of the packed tokens, taken in an order (N,)."""
         starts = np.cumsum(lengths) - lengths
         found = _shapes(lengths, device)
         rows = [starts[texts, None] + np.minimum(np.arange(t), lengths[texts, None] - 1) for texts, t in found]
         real = [np.arange(t) < lengths[texts, None] for texts, t in found]
         flat, kept = (np.concatenate([part.ravel() for part in parts]) for parts in (rows, real))
+        flat = flat if order is None else order[flat]
         back = np.empty(lengths.sum(), np.int64)
         back[flat[kept]] = np.flatnonzero(kept)
         shapes = tuple((len(texts), t) for texts, t in found)
@@ -98,7 +126,12 @@ def _shapes(lengths: NDArray[np.int64], device: torch.device) -> list[tuple[NDAr
 
 def _in_vain(lengths: NDArray[np.int64]) -> bool:
     """Whether texts, longest first, are better attended to in two shapes than in one."""
-    return bool(2 * lengths[-1] <= lengths[0] and (lengths[0] - lengths).sum() >= WORTH_A_SHAPE)
+    unlike = 2 * lengths[-1] <= lengths[0] or lengths[0] > SHORT  # Flash attention is not prepared for a shape.
+    return bool(unlike and (lengths[0] - lengths).sum() >= WORTH_A_SHAPE)
+
+
+def _same(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 class _Gather(torch.autograd.Function):
@@ -143,15 +176,15 @@ def packed_attention(
     observe: Observer | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Causal attention within each packed text; without a packing, transformers' own SDPA.
+    """Causal attention within each packed text, under the packing's pattern; without a packing, transformers' own SDPA.
 
     Args:
-        query: (1, H, N, D).
-        key, value: (1, H_kv, N, D), with H a multiple of H_kv.
+        query: (B, H, T, D), all rows together the packed texts: mostly one row, B = 1.
+        key, value: (B, H_kv, T, D), with H a multiple of H_kv.
         packing, observe: given to the model as keywords, which hands them down.
 
     Returns:
-        (1, N, H, D), and None for the weights.
+        (B, T, H, D), and None for the weights.
     """
     if packing is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -164,20 +197,37 @@ def packed_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if observe is not None:
         observe(query, key, scale)
-    gathered = [packing.gather(tensor[0].transpose(0, 1)) for tensor in (query, key, value)]
-    out = [
-        causal(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale).transpose(1, 2)
+    q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
+    if packing.shifted is None:
+        out = _attended(packing, q, k, v, scale)
+    else:
+        cut, kv_cut = unshifted_heads(q.shape[1], k.shape[1])
+        halves = zip((packing, packing.shifted), _at(q, cut), _at(k, kv_cut), _at(v, kv_cut), strict=True)
+        out = torch.cat([_attended(half, q, k, v, scale) for half, q, k, v in halves if q.shape[1]], dim=1)
+    return out.view(query.shape[0], -1, *out.shape[1:]), None
+
+
+def _at(heads: torch.Tensor, cut: int) -> tuple[torch.Tensor, ...]:
+    """The first `cut` heads and the others of (N, H, D); where the first are all, both halves share them."""
+    return (heads, heads) if cut == heads.shape[1] else torch.split(heads, [cut, heads.shape[1] - cut], dim=1)
+
+
+def _attended(packing: Packing, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention of packed tokens: q (N, H, D), k and v (N, H_kv, D) to (N, H, D)."""
+    plain, gathered = len(q) < LEAN, [packing.gather(tensor) for tensor in (q, k, v)]
+    rows = [
+        causal(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale, plain).transpose(1, 2)
         for q, k, v in zip(*gathered, strict=True)
     ]
-    return packing.scatter(out)[None], None
+    return packing.scatter(rows)
 
 
-def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    """Causal attention of rows: q (S, H, T, D), k and v (S, H_kv, T, D) to (S, H, T, D)."""
+def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, plain: bool = True) -> torch.Tensor:
+    """Causal attention of rows: q (S, H, T, D), k and v (S, H_kv, T, D) to (S, H, T, D); flash unless `plain`."""
     groups, length = q.shape[1] // k.shape[1], q.shape[2]
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    if q.device.type != "cpu" or length > SHORT:
+    if not plain or q.device.type != "cpu" or length > SHORT:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     future = torch.full((length, length), float("-inf"), dtype=q.dtype).triu(1)
     return torch.softmax((q * scale) @ k.transpose(-1, -2) + future, dim=-1) @ v

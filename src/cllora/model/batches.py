@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cllora.model.attention import Packing
 from cllora.model.device import on_device
+from cllora.model.patterns import FULL, Pattern
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Samples
 
@@ -53,19 +54,26 @@ def training_batches(ids: Ids, local: LocalSpec, generator: np.random.Generator)
 
 
 def packed(
-    samples: Samples, batches: Sequence[Ids], context: int, budget: int, device: torch.device
+    samples: Samples,
+    batches: Sequence[Ids],
+    context: int | Sequence[int],
+    budget: int,
+    device: torch.device,
+    pattern: Pattern = FULL,
 ) -> Iterator[Packed]:
     """The samples of some batches, in as many rows as keep each batch within `budget` tokens a row (or one text).
 
     A batch is cut into blocks as if it were alone; the first row holds the first block of every batch, and so on.
+    `context` is how many tokens of a text are seen, by all batches or by each; `pattern` says who sees whom in a text.
     """
-    cut = [list(_blocks(samples.seen(ids, context), budget)) for ids in batches]
+    contexts = np.broadcast_to(np.asarray(context, np.int64), len(batches))
+    cut = [list(_blocks(samples.seen(ids, int(c)), budget)) for ids, c in zip(batches, contexts, strict=True)]
     every, begins = np.concatenate(batches), np.cumsum([0, *(len(ids) for ids in batches)])
     nothing = np.zeros(0, np.int64)
     for blocks in itertools.zip_longest(*cut, fillvalue=nothing):
         places = np.concatenate([block + begin for block, begin in zip(blocks, begins, strict=False)])
         batch_of = np.repeat(np.arange(len(batches)), [len(block) for block in blocks])
-        yield _pack(samples, every, places, batch_of, len(batches), context, device)
+        yield _pack(samples, every, places, batch_of, contexts, device, pattern)
 
 
 def _blocks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -85,28 +93,28 @@ def _pack(
     ids: Ids,
     places: NDArray[np.int64],
     batch_of: NDArray[np.int64],
-    batches: int,
-    context: int,
+    contexts: NDArray[np.int64],
     device: torch.device,
+    pattern: Pattern,
 ) -> Packed:
-    texts = [samples.tokens_of(int(i), context) for i in ids[places]]
+    texts = [samples.tokens_of(int(i), int(c)) for i, c in zip(ids[places], contexts[batch_of], strict=True)]
     lengths = np.array([len(text) for text in texts])
     owner = np.repeat(np.arange(len(texts)), lengths)
     positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     # A token is predicted from the one before it, unless it is its text's first or of the prompt.
     target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
-    sizes = np.bincount(batch_of, lengths, minlength=batches).astype(int).tolist()
+    sizes = np.bincount(batch_of, lengths, minlength=len(contexts)).astype(int).tolist()
     tokens = np.concatenate(texts)
     more, most = rounded(len(tokens)) - len(tokens), rounded(max(1, len(target))) - len(target)
     arrays = (
         np.concatenate([tokens, np.zeros(more, np.int64)]),
-        np.concatenate([positions, np.arange(more) % context]),
+        np.concatenate([positions, np.arange(more) % contexts.min()]),
         np.concatenate([target - 1, np.zeros(most, np.int64)]),
         np.concatenate([tokens[target], np.zeros(most, np.int64)]),
         np.concatenate([batch_of[owner[target]], np.full(most, -1)]),
     )
     on = [on_device(array, device) for array in arrays]
-    packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device)
+    packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device, pattern)
     return Packed(places, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing)
 
 

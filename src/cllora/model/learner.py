@@ -4,21 +4,25 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cllora.model import entropy
-from cllora.model.adapters import Adapters
-from cllora.model.batches import packed, steps_of
+from cllora.model import entropy, passkey
+from cllora.model.adapters import Adapters, only_lora
+from cllora.model.batches import Packed, packed, steps_of
+from cllora.model.by_position import bin_edges, in_bins
+from cllora.model.checkpointing import checkpoint_layers
 from cllora.model.device import on_device
-from cllora.model.load import Base
+from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
 from cllora.model.network import Network
+from cllora.model.patterns import FULL, Pattern
+from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
 from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
 
@@ -35,19 +39,28 @@ _T = TypeVar("_T")
 
 
 class Learner:
-    """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes."""
+    """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes.
 
-    def __init__(self, base: Base, samples: Samples, context: int) -> None:
+    Texts are trained on under one pattern of attention, `trained`, and evaluated under another, `evaluated`.
+    """
+
+    def __init__(
+        self, base: Base, samples: Samples, context: int, trained: Pattern = FULL, evaluated: Pattern = FULL
+    ) -> None:
         self.base = base
         self.samples = samples
         self.context = context
+        self.patterns = {"training": trained, "evaluation": evaluated}
         trainable = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
-        self.adapters = Adapters(base.model, slots=max(1, min(MOST_TOGETHER, SLOT_NUMBERS // trainable)))
+        together = MOST_TOGETHER if only_lora(base.model) else 1
+        self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
-        self._network = Network(base.model, self.adapters)
+        self._network = Network(base.model, self.adapters, base.loss_piece)
+        if base.checkpointing:
+            checkpoint_layers(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
-        """The adapter that every client starts from: A random, B zero, so that the model is the base."""
+        """The adapter that every client starts from: with it, the model is the base."""
         return self.adapters.initial(seed)
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
@@ -71,14 +84,63 @@ class Learner:
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
         self.adapters.write(adapter)
-        budget = EVALUATION_BLOCK[self.base.device.type]
-        rows = packed(self.samples, [ids], self.context, budget, self.base.device)
         nll = np.zeros(len(ids))
-        # One row behind: a GPU has the next row to work on while this one's losses are fetched.
-        for row, losses in _one_behind((row, self._network.losses(row)) for row in rows):
-            # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
-            nll[row.places] = np.bincount(row.owner, losses.cpu().numpy().astype(np.float64), len(row.places))
+        for row, losses in self._scored(ids, self.patterns["evaluation"]):
+            nll[row.places] = np.bincount(row.owner, losses, len(row.places))
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+
+    @torch.no_grad()
+    def by_position(self, adapters: Mapping[str, Vector], ids: Ids) -> dict[str, Any]:
+        """The losses of some samples by position in their text, under each adapter by its name; JSON-able.
+
+        Each predicted token is scored once, given all of its text before it: under full attention, and under that of
+        training if it is another. Keys: `texts`, `tokens` and `bytes` scored; `edges` (bins + 1,), see `bin_edges`; and
+        `patterns`, by pattern and adapter `nll` (bins,), summed, in nats, and `tokens` (bins,).
+        """
+        edges = bin_edges(self.context)
+        found: dict[str, dict[str, Any]] = {}
+        for name, pattern in {each.name: each for each in (FULL, self.patterns["training"])}.items():
+            found[name] = {}
+            for whose, adapter in adapters.items():
+                self.adapters.write(adapter)
+                found[name][whose] = in_bins(edges, self._scored(ids, pattern))
+        counts = {"tokens": int(self.samples.predicted(ids, self.context).sum()), "bytes": self.scored_bytes(ids)}
+        return {"texts": len(ids), **counts, "edges": edges, "patterns": found}
+
+    def scored_bytes(self, ids: Ids) -> int:
+        """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
+        tokenizer, begins = ModelTokenizer(self.base.name), np.maximum(self.samples.prompts[ids], 1)
+        return sum(
+            tokenizer.bytes_of(self.samples.tokens_of(int(i), self.context).tolist(), int(begin))
+            for i, begin in zip(ids, begins, strict=True)
+        )
+
+    def passkey(self, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]:
+        """Whether keys that are hidden in texts are found again, under each adapter by its name; JSON-able.
+
+        Keys: `lengths` (tokens of a text), `depths`, `keys` (texts per length and depth), `digits`; and by adapter
+        `found` (lengths, depths), how many of the keys greedy decoding says, and `nll` likewise, nats per key token.
+        """
+        lengths = passkey.lengths(self.context)
+        other = self.over(passkey.texts(ModelTokenizer(self.base.name), lengths, keys, seed))
+        tables = {whose: passkey.table(*other.recall(adapter), len(lengths)) for whose, adapter in adapters.items()}
+        return {"lengths": lengths, "depths": list(passkey.DEPTHS), "keys": keys, "digits": passkey.DIGITS, **tables}
+
+    @torch.no_grad()
+    def recall(self, adapter: Vector) -> tuple[NDArray[np.bool_], Losses]:
+        """Of every sample, whether greedy decoding after its prompt says all the rest (samples,); and the rest's loss.
+
+        All of it is read at once, which comes to the same: as long as every token before it was the likeliest, what is
+        read is what would have been said.
+        """
+        self.adapters.write(adapter)
+        ids = np.arange(len(self.samples))
+        said, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
+        for row in self._rows(ids, self.patterns["evaluation"]):
+            losses, likeliest = (found.cpu().numpy() for found in self._network.judged(row))
+            said[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
+            nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
+        return said, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
     def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]:
@@ -87,9 +149,8 @@ class Learner:
         `nats`: H_i; `share`: H_i / ln i, of the most that i visible tokens allow; positions i from 2 (`model.entropy`).
         """
         self.adapters.write(adapter)
-        budget = EVALUATION_BLOCK[self.base.device.type]
         seen, passes = self.samples.seen(ids, self.context), []
-        for row in packed(self.samples, [ids], self.context, budget, self.base.device):
+        for row in self._rows(ids, FULL):
             sums: list[torch.Tensor] = []
             self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
             passes.append(sums)
@@ -102,13 +163,28 @@ class Learner:
         return other
 
     def is_base(self, adapter: Vector) -> bool:
-        """Whether an adapter leaves the base as it is: every B is zero."""
-        return all(not tensor.any() for name, tensor in self.layout.split(adapter).items() if "lora_B" in name)
+        """Whether an adapter leaves the base as it is."""
+        return self.adapters.is_base(adapter)
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
-        """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it."""
+        """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it.
+
+        Where every weight is trained, it is the whole model, as transformers reads it.
+        """
         self.adapters.write(adapter)
-        self.base.model.save_pretrained(folder, save_embedding_layers=False)
+        save_adapter(self.base, folder)
+
+    def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:
+        """Samples packed for evaluation."""
+        budget = EVALUATION_BLOCK[self.base.device.type]
+        return packed(self.samples, [ids], self.context, budget, self.base.device, pattern)
+
+    def _scored(self, ids: Ids, pattern: Pattern) -> Iterator[tuple[Packed, NDArray[np.float64]]]:
+        """Samples packed for evaluation, each row with the losses of its predicted tokens (L,)."""
+        # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
+        # One row behind: a GPU has the next row to work on while this one's losses are fetched.
+        for row, losses in _one_behind((row, self._network.losses(row)) for row in self._rows(ids, pattern)):
+            yield row, losses.cpu().numpy().astype(np.float64)
 
     def _groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
         """Neighbours whose batches are small enough to share their passes.
@@ -119,7 +195,7 @@ class Learner:
         group: list[Job] = []
         room = 0.0
         for job in jobs:
-            step = self.samples.seen(job.ids, self.context).mean() * min(local.batch_size, len(job.ids))
+            step = self.samples.seen(job.ids, self._context(job)).mean() * min(local.batch_size, len(job.ids))
             if group and (step > room or len(group) == len(self.adapters.values)):
                 yield group
                 group = []
@@ -138,9 +214,11 @@ class Learner:
         for step in range(trainings[0].steps):
             working = [training for training in trainings if step < training.steps]
             batches = [next(training.batches) for training in working]
-            counts = np.array([self.samples.predicted(batch, self.context).sum() for batch in batches])
+            contexts = [self._context(training.job) for training in working]
+            seen = zip(batches, contexts, strict=True)
+            counts = np.array([self.samples.predicted(batch, context).sum() for batch, context in seen])
             tokens[: len(working)] += counts
-            losses = self._gradients(batches, counts, [training.dropout for training in working])
+            losses = self._gradients(batches, counts, [training.dropout for training in working], contexts)
             for training, loss in zip(working, losses, strict=True):
                 training.step(loss)
         found = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
@@ -148,14 +226,26 @@ class Learner:
         trained = {i: dataclasses.replace(it, seconds=it.tokens * each) for i, it in zip(order, found, strict=True)}
         return [trained[i] for i in range(len(jobs))]
 
+    def _context(self, job: Job) -> int:
+        """How many tokens of a text the job sees."""
+        return self.context if job.context is None else job.context
+
     def _gradients(
-        self, batches: Sequence[Ids], counts: NDArray[np.int64], dropout: Sequence[torch.Generator]
+        self,
+        batches: Sequence[Ids],
+        counts: NDArray[np.int64],
+        dropout: Sequence[torch.Generator],
+        contexts: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,)."""
+        """Put the gradient of each batch's mean loss over its `counts` tokens into its slot; those losses (C,).
+
+        `contexts` (C,) are how much of a text each batch sees; None for the learner's own context.
+        """
         device = self.base.device
         self.adapters.gradients[: len(batches)].zero_()
         tokens = on_device(counts.astype(np.float32), device)
-        rows = packed(self.samples, batches, self.context, TRAINING_BLOCK[device.type], device)
+        budget, pattern = TRAINING_BLOCK[device.type], self.patterns["training"]
+        rows = packed(self.samples, batches, contexts or self.context, budget, device, pattern)
         return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
 
 

@@ -16,6 +16,8 @@ from cllora.errors import UsageError, one_line
 from cllora.model import attention
 from cllora.model.device import settle
 from cllora.model.memory import keep_freed_memory
+from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
+from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
 from cllora.model.source import or_shipped, where, where_tokenizer
 from cllora.spec import LoraSpec, ModelSpec
 
@@ -24,13 +26,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Base:
-    """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own."""
+    """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
+
+    With `lora.train: full` it is the causal model itself. `name` is the study's for it; `stretched` says whether its
+    positions were interpolated; `checkpointing` and `loss_piece` are as `ModelSpec` has them.
+    """
 
     model: Any
     precision: str
     device: torch.device
     full_parameters: int
     fingerprint: str
+    name: str
+    stretched: bool = False
+    checkpointing: bool = False
+    loss_piece: int | None = None
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
@@ -38,13 +48,15 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
 
     Raises:
         UsageError: the model cannot be found or read, is no causal language model, has fewer positions than
-            `model.context`, or has no module named in `lora.target_modules`.
+            `model.context` that are not interpolated, or has no module named in `lora.target_modules`.
     """
     device, precision = settle(model)
     transformers.utils.logging.disable_progress_bar()
+    stretched = model.positions != "as_trained"
     try:
+        config = {"config": _stretched(model)} if stretched else {}
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
-            where(model.name), dtype=DTYPES[precision], output_loading_info=True
+            where(model.name), dtype=DTYPES[precision], output_loading_info=True, **config
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
@@ -55,26 +67,44 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
             f"the model '{model.name}' lacks {len(found['missing_keys'])} of its weights, such as {some}; "
             "choose a complete causal language model"
         )
-    check_context(base.config, model)
-    full_parameters = sum(p.numel() for p in base.parameters())
     fingerprint = _fingerprint(base)
+    if model.positions == "interpolate":
+        if learned_positions(base) is None:
+            raise UsageError(f"model.positions: '{model.name}' has no table of learned positions; leave it out")
+        stretch_table(base, model.context)
+    elif not stretched:
+        check_context(base.config, model)
+    full_parameters = sum(p.numel() for p in base.parameters())
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, precision, torch.device(device), full_parameters, fingerprint)
+    return Base(
+        adapted,
+        precision,
+        torch.device(device),
+        full_parameters,
+        fingerprint,
+        model.name,
+        stretched,
+        model.checkpointing,
+        model.loss_piece,
+    )
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
-    """PEFT's LoRA on a causal model, everything else frozen, all modules but LoRA's dropout in evaluation mode.
+    """PEFT's LoRA on a causal model and the parts trained beside it, everything else frozen, all modules but LoRA's
+    dropout in evaluation mode; with `lora.train: full` the model with nothing frozen.
 
     Dropout that the base's own config asks for (OPT: 0.1) stays off: it is noise on weights that do not learn.
     """
+    if lora.train == "full":
+        return base.requires_grad_(True).eval()
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules=None if lora.target_modules is None else list(lora.target_modules),
+        **peft_parts(base, lora, name),
         use_rslora=lora.use_rslora,
         fan_in_fan_out=base.config.model_type == "gpt2",
     )
@@ -82,42 +112,63 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
         with warnings.catch_warnings():
             # PEFT asks transformers by a name that transformers 5 has renamed; nothing a user could act on.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # refused below
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # refused below, or tied
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to True")  # GPT-2's head is no Conv1D
             model = peft.get_peft_model(base, config)
     except ValueError as error:
         raise UsageError(f"lora.target_modules does not fit the model '{name}': {one_line(error)}") from None
-    for parameter, weights in model.named_parameters():
-        if weights.requires_grad and not ("lora_A." in parameter or "lora_B." in parameter):
-            raise UsageError(f"lora.target_modules: LoRA on an embedding is not supported; leave out {parameter}")
-    for place, module in model.named_modules():
-        if isinstance(module, peft.tuners.lora.LoraLayer) and not isinstance(module, peft.tuners.lora.Linear):
-            raise UsageError(f"lora.target_modules: LoRA is supported on linear layers only; leave out {place}")
-    if isinstance(base.get_output_embeddings(), peft.tuners.lora.LoraLayer):
-        raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
+    model.peft_config[ADAPTER].fan_in_fan_out = base.config.model_type == "gpt2"
+    _check_targets(model, lora)
+    tie(model)
     model.eval()
     return model
 
 
+def _check_targets(model: Any, lora: LoraSpec) -> None:
+    """Refuse LoRA where its layers are not ours: on anything but linear layers, and on an embedding or a head that
+    `lora.train` did not put it on."""
+    embedding, head = causal_of(model).get_input_embeddings(), causal_of(model).get_output_embeddings()
+    asked = [embedding, head] if is_tied(causal_of(model)) else [embedding]
+    asked = asked if lora.embedding_r is not None else []
+    for place, module in model.named_modules():
+        if not isinstance(module, peft.tuners.lora.LoraLayer) or any(module is each for each in asked):
+            continue
+        if isinstance(module, peft.tuners.lora.Embedding):
+            raise UsageError(
+                f"lora.target_modules: LoRA on an embedding is not supported there; leave out {place}, "
+                "or set lora.train to lora+embeddings and lora.embedding_r"
+            )
+        if not isinstance(module, peft.tuners.lora.Linear):
+            raise UsageError(f"lora.target_modules: LoRA is supported on linear layers only; leave out {place}")
+        if module is head:
+            raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
+
+
+def save_adapter(base: Base, folder: Path) -> None:
+    """Write the adapter that the model has, in PEFT's format; or, where every weight is trained, the whole model.
+
+    Beside an adapter of a base with interpolated positions lies that base's `config.json`.
+    """
+    write_out_ties(base.model)
+    if causal_of(base.model) is base.model:
+        base.model.save_pretrained(folder)
+        return
+    base.model.save_pretrained(folder, save_embedding_layers=False)
+    if base.stretched:
+        causal_of(base.model).config.save_pretrained(folder)
+
+
 def save_merged(base: Base, name: str, folder: Path) -> None:
     """Write base and adapter as one plain model with its tokenizer, as `from_pretrained` reads it."""
-    base.model.merge_and_unload().save_pretrained(folder)
+    if causal_of(base.model) is base.model:
+        base.model.save_pretrained(folder)
+    else:
+        write_in_once(base.model)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")  # written in once
+            merged = base.model.merge_and_unload()
+        merged.save_pretrained(folder)
     transformers.AutoTokenizer.from_pretrained(where_tokenizer(name)).save_pretrained(folder)
-
-
-def check_context(config: Any, model: ModelSpec) -> None:
-    """Hold `model.context` to the positions that the model has, and to the window of layers that have one."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is not None and model.context > limit:
-        raise UsageError(
-            f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
-            f"set model.context to {limit} or less"
-        )
-    window = getattr(config, "sliding_window", None)
-    if window and model.context > window:  # 0 and None: there is none
-        raise UsageError(
-            f"model.context is {model.context}, but '{model.name}' attends within windows of {window} tokens; "
-            f"set model.context to {window} or less"
-        )
 
 
 @torch.no_grad()
@@ -151,6 +202,13 @@ def take_packed_texts(model: Any, name: str) -> None:
             f"'{name}' ({model.config.model_type}) scales or caps what comes out of its head, which is not supported; "
             "choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
         )
+
+
+def _stretched(model: ModelSpec) -> Any:
+    """The base's config with positions for `model.context` tokens, if it is loaded with them (rotary ones)."""
+    config = transformers.AutoConfig.from_pretrained(where(model.name))
+    check_context(config, model)
+    return stretched_config(config, model)
 
 
 def _fingerprint(model: Any) -> str:

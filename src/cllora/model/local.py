@@ -18,7 +18,7 @@ class LocalTraining:
 
     def __init__(self, job: Job, local: LocalSpec, seed: int, adapters: Adapters, slot: int) -> None:
         adapters.write(job.work.start, slot)
-        self._job, self._local = job, local
+        self.job, self._local = job, local
         self._values = torch.nn.Parameter(adapters.values[slot])
         self._gradient = self._values.grad = adapters.gradients[slot]
         kind = torch.optim.SGD if local.optim == "sgd" else torch.optim.AdamW
@@ -54,12 +54,12 @@ class LocalTraining:
         adapter = self._values.detach().cpu().numpy().copy()
         loss = float(torch.stack(self._losses).double().mean())
         gradient = None if self._sum is None else (self._sum / self.steps).cpu().numpy()
-        return Trained(adapter, len(self._job.ids), tokens, self.steps, loss, gradient)
+        return Trained(adapter, len(self.job.ids), tokens, self.steps, loss, gradient)
 
     def _pull(self) -> None:
         """Add the proximal pull mu (w - center) and the correction to the gradient, and stop what is not trainable."""
-        if "center" in self._work and self._job.work.mu:
-            self._gradient.add_(self._values - self._work["center"], alpha=self._job.work.mu)
+        if "center" in self._work and self.job.work.mu:
+            self._gradient.add_(self._values - self._work["center"], alpha=self.job.work.mu)
         if "correction" in self._work:
             self._gradient.add_(self._work["correction"])
         if "trainable" in self._work:

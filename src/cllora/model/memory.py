@@ -1,7 +1,11 @@
-"""Keeping freed memory for the next step, instead of handing it back to the system and asking again."""
+"""The process's memory: keeping what is freed for the next step, instead of handing it back to the system and asking
+again; and the most that was in use."""
 
 import ctypes
 import sys
+from pathlib import Path
+
+import torch
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # names of glibc's mallopt
 LARGEST = 2**31 - 1
@@ -17,3 +21,31 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(MMAP_THRESHOLD, LARGEST)
         library.mallopt(TRIM_THRESHOLD, LARGEST)
+
+
+def forget_peak(device: torch.device) -> bool:
+    """Begin to measure peak memory anew; whether that is possible here: on a GPU, and on Linux.
+
+    What was freed before, and kept, is handed back first, so that the peak is not that of something else.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # Some sandboxes have no such file, or none that can be written to.
+        return False
+    return True
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was resident since `forget_peak`, of the whole process; on a GPU, the most allocated."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])

@@ -1,6 +1,6 @@
 """Passes through the base: losses of packed texts, and gradients for the adapters they meet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,41 @@ from cllora.model.adapters import Adapters, Row
 from cllora.model.attention import Observer
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
+from cllora.model.parts import causal_of
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
-"""Tokens and logits that the head works on at once, so that memory does not grow with the vocabulary."""
+"""Tokens and logits that the head works on at once, unless `model.loss_piece` says how many tokens. So memory grows
+neither with the vocabulary nor, in the head, with the context."""
 
 
 class Network:
-    """A PEFT model whose texts are packed and whose head works piece by piece."""
+    """A PEFT model whose texts are packed and whose head works piece by piece, on `piece` tokens at once.
 
-    def __init__(self, model: Any, adapters: Adapters) -> None:
-        causal = model.get_base_model()
+    The loss is a sum over tokens, so its gradient is the sum of the pieces' gradients: only rounding depends on them.
+    """
+
+    def __init__(self, model: Any, adapters: Adapters, piece: int | None = None) -> None:
+        causal = causal_of(model)
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
         kind = self._head.weight.device.type
-        self._piece = max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
+        self._piece = piece or max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
-        states = self._states(row, None)
-        pieces = zip(torch.split(states, self._piece), torch.split(row.targets, self._piece), strict=True)
-        return torch.cat([self._token_losses(states, targets) for states, targets in pieces])[: len(row.owner)]
+        found = [self._token_losses(states, targets) for states, targets in self._pieces(row)]
+        return torch.cat(found)[: len(row.owner)]
+
+    def judged(self, row: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those losses (L,), and whether each token is the likeliest of all (L,): what greedy decoding would say."""
+        losses, likeliest = [], []
+        for states, targets in self._pieces(row):
+            logits = self._head(states).float()
+            losses.append(F.cross_entropy(logits, targets, reduction="none"))
+            likeliest.append(logits.argmax(-1) == targets)
+        return torch.cat(losses)[: len(row.owner)], torch.cat(likeliest)[: len(row.owner)]
 
     def watch(self, row: Packed, observe: Observer) -> None:
         """Let texts through, and show `observe` what each layer attends with, in the layers' order."""
@@ -55,11 +68,20 @@ class Network:
             part = slice(start, start + self._piece)
             piece = states[part].detach().requires_grad_()
             losses = self._token_losses(piece, row.targets[part]) * share[part]
-            (pull[part],) = torch.autograd.grad(losses.sum(), piece)
+            # To the head's own weights too, where they are trained.
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            assert piece.grad is not None
+            pull[part] = piece.grad
             found.append(losses.detach())
         states.backward(pull)  # type: ignore[no-untyped-call]
         # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.
         return torch.cat(found) @ own
+
+    def _pieces(self, row: Packed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What the head sees without dropout, and what it is to predict, piece by piece."""
+        yield from zip(
+            torch.split(self._states(row, None), self._piece), torch.split(row.targets, self._piece), strict=True
+        )
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(self._head(states).float(), targets, reduction="none")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from cllora.registry import guess
 
-BASES = ("embedded-64", "embedded-128", "embedded")
-"""The small pretrained bases that ship inside the package, narrowest first; each has its README.md."""
+BASES = ("embedded-64", "embedded-128", "embedded", "embedded-rotary")
+"""The small pretrained bases that ship inside the package, each with its README.md: three of the OPT architecture,
+narrowest first, and one with rotary positions, for long contexts."""
 
 EMBEDDED = Path(__file__).parent / "embedded"
-"""The folder of the widest, whose tokenizer is that of all."""
+"""The folder of the first, whose tokenizer is that of all."""
 
 
 def where(name: str) -> str:

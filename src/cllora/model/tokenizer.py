@@ -24,6 +24,7 @@ class ModelTokenizer:
         if self.vocabulary <= len(self._tokenizer.all_special_ids):
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
         self.fingerprint = _fingerprint(self._tokenizer)
+        self._added: dict[int, Any] = self._tokenizer.added_tokens_decoder
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Token ids per text, uncut."""
@@ -31,6 +32,28 @@ class ModelTokenizer:
             list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False
         )["input_ids"]
         return ids
+
+    def bytes_of(self, tokens: list[int], start: int) -> int:
+        """Bytes (UTF-8) of the text that tokens from `start` on stand for; special tokens count as they are written.
+
+        Where tokens are strings of bytes, as in byte-level BPE, exactly those, also if the last ends within a
+        character. Elsewhere what all tokens decode to, less what those before `start` do.
+        """
+        if _byte_level(self._tokenizer):
+            words = zip(tokens[start:], self._tokenizer.convert_ids_to_tokens(tokens[start:]), strict=True)
+            # Byte-level BPE writes each byte as one character; added tokens are written plainly.
+            return sum(len(word.encode()) if token in self._added else len(word) for token, word in words)
+        whole, before = (
+            self._tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in (tokens, tokens[:start])
+        )
+        return len(whole.encode()) - len(before.encode())
+
+
+def _byte_level(tokenizer: Any) -> bool:
+    """Whether tokens are strings of bytes."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    decoder = {} if backend is None else json.loads(backend.to_str())["decoder"] or {}
+    return any(each["type"] == "ByteLevel" for each in [decoder, *decoder.get("decoders", [])] if each)
 
 
 def _fingerprint(tokenizer: Any) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cllora.errors import UsageError
 from cllora.presets.first import demo
+from cllora.presets.longlora import long_rank, longlora
 from cllora.presets.paper import length, quantity, table1
 from cllora.presets.registered import presets
 from cllora.presets.scale import at_embedded_scale
@@ -22,6 +23,8 @@ __all__ = [
     "find_study",
     "hyper",
     "length",
+    "long_rank",
+    "longlora",
     "participation",
     "presets",
     "quantity",

@@ -5,8 +5,22 @@ from typing import Any
 from cllora.presets.first import demo
 from cllora.spec import Study
 
-PAPERS_RATE = 5e-5
-"""The learning rate that the demo's stands for."""
+FASTER = 60
+"""Learning rates at embedded scale over the paper's: the demo's 3e-3 over 5e-5."""
+
+LONG: dict[str, Any] = {
+    "model": {"name": "embedded-rotary", "context": 4096},
+    "lora": {"lora_dropout": 0},
+    "data": {"corpus": "long_texts"},
+    "federation": {"num_rounds": 4},
+    "local": {"steps": 10, "batch_size": 1, "learning_rate": 1.2e-3},
+    "evaluation": {"passkey": 1},
+}
+"""In place of the demo for studies that stretch their base (`model.positions`): a rotary base at eight times its 512
+tokens, on long texts. 1.2e-3 is to LongLoRA's 2e-5 what the demo's rate is to the paper's."""
+
+LOCAL = ("epochs", "steps", "batch_size", "learning_rate")
+"""The fields of local training that are taken over, where the small study gives them."""
 
 SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "test")
 """The fields of `data` that say where texts come from and which part is read."""
@@ -33,7 +47,7 @@ PACKAGES = (
 
 
 def at_embedded_scale(study: Study) -> Study:
-    """The study with the `demo`'s model, texts, rounds and local training.
+    """The study with the `demo`'s model, texts, rounds and local training; those of `LONG` if it stretches its base.
 
     - `model.name` is `embedded`; an axis over models becomes one over their `STAND_INS`, without those that have none.
       Of what goes with a model only `local.epochs` stays, in proportion: the fewest are the demo's.
@@ -42,37 +56,51 @@ def at_embedded_scale(study: Study) -> Study:
     - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are the demo's, and
       `federation.num_rounds` is at most the demo's. Axes over them stay as they are, but for learning rates, which grow
       as the demo's has grown over the paper's.
+    - A stretched base is `embedded-rotary` at `LONG`'s context, with its steps; `evaluation.passkey` is at most its.
 
     What the study asks (partition, axes, control, seeds, rank, participation, context) stays.
     """
-    fields, small = study.to_mapping(), demo().to_mapping()
-    grid, where = fields["grid"], fields["where"]
+    fields = study.to_mapping()
+    stretched = study.base.model.positions != "as_trained"
+    small = Study.parse(LONG).to_mapping() if stretched else demo().to_mapping()
     _stand_in(fields, small["local"]["epochs"])
-    data = {key: value for key, value in fields["data"].items() if key not in SOURCE}
-    data |= {key: value for key, value in small["data"].items() if key in SOURCE}
-    data["corpus"] = {**small["data"]["corpus"], "per_package": PER_PACKAGE}
-    if "data.hub" in grid:
-        where.pop("data.hub", None)
-        data["corpus"] = {"name": "docstrings", "per_package": 600}
-        grid = {"data.corpus.packages" if axis == "data.hub" else axis: v for axis, v in grid.items()}
-        grid["data.corpus.packages"] = [list(group) for group in PACKAGES]
-        fields["control"].pop("data.hub", None)
-    faster = small["local"]["learning_rate"] / PAPERS_RATE
-    if "local.learning_rate" in grid:
-        grid["local.learning_rate"] = [float(f"{rate * faster:.6g}") for rate in grid["local.learning_rate"]]
+    _small_texts(fields, small["data"])
+    rates = "local.learning_rate"
+    if rates in fields["grid"]:
+        fields["grid"][rates] = [float(f"{rate * FASTER:.6g}") for rate in fields["grid"][rates]]
     rounds = min(fields["federation"]["num_rounds"], small["federation"]["num_rounds"])
+    if stretched:
+        fields["model"]["context"] = small["model"]["context"]
+        asked = fields["evaluation"].get("passkey", 0)
+        fields["evaluation"]["passkey"] = min(asked, small["evaluation"]["passkey"])
     return Study.parse(
         {
             **fields,
             "name": f"{study.name}@embedded",
             "model": {**fields["model"], "name": small["model"]["name"]},
             "lora": {**fields["lora"], "lora_dropout": small["lora"]["lora_dropout"]},
-            "data": data,
             "federation": {**fields["federation"], "num_rounds": rounds},
-            "local": {**fields["local"], **{k: small["local"][k] for k in ("epochs", "batch_size", "learning_rate")}},
-            "grid": grid,
+            "local": {**fields["local"], **{key: small["local"][key] for key in LOCAL if key in small["local"]}},
         }
     )
+
+
+def _small_texts(fields: dict[str, Any], small: dict[str, Any]) -> None:
+    """Put the small study's texts, and kinds of docstrings for an axis over data sets of the hub."""
+    data = {key: value for key, value in fields["data"].items() if key not in SOURCE}
+    data |= {key: value for key, value in small.items() if key in SOURCE}
+    if data["corpus"]["name"] == "docstrings":
+        data["corpus"] = {**data["corpus"], "per_package": PER_PACKAGE}
+    if "data.hub" in fields["grid"]:
+        data["corpus"] = {"name": "docstrings", "per_package": 600}
+        packages = [list(group) for group in PACKAGES]
+        fields["grid"] = {
+            "data.corpus.packages" if axis == "data.hub" else axis: packages if axis == "data.hub" else values
+            for axis, values in fields["grid"].items()
+        }
+        fields["where"].pop("data.hub", None)
+        fields["control"].pop("data.hub", None)
+    fields["data"] = data
 
 
 def _stand_in(fields: dict[str, Any], fewest: int) -> None:

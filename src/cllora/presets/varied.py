@@ -46,6 +46,26 @@ def context() -> Study:
     return _ablation("ablate-context", {"model.context": (128, 256, 512, 1024, 2048)})
 
 
+IN_GROUPS = {"name": "s2", "group": 256}
+"""A group that most texts fit into half of would change nothing: see docs/long-context.md."""
+
+
+@presets.register("ablate/context-s2")
+def context_s2() -> Study:
+    """Does the effect of length skew, and whether it persists where texts are not cut, depend on attention in groups
+    (`s2`)? The shortest and the longest context of `ablate/context`."""
+    return _ablation("ablate-context-s2", {"model.context": (128, 2048), "model.attention": ("full", IN_GROUPS)})
+
+
+@presets.register("ablate/context-long")
+def context_long() -> Study:
+    """Does the effect of length skew persist at 4,096 tokens, beyond what the base knows, and under attention in
+    groups (`s2`)? Its learned positions are interpolated there, which by itself raises the loss."""
+    axes = {"model.context": (512, 2048, 4096), "model.attention": ("full", IN_GROUPS)}
+    longer = {"model.context": {"4096": {"model.positions": "interpolate"}}}
+    return _ablation("ablate-context-long", axes, where=longer)
+
+
 @presets.register("ablate/participation")
 def participation() -> Study:
     """Does length skew matter less when more clients take part in a round? 1 to 20 of 20."""

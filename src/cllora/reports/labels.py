@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cllora.corpus import features
-from cllora.spec import Choice
+from cllora.model.patterns import pattern_of, patterns
+from cllora.spec import Choice, Experiment
 from cllora.types import Partition
 
 
@@ -19,6 +20,24 @@ def feature_text(choice: Choice, residual_on: str | None = None) -> str:
     others = ", ".join(f"{key} = {value}" for key, value in options.items())
     alike = f", place among texts of its {residual_on}" if residual_on else ""
     return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({others})' if others else ''}{alike}"
+
+
+LEAKS = "leaks: not comparable"
+
+
+def leaks(experiment: Experiment) -> bool:
+    """Whether tokens see later ones of their text under one of the experiment's patterns of attention."""
+    context = experiment.model.context
+    return any(
+        pattern_of(choice, context).leaks(context)
+        for choice in (experiment.model.attention, experiment.evaluation.pattern)
+        if choice.name in patterns.names()
+    )
+
+
+def leak_note(cells: Sequence[str]) -> tuple[str, ...]:
+    """A warning of the cells that leak, if any does."""
+    return (f"Tokens see later ones of their text ({LEAKS}): {'; '.join(cells)}.",) if cells else ()
 
 
 def range_text(described: Mapping[str, Any]) -> str:

@@ -37,6 +37,11 @@ class Run:
         return str(self.environment.get("data", {}).get("fingerprint", ""))
 
     @property
+    def base(self) -> str:
+        """What runs of the same base at the same context agree in, whatever is trained on it and how."""
+        return self.experiment.model.model_dump_json(exclude={"attention"})
+
+    @property
     def finished(self) -> bool:
         return bool(self.outcome["rounds"] >= self.experiment.federation.num_rounds)
 
@@ -84,6 +89,11 @@ class Runs:
         """The cells that others are compared with."""
         chosen = [run for run in self.members if self.control and {**run.labels, **self.control} == dict(run.labels)]
         return list(dict.fromkeys(self.cell(run.labels) for run in chosen))
+
+    @cached_property
+    def leaking(self) -> list[str]:
+        """The cells in which tokens saw later ones of their text, in training or in evaluation."""
+        return list(dict.fromkeys(self.cell(run.labels) for run in self.members if labels.leaks(run.experiment)))
 
     @cached_property
     def seeds(self) -> list[int]:

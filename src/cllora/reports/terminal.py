@@ -150,11 +150,14 @@ def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, A
     table.add_column("JS", justify="right")
     if spoiled is not None:
         table.add_column("spoiled", justify="right")
+    if "contexts" in clients:
+        table.add_column("context", justify="right")
     names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
     for k in shown:
         counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
-        dose = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
-        table.add_row(Text(names[k]), *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *dose)
+        more = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
+        more += [f"{clients['contexts'][k]:,}"] if "contexts" in clients else []
+        table.add_row(Text(names[k]), *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *more)
     return table
 
 

@@ -106,11 +106,15 @@ def difference(contrasts: pd.DataFrame, subject: str, unit: str = NATS) -> str:
     return capital(f"{subject} {said} ({doubt}).")
 
 
-def effect(runs: Runs, metric: str, subject: str, unit: str = NATS) -> str:
-    """One sentence on an outcome over the cells: against the control if there is one, else its range."""
+def effect(runs: Runs, metric: str, subject: str, unit: str = NATS, outcomes: pd.DataFrame | None = None) -> str:
+    """One sentence on an outcome over the cells: against the control if there is one, else its range.
+
+    `outcomes` may be given as for `Runs.contrasts`.
+    """
     if runs.controls and len(runs.cells) > len(runs.controls):
-        return difference(runs.contrasts(metric), subject, unit)
-    means = runs.results.groupby("cell", sort=False)[metric].mean().dropna()
+        return difference(runs.contrasts(metric, outcomes), subject, unit)
+    known = runs.results if outcomes is None else runs.counted(outcomes)
+    means = known.groupby("cell", sort=False)[metric].mean().dropna()
     if means.empty:
         return f"Nothing was measured of {subject}."
     if len(means) == 1:

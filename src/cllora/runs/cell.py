@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cllora.store import (
     last_round,
     read_json,
     read_partition,
+    read_rounds,
     save_round,
     write_json,
     write_partition,
@@ -48,12 +49,15 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Kn
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, learner)
     _record_environment(folder / "environment.json", environment(experiment, samples, learner.learner))
+    learner.peaks.clear()
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
         save_round(folder, after)
         # Measurements are on disk now; what goes on is the state.
         last = dataclasses.replace(after, losses=())
         yield last
     assert last is not None
+    if not (folder / "costs.json").exists():
+        write_json(folder / "costs.json", costs(read_rounds(folder), learner.peaks))
     _save_adapter(learner.learner, last.state["adapter"], folder / "adapter")
 
 
@@ -73,6 +77,20 @@ def _record_environment(path: Path, now: dict[str, Any]) -> None:
     earlier = [began, *began.get("resumed_on", [])]
     if all(any(now[key] != each.get(key) for key in now) for each in earlier):
         write_json(path, {**began, "resumed_on": [*began.get("resumed_on", []), now]})
+
+
+def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> dict[str, Any]:
+    """What a run's local training came to: seconds, predicted tokens, and peak memory in MB (10^6 bytes).
+
+    The peak is None unless there is one of every round of training: rounds of an earlier process have none.
+    """
+    clients = [client for record in rounds for client in record["clients"]]
+    known = [peak for peak in peaks if peak is not None]
+    return {
+        "training_seconds": round(sum(client["seconds"] for client in clients), 4),
+        "trained_tokens": sum(client["tokens"] for client in clients),
+        "peak_mb": max(known) / 1e6 if known and len(known) == len(rounds) - 1 else None,
+    }
 
 
 def _save_adapter(learner: Learner, adapter: Vector, folder: Path) -> None:

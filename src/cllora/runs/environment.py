@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cllora.model.learner import Learner
+from cllora.model.parts import numbers_by_part
 from cllora.spec import Experiment
 from cllora.store import message_bytes
 from cllora.types import Samples
@@ -36,8 +37,10 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "full_parameters": base.full_parameters,
             "message_bytes": message_bytes({"adapter": np.zeros(learner.layout.size, np.float32)}, learner.layout),
             "full_bytes": 4 * base.full_parameters,
+            "parts": {part: 4 * count for part, count in numbers_by_part(base.model, learner.layout).items()},
         },
         "model": {"name": experiment.model.name, "type": base.model.config.model_type},
+        "attention": {use: {"name": it.name, "group": it.group} for use, it in learner.patterns.items()},
     }
 
 

@@ -22,7 +22,7 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     if last is None:
         raise UsageError(f"{run} has no finished round yet")
     from cllora.model.adapters import Adapters
-    from cllora.model.load import load_base, save_merged
+    from cllora.model.load import load_base, save_adapter, save_merged
 
     # In float32: in a narrower type adding the adapter to the weights would round most of it away.
     base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
@@ -32,6 +32,6 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     if merged:
         save_merged(base, experiment.model.name, partial)
     else:
-        base.model.save_pretrained(partial, save_embedding_layers=False)
+        save_adapter(base, partial)
     partial.rename(out)
     return out

@@ -49,7 +49,8 @@ def _line(error: Exception) -> str:
         return f"{error.filename or 'file'}: {error.strerror or one_line(error)}"
     if isinstance(error, UsageError):
         return str(error)
-    return f"out of memory ({one_line(error, 100)}); lower local.batch_size or model.context, or take a smaller model"
+    mend = "lower local.batch_size or model.context, set model.checkpointing, or take a smaller model"
+    return f"out of memory ({one_line(error, 100)}); {mend}"
 
 
 def _sentence(failed: Mapping[str, str], cells: int) -> str:

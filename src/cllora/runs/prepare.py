@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cllora.corpus import BaseLosses, feature_values, repeated_in, unordered
 from cllora.errors import UsageError
 from cllora.partition import Axis, classes_of, make_partition, place_at_length, pool_of, rank_correlation
+from cllora.runs.contexts import with_contexts
 from cllora.runs.shared import OnCorpus, Shared
 from cllora.seeds import rng
 from cllora.spec import Choice, Experiment, PartitionSpec
@@ -85,7 +86,8 @@ def deal(experiment: Experiment, samples: Samples, base: "Callable[[], KnownBase
     class_of[trained] = dealing.classes
     realised = {**_with_repeats(dealt.realised, samples, trained, test), **residual}
     realised["warnings"] = [*realised["warnings"], *_left_of_length(residual)]
-    return dataclasses.replace(dealt, train_ids=samples.trained(dealt.train_ids), class_of=class_of, realised=realised)
+    dealt = dataclasses.replace(dealt, train_ids=samples.trained(dealt.train_ids), class_of=class_of, realised=realised)
+    return with_contexts(experiment, samples, dealt)
 
 
 def deal_all(experiments: Sequence[Experiment], on_corpus: OnCorpus | None = None) -> list[Partition]:

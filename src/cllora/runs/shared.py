@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cllora.corpus import load_samples
 from cllora.errors import UsageError
+from cllora.model.patterns import Pattern, pattern_of
 from cllora.runs.pins import Pins
 from cllora.spec import Experiment
 from cllora.types import Samples
@@ -49,7 +50,8 @@ class Shared:
         from cllora.model.load import load_base
         from cllora.runs.known import KnownBase
 
-        key = (experiment.model, experiment.lora, samples.fingerprint)
+        pattern = experiment.evaluation.pattern
+        key = (experiment.model, experiment.lora, samples.fingerprint, pattern)
         if self._learner is None or self._learner[0] != key:
             self._learner = None
             gc.collect()  # The base before this one refers to itself.
@@ -57,8 +59,10 @@ class Shared:
                 settled = self._pins.settled(experiment.model)
                 base = load_base(settled, experiment.lora)
                 self._pins.hold_base(settled, base.fingerprint)
-                learner = Learner(base, samples, settled.context)
-            asked = f"{settled.model_dump_json()} {base.fingerprint} {samples.fingerprint}"
+                learner = Learner(base, samples, settled.context, *attention_of(experiment))
+            # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
+            own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {pattern.model_dump_json()}"
+            asked = f"{own_model} {base.fingerprint} {samples.fingerprint}"
             own = hashlib.sha256(asked.encode()).hexdigest()[:12]
             self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))
         return self._learner[1]
@@ -75,10 +79,26 @@ class Shared:
             raise
 
 
+def attention_of(experiment: Experiment) -> tuple[Pattern, Pattern]:
+    """The patterns of attention in training and in evaluation; one that leaks is warned of."""
+    context = experiment.model.context
+    found = [pattern_of(choice, context) for choice in (experiment.model.attention, experiment.evaluation.pattern)]
+    for pattern, use in zip(found, ("training", "evaluation"), strict=True):
+        if pattern.leaks(context):
+            log.warning(
+                "attention in %s is %s, under which tokens see later ones of their text: "
+                "its losses measure that leak, and do not compare with others",
+                use,
+                pattern.name,
+            )
+    return found[0], found[1]
+
+
 def shared_parts(experiment: Experiment) -> tuple[str, str]:
     """What experiments must agree in to share their samples, and their base."""
     data = f"{experiment.data.model_dump_json()} {experiment.model.name}"
-    return data, f"{experiment.model.model_dump_json()} {experiment.lora.model_dump_json()}"
+    pattern = experiment.evaluation.pattern.model_dump_json()
+    return data, f"{experiment.model.model_dump_json()} {experiment.lora.model_dump_json()} {pattern}"
 
 
 def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Samples:

@@ -12,6 +12,7 @@ from typing import Any
 from cllora.corpus import corpora, features, spoilers
 from cllora.errors import UsageError
 from cllora.federated import strategies
+from cllora.model.patterns import patterns
 from cllora.partition import partitioners
 from cllora.presets import find_study
 from cllora.registry import load_plugins
@@ -80,6 +81,8 @@ def check(study: Study) -> None:
         if partition.and_by is not None:
             features.bind(partition.and_by.name, partition.and_by.options)
         check_classes(partition)
+        for attention in (experiment.model.attention, experiment.evaluation.pattern):
+            patterns.bind(attention.name, attention.options)
         strategies.bind(strategy.name, strategy.options)
         if corpus is not None:
             corpora.bind(corpus.name, corpus.options)

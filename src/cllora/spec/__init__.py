@@ -1,8 +1,9 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
 from cllora.spec.fields import axis_text
+from cllora.spec.section import Choice
 from cllora.spec.sections import (
-    Choice,
+    PASSKEY_CONTEXT,
     DataSpec,
     EvaluationSpec,
     Experiment,
@@ -16,6 +17,7 @@ from cllora.spec.sections import (
 from cllora.spec.study import Cell, Study, load_study_file
 
 __all__ = [
+    "PASSKEY_CONTEXT",
     "Cell",
     "Choice",
     "DataSpec",

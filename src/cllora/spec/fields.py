@@ -1,7 +1,12 @@
-"""Fields of a study by their path, such as `partition.alpha`: reading, setting, and what a value is called."""
+"""Fields of a study by their path, such as `partition.alpha`: reading, setting, what a value is called, and what is
+wrong with one."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cllora.registry import first_problem, guess
 
 
 def axis_text(value: Any) -> str:
@@ -42,3 +47,21 @@ def field_of(fields: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         place = place.get(name) if isinstance(place, Mapping) else None
     return place
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """One line for a validation error; an unknown field lists the known ones and guesses."""
+    for problem in error.errors():
+        if problem["type"] == "extra_forbidden":
+            *parents, last = (str(part) for part in problem["loc"])
+            known = _fields_at(model, parents)
+            path = ".".join([*parents, last])
+            return f"unknown field '{path}'; {guess(last, known)}"
+    return first_problem(error).replace("Value error, ", "")
+
+
+def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:
+    inner: Any = model
+    for name in parents:
+        inner = inner.model_fields[name].annotation
+    return list(inner.model_fields)

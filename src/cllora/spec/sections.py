@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -18,56 +17,90 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_serializer,
+    field_validator,
     model_validator,
 )
 
 from cllora.errors import UsageError
-from cllora.registry import first_problem, guess
+from cllora.spec.fields import explain
+from cllora.spec.section import Choice, Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of an experiment: frozen, no unknown fields, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-class Choice(Section):
-    """A registered name with its options, written `fedadam` or `{name: fedadam, server_lr: 0.1}`."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
+PASSKEY_CONTEXT = 256
+"""The least context with room for a passkey's text, even where a token is a byte."""
 
 
 class ModelSpec(Section):
-    """The frozen base: `embedded` or the narrower `embedded-64` and `embedded-128`, a hub name or a folder; and how
-    much of a text it sees."""
+    """The frozen base: `embedded`, the narrower `embedded-64` and `embedded-128` or `embedded-rotary`, a hub name or a
+    folder; and how much of a text it sees.
+
+    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation. Two ways to spend
+    less memory change no result: with `checkpointing` layers are computed again when their gradients are due, and
+    `loss_piece` is how many tokens have their logits in memory at once (by default as many as the device likes).
+    """
 
     name: str = "embedded"
     context: Annotated[int, Field(ge=2)] = 128
-    attention: Literal["full"] = "full"
+    attention: Choice = Choice(name="full")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
+    checkpointing: bool = False
+    loss_piece: PositiveInt | None = None
+    UNSAID = ("positions", "checkpointing", "loss_piece")
+
+    @field_serializer("attention")
+    def _short(self, attention: Choice) -> str | dict[str, Any]:
+        return {"name": attention.name, **attention.options} if attention.options else attention.name
+
+
+PARTS = ("lora", "norms", "embeddings", "positions")
 
 
 class LoraSpec(Section):
-    """PEFT's `LoraConfig` fields. Without `target_modules` PEFT's default for the model's family is taken."""
+    """PEFT's `LoraConfig` fields, and what is trained beside LoRA.
+
+    Without `target_modules` PEFT's default for the model's family is taken. `train` is `lora`, or adds `norms`,
+    `embeddings` and `positions` (a learned table) to it, joined by `+`; or is `full`: every weight, and no LoRA. Of
+    `embeddings` only the rows of the tokens `embedding_rows` are trained, or LoRA of rank `embedding_r` on them.
+    """
 
     r: PositiveInt = 2
     lora_alpha: PositiveFloat = 16
     lora_dropout: Fraction = 0.05
     target_modules: tuple[str, ...] | None = None
     use_rslora: bool = False
+    train: str = "lora"
+    embedding_rows: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    embedding_r: PositiveInt | None = None
+    UNSAID = ("train", "embedding_rows", "embedding_r")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is trained: `full` alone, or `lora` and what is beside it."""
+        return tuple(self.train.split("+"))
+
+    @field_validator("train")
+    @classmethod
+    def _known_parts(cls, value: str) -> str:
+        parts = value.replace(" ", "").split("+")
+        if parts == ["full"]:
+            return "full"
+        if "lora" not in parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
+            raise ValueError("give full, or lora and what is trained beside it: lora+norms+embeddings+positions")
+        return "+".join(part for part in PARTS if part in parts)
+
+    @model_validator(mode="after")
+    def _one_way_to_embed(self) -> "LoraSpec":
+        given = [name for name in ("embedding_rows", "embedding_r") if getattr(self, name) is not None]
+        if given and "embeddings" not in self.parts:
+            raise ValueError(f"{given[0]} says how embeddings are trained; give it with train: lora+embeddings")
+        if len(given) > 1:
+            raise ValueError("embedding_rows and embedding_r are two ways to train embeddings; give one")
+        if self.embedding_rows is not None and len(set(self.embedding_rows)) < len(self.embedding_rows):
+            raise ValueError("embedding_rows names a token twice")
+        return self
 
 
 class SpoilSpec(Section):
@@ -155,8 +188,16 @@ class FederationSpec(Section):
     clients_per_round: PositiveInt = 2
 
 
+Context = Annotated[int, Field(ge=2)]
+Contexts = Annotated[tuple[Context, ...] | dict[str, Context], Field(min_length=1)]
+
+
 class LocalSpec(Section):
-    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`."""
+    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`.
+
+    With `contexts` clients train on texts cut at contexts of their own, none longer than `model.context`: client k
+    at entry k modulo their number; or, by name, each owner at what is given for it, and the others at `model.context`.
+    """
 
     epochs: PositiveInt = 1
     steps: PositiveInt | None = None
@@ -167,6 +208,8 @@ class LocalSpec(Section):
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
+    contexts: Contexts | None = None
+    UNSAID = ("contexts",)
 
 
 class EvaluationSpec(Section):
@@ -174,13 +217,26 @@ class EvaluationSpec(Section):
 
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
-    the loss over a plane through two clients' adapters, at so many points a side (0: none).
+    the loss over a plane through two clients' adapters, at so many points a side (0: none); with `by_position` the loss
+    by position in the text, before and after; with `passkey` how often a key that is hidden in a text is found again,
+    before and after, over so many keys per length and depth (0: none).
+    `pattern` is the pattern of attention in evaluation, whatever that of training (`model.attention`).
     """
 
     every: PositiveInt = 1
     local_models: bool = True
     attention: bool = False
     surface: NonNegativeInt = 0
+    pattern: Choice = Choice(name="full")
+    by_position: bool = False
+    passkey: NonNegativeInt = 0
+    UNSAID = ("pattern", "by_position", "passkey")
+
+    @model_validator(mode="after")
+    def _entropy_as_evaluated(self) -> "EvaluationSpec":
+        if self.attention and self.pattern.name != "full":
+            raise ValueError("attention is the entropy of full attention; set pattern to full, or attention to false")
+        return self
 
 
 class Experiment(Section):
@@ -197,12 +253,20 @@ class Experiment(Section):
     load: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _enough_clients(self) -> "Experiment":
+    def _parts_fit(self) -> "Experiment":
         chosen, clients = self.federation.clients_per_round, self.partition.num_clients
         if chosen > clients:
             raise ValueError(f"federation.clients_per_round is {chosen}, but partition.num_clients is {clients}")
+        contexts = self.local.contexts or ()
+        longest = max(contexts.values() if isinstance(contexts, dict) else contexts, default=0)
+        if longest > self.model.context:
+            raise ValueError(
+                f"local.contexts has {longest}, but model.context is {self.model.context}; raise that, or lower this"
+            )
         if self.evaluation.surface and chosen < 2:
             raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
+        if self.evaluation.passkey and self.model.context < PASSKEY_CONTEXT:
+            raise ValueError(f"evaluation.passkey needs model.context to be {PASSKEY_CONTEXT} or more")
         return self
 
     def to_json(self) -> str:
@@ -225,21 +289,3 @@ class Experiment(Section):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise UsageError(explain(cls, error)) from None
-
-
-def explain(model: type[BaseModel], error: ValidationError) -> str:
-    """One line for a validation error; an unknown field lists the known ones and guesses."""
-    for problem in error.errors():
-        if problem["type"] == "extra_forbidden":
-            *parents, last = (str(part) for part in problem["loc"])
-            known = _fields_at(model, parents)
-            path = ".".join([*parents, last])
-            return f"unknown field '{path}'; {guess(last, known)}"
-    return first_problem(error).replace("Value error, ", "")
-
-
-def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:
-    inner: Any = model
-    for name in parents:
-        inner = inner.model_fields[name].annotation
-    return list(inner.model_fields)

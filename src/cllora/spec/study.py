@@ -11,8 +11,9 @@ from pydantic import Field, NonNegativeInt, ValidationError, field_validator
 
 from cllora.errors import UsageError, one_line
 from cllora.registry import guess
-from cllora.spec.fields import axis_text, set_field
-from cllora.spec.sections import Experiment, Section, explain
+from cllora.spec.fields import axis_text, explain, set_field
+from cllora.spec.section import Section
+from cllora.spec.sections import Experiment
 from cllora.spec.where import Where, apply_where, check_where, is_where, narrowed
 
 MOST_SEEDS = 10_000

@@ -10,6 +10,9 @@
     adapter/            the final adapter in PEFT's format
     attention.json      if asked for: the entropy of attention heads before and after
     surface.json        if asked for: the loss around the last average
+    positions.json      if asked for: the loss by position in the text
+    passkey.json        if asked for: how often hidden keys are found again
+    costs.json          seconds and peak memory of local training, once the run is finished
 
 A round is committed when `state.safetensors` is replaced; whatever the other files hold of later rounds is the
 leaving of an interrupted process and is dropped on resuming.

@@ -6,6 +6,7 @@
   const system = matchMedia("(prefers-color-scheme: dark)");
   const asked = { "#dark": "dark", "#light": "light" };
   const PAPER_WIDTH = 680; // of a chart in print: an A4 page without its margins, in CSS pixels
+  const PAPER_ROWS = 20; // of a table that a chart has shown already; the page says in which file all of them are
   let chosen = asked[location.hash] || null;
   let printing = false;
   try { chosen = chosen || localStorage.getItem("cllora-theme"); } catch { /* a file's storage may be closed */ }
@@ -68,10 +69,11 @@
     });
   }
 
-  // On paper all is open, light, and as wide as the page; afterwards it is as it was.
+  // On paper tables are open, but for long ones; all is light, and as wide as the page; afterwards it is as it was.
   addEventListener("beforeprint", () => {
     printing = true;
     for (const details of document.querySelectorAll("details:not([open])")) {
+      if (details.querySelectorAll("tbody tr").length > PAPER_ROWS) continue;
       details.open = true;
       details.dataset.closed = "";
     }

@@ -10,9 +10,11 @@ from cllora.reports.sections import effects as effects
 from cllora.reports.sections import fairness as fairness
 from cllora.reports.sections import global_loss as global_loss
 from cllora.reports.sections import landscape as landscape
+from cllora.reports.sections import long_context as long_context
 from cllora.reports.sections import mechanism as mechanism
 from cllora.reports.sections import methods as methods
 from cllora.reports.sections import partition as partition
+from cllora.reports.sections import passkey as passkey
 from cllora.reports.sections import results as results
 from cllora.reports.sections import signatures as signatures
 from cllora.reports.sections import verdicts as verdicts
@@ -31,6 +33,8 @@ _FIRST = (
     "mechanism",
     "attention",
     "landscape",
+    "long_context",
+    "passkey",
     "communication",
     "signatures",
 )

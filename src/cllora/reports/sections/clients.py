@@ -79,9 +79,21 @@ def client_spread(runs: Runs) -> Figure:
         title="What training brought each client",
         conclusion=words.effect(runs, "change_std", "the spread over clients (standard deviation of loss minus base)"),
         plots=(Plot(figure, f"Dots of every client's change of loss against the base. {_means(clients, 'change')}."),),
-        table=clients,
+        table=_with_contexts(clients, runs),
         notes=(f"A client is tested on {each} of its own texts: part of the spread is the chance of which texts.",),
     )
+
+
+def _with_contexts(clients: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """The table with each client's context in training, where clients have their own (`local.contexts`)."""
+    if all(run.partition.context(0) is None for run in runs.members):
+        return clients
+    of = {(runs.cell(run.labels), run.seed): run for run in runs.members}
+    found = []
+    for cell, seed, client in clients[["cell", "seed", "client"]].itertuples(index=False):
+        run = of[cell, seed]
+        found.append(run.partition.context(client) or run.experiment.model.context)
+    return clients.assign(context=found)
 
 
 def _means(rows: pd.DataFrame, column: str) -> str:

@@ -1,5 +1,7 @@
 """What was asked for."""
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from cllora.presets.scale import STAND_INS, WIDTHS
@@ -101,16 +103,24 @@ def _dealt(asked: PartitionSpec) -> list[tuple[str, str, str]]:
 def _trained(asked: Experiment) -> list[tuple[str, str, str]]:
     local, federation = asked.local, asked.federation
     work = "epochs" if local.steps is None else "steps"
+    contexts = [] if local.contexts is None else [("local.contexts", "contexts of clients", _in_words(local.contexts))]
     return [
         ("federation.strategy", "strategy", _named(federation.strategy)),
         ("federation.num_rounds", "rounds", f"{federation.num_rounds}"),
         ("federation.clients_per_round", "clients per round", f"{federation.clients_per_round}"),
         (f"local.{work}", f"local {work}", f"{getattr(local, work)}"),
         ("local.batch_size", "batch size", f"{local.batch_size}"),
+        *contexts,
         ("local.optim", "optimiser", local.optim),
         ("local.learning_rate", "learning rate", f"{local.learning_rate:g}"),
         ("local.lr_scheduler_type", "schedule", local.lr_scheduler_type),
     ]
+
+
+def _in_words(contexts: Mapping[str, int] | Sequence[int]) -> str:
+    if isinstance(contexts, Mapping):
+        return ", ".join(f"{name} {context:,}" for name, context in contexts.items())
+    return f"{words.listed([f'{context:,}' for context in contexts])}, in turn"
 
 
 def _named(choice: Choice | None) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from cllora.measure import together
-from cllora.reports import words
+from cllora.reports import labels, words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Runs
 
@@ -120,9 +120,11 @@ def to_control(runs: Runs, cell: str) -> str:
 
 def _weak(runs: Runs) -> tuple[str, ...]:
     """What the numbers cannot carry."""
+    leaking = labels.leak_note(runs.leaking)
     if len(runs.seeds) == 1:
-        return ("One seed: no interval can be given, and no difference told from chance.",)
+        return (*leaking, "One seed: no interval can be given, and no difference told from chance.")
     return (
+        *leaking,
         "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
         "(not adjusted for there being several); the answer is adjusted.",
     )

@@ -1,4 +1,4 @@
-"""What the study says on each claim of the paper."""
+"""What the study says on each claim of the paper, and on the question that it leaves open."""
 
 import math
 
@@ -16,15 +16,15 @@ MOST_PARTS = 3
 
 @figures.register()
 def verdicts(runs: Runs) -> Figure:
-    """The claims of the paper that this study tests, each at the strongest skew that it has, in every setting. A
-    verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘) if it lies wholly on one side,
-    undecided (?) otherwise. Differences below the margin count as none. Intervals are of pairs of equal seed, and hold
-    for all comparisons of a claim at once."""
+    """The claims of the paper that this study tests, and the question (i) that it leaves open, each at the strongest
+    skew that it has, in every setting. A verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘)
+    if it lies wholly on one side, undecided (?) otherwise. Differences below the margin count as none. Intervals are of
+    pairs of equal seed, and hold for all comparisons of a claim at once."""
     found = measure.verdicts(cases(runs))
     tested = [each for each in found if each.verdict != "not tested"]
     return Figure(
         title="The paper's claims",
-        conclusion=_conclusion(tested, len(found)),
+        conclusion=_conclusion(tested),
         table=verdict_table(tested),
         shown=pd.DataFrame([_row(each) for each in tested]),
         notes=_untested([each for each in found if each.verdict == "not tested"]),
@@ -113,7 +113,7 @@ def _behind(each: measure.Verdict) -> str:
     return f"{', '.join(each.cells)}; {words.span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
 
 
-def _conclusion(tested: list[measure.Verdict], many: int) -> str:
+def _conclusion(tested: list[measure.Verdict]) -> str:
     if not tested:
         return "This study tests none of the paper's claims."
     counted = []
@@ -121,7 +121,8 @@ def _conclusion(tested: list[measure.Verdict], many: int) -> str:
         letters = [f"({each.letter})" for each in tested if each.verdict == word]
         if letters:
             counted.append(f"{word}: {words.listed(letters)}")
-    return f"Of the paper's {many} claims this study tests {len(tested)}; {'; '.join(counted)}."
+    asked = f"the paper's {len(measure.CLAIMS) - 1} claims and the question that it leaves open"
+    return f"Of {asked} this study tests {len(tested)}; {'; '.join(counted)}."
 
 
 def _untested(found: list[measure.Verdict]) -> tuple[str, ...]:

@@ -1,0 +1,67 @@
+"""Gradient checkpointing: a layer keeps its input alone, and is computed again when its gradient is due."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from cllora.errors import UsageError
+from cllora.model.adapters import Adapters, Row
+
+
+def checkpoint_layers(model: Any, adapters: Adapters) -> None:
+    """Let a model's layers keep nothing for the backward pass but what came into them (Chen et al. 2016, arXiv
+    1604.06174): memory for one layer's activations in place of all of them, for one more pass forward.
+
+    Results stay the same to the last bit, since a layer meets again what it has met: the same adapters and dropout
+    masks, and with the model's keywords the same packing. transformers' own switch goes with training mode, in which
+    the base's dropout would be on, and knows nothing of masks that are drawn from generators of our own.
+
+    Raises:
+        UsageError: the model has no layers of the kind that transformers checkpoints.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
+        raise UsageError(
+            "model.checkpointing: the model has no layers that transformers could checkpoint; leave it out"
+        )
+    for layer in layers:
+        layer.forward = functools.partial(_checkpointed, layer.forward, adapters)
+
+
+def _checkpointed(forward: Callable[..., Any], adapters: Adapters, *inputs: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **named)
+    twice = functools.partial(_twice, adapters)
+    # Nothing draws from torch's global generators: the base's own dropout is off.
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=twice, **named)
+
+
+def _twice(adapters: Adapters) -> tuple[Any, Any]:
+    """Around a layer's first pass nothing; around its second what the first one met."""
+    row = adapters.row
+    return contextlib.nullcontext(), _as_before(adapters, row, _states(row))
+
+
+@contextlib.contextmanager
+def _as_before(adapters: Adapters, row: Row, states: Sequence[torch.Tensor]) -> Iterator[None]:
+    now = _states(row)
+    _set(row, states)
+    try:
+        with adapters.meeting(row):
+            yield
+    finally:
+        _set(row, now)
+
+
+def _states(row: Row) -> list[torch.Tensor]:
+    return [generator.get_state() for generator in row.generators or ()]
+
+
+def _set(row: Row, states: Sequence[torch.Tensor]) -> None:
+    for generator, state in zip(row.generators or (), states, strict=True):
+        generator.set_state(state)

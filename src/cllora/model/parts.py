@@ -1,0 +1,197 @@
+"""What is trained beside LoRA: norms, embeddings, learned positions; or, instead of it, every weight.
+
+PEFT has the parts as `modules_to_save` (whole modules), `trainable_token_indices` (rows of the embedding) and LoRA on
+the embedding. A head that shares its weight with the embedding keeps sharing it, however the embedding is trained: what
+changes in the one changes in the other.
+"""
+
+import copy
+import functools
+import math
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import Embedding, LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, ModulesToSaveWrapper
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
+from torch.nn import functional as F
+
+from cllora.errors import UsageError
+from cllora.model.positions import learned_positions
+from cllora.spec import LoraSpec
+from cllora.types import Layout
+
+ADAPTER = "default"  # PEFT's name for the one adapter that a model has
+
+
+def causal_of(model: Any) -> Any:
+    """The causal model inside a PEFT model; or the model itself, where all of it is trained."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def is_tied(causal: Any) -> bool:
+    """Whether a causal model's head and its embedding are one weight."""
+    return causal.get_output_embeddings().weight is causal.get_input_embeddings().weight
+
+
+def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
+    """The fields of PEFT's `LoraConfig` that say which modules have LoRA and which parts are trained beside it.
+
+    Raises:
+        UsageError: the model has no such part.
+    """
+    targets = None if lora.target_modules is None else list(lora.target_modules)
+    if lora.train == "lora":
+        return {"target_modules": targets}
+    saved = [path for path, module in base.named_modules() if _is_norm(module)] if "norms" in lora.parts else []
+    if "positions" in lora.parts:
+        table = learned_positions(base)
+        if table is None:
+            raise UsageError(f"lora.train: '{name}' has no learned positions to train; leave positions out")
+        saved.append(_path_of(base, table))
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    both = [_path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
+    fields: dict[str, Any] = {"target_modules": targets}
+    if "embeddings" not in lora.parts:
+        pass
+    elif lora.embedding_rows is not None:
+        if max(lora.embedding_rows) >= len(embedding.weight):
+            raise UsageError(f"lora.embedding_rows: '{name}' has {len(embedding.weight)} tokens, counted from 0")
+        fields["trainable_token_indices"] = {both[0]: list(lora.embedding_rows)}
+    elif lora.embedding_r is not None:
+        fields["target_modules"] = [*(targets or _usual_targets(base, name)), *both]
+        fields["rank_pattern"] = dict.fromkeys(both, lora.embedding_r)
+    else:
+        saved += both
+    # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
+    follows = len(both) > 1 and "embeddings" in lora.parts and lora.embedding_rows is None
+    known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
+    return fields | {"modules_to_save": saved or None, "ensure_weight_tying": follows and known}
+
+
+def tie(model: Any) -> None:
+    """Make a PEFT model's trained head share what is trained of its embedding.
+
+    PEFT gives each a copy of its own, which in its files stand side by side, equal.
+    """
+    causal = causal_of(model)
+    embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+    if isinstance(embedding, ModulesToSaveWrapper) and isinstance(head, ModulesToSaveWrapper):
+        head.modules_to_save[ADAPTER].weight = embedding.modules_to_save[ADAPTER].weight
+    if isinstance(embedding, Embedding) and isinstance(head, LoraLayer):
+        for matrix in (head.lora_A, head.lora_B):
+            matrix.requires_grad_(False)
+        head.forward = functools.partial(_head_as_embedding, head, embedding)
+
+
+def write_out_ties(model: Any) -> None:
+    """Give PEFT's own parameters of a head that follows its embedding's LoRA their values, for PEFT to save."""
+    causal = causal_of(model)
+    embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+    if isinstance(embedding, Embedding) and isinstance(head, LoraLayer):
+        head.lora_A[ADAPTER].weight.data.copy_(embedding.lora_embedding_B[ADAPTER].data.t())
+        head.lora_B[ADAPTER].weight.data.copy_(embedding.lora_embedding_A[ADAPTER].data.t())
+
+
+def write_in_once(model: Any) -> None:
+    """Make a head that follows its embedding's LoRA ready for merging: their one weight takes it in once."""
+    head = causal_of(model).get_output_embeddings()
+    if isinstance(head, LoraLayer):
+        head.lora_B[ADAPTER].weight.data.zero_()
+
+
+def work_in(model: Any, dtype: torch.dtype) -> None:
+    """Let modules whose own weights are trained, in float32, work in the base's precision; and spare PEFT's chosen rows
+    a copy of the whole embedding in every pass."""
+    for module in list(model.modules()):
+        if isinstance(module, TrainableTokensLayer):
+            forward = _rows_of_head if isinstance(module.base_layer, torch.nn.Linear) else _rows_of_embedding
+            module.forward = functools.partial(forward, module)
+        elif dtype != torch.float32 and not isinstance(module, LoraLayer) and _is_trained(module):
+            module.forward = functools.partial(_in_precision, module, dtype)
+
+
+def numbers_by_part(model: Any, layout: Layout) -> dict[str, int]:
+    """How many numbers of the vector are of `lora`, `norms`, `embeddings`, `positions`, and `other`: what full
+    fine-tuning trains besides.
+
+    Whatever way the embedding is trained, it counts as embeddings. A tied head has no numbers of its own.
+    """
+    causal = causal_of(model)
+    words, table = causal.get_input_embeddings(), learned_positions(causal)
+    part_at = {}
+    for path, module in model.named_modules():
+        if module is words or module is table or _is_norm(module):
+            part = "embeddings" if module is words else "positions" if module is table else "norms"
+            # A part that is trained whole stands inside PEFT's wrapper, which its name in files leaves out.
+            part_at[path.removesuffix(".original_module").removesuffix(f".modules_to_save.{ADAPTER}")] = part
+    found = dict.fromkeys(("lora", "norms", "embeddings", "positions", "other"), 0)
+    for name, shape in zip(layout.names, layout.shapes, strict=True):
+        inside = next((part for path, part in part_at.items() if name.startswith(f"{path}.")), None)
+        found[inside or ("lora" if "lora_" in name else "other")] += math.prod(shape)
+    return found
+
+
+def _is_norm(module: torch.nn.Module) -> bool:
+    """LayerNorm, and what models bring along of their own (LlamaRMSNorm, ...)."""
+    return isinstance(module, torch.nn.LayerNorm) or type(module).__name__.endswith("Norm")
+
+
+def _is_trained(module: torch.nn.Module) -> bool:
+    """Whether weights of its own, not of modules inside it, are trained."""
+    return any(weight is not None and weight.requires_grad for weight in module._parameters.values())
+
+
+def _path_of(model: Any, wanted: torch.nn.Module) -> str:
+    return str(next(path for path, module in model.named_modules() if module is wanted))
+
+
+def _usual_targets(base: Any, name: str) -> list[str]:
+    found = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(base.config.model_type)
+    if found is None:
+        raise UsageError(f"lora.target_modules: PEFT knows no default for '{name}'; name the modules")
+    return list(found)
+
+
+def _in_precision(module: torch.nn.Module, dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:
+    """The module's own forward with its weights rounded to `dtype`; gradients reach the weights in float32."""
+    rounded = copy.copy(module)
+    rounded._parameters = {
+        key: None if weight is None else weight.to(dtype)  # type: ignore[misc]
+        for key, weight in module._parameters.items()
+    }
+    return type(module).forward(rounded, *inputs, **named)
+
+
+def _head_as_embedding(head: Any, embedding: Any, x: torch.Tensor) -> torch.Tensor:
+    """x (L, D) to (L, V) by the weight W + s (B A)^T that the embedding, with its A (r, V) and B (D, r), has."""
+    y: torch.Tensor = head.base_layer(x)
+    if head.disable_adapters or head.merged:
+        return y
+    a, b = embedding.lora_embedding_A[ADAPTER].to(x.dtype), embedding.lora_embedding_B[ADAPTER].to(x.dtype)
+    return torch.add(y, x @ b @ a, alpha=embedding.scaling[ADAPTER])
+
+
+def _rows_of_embedding(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """The base's embedding of tokens (...), that of the chosen ones from their own rows."""
+    base = layer.base_layer
+    y: torch.Tensor = base(tokens)
+    if layer.disable_adapters or layer.merged:
+        return y
+    chosen = torch.tensor(layer.token_indices[ADAPTER], device=tokens.device)
+    at = tokens[..., None] == chosen
+    rows = F.embedding(at.int().argmax(-1), layer.trainable_tokens_delta[ADAPTER]).to(y.dtype)
+    if base.padding_idx is not None:  # No gradient reaches the row of padding, as in the base.
+        rows = torch.where((tokens == base.padding_idx)[..., None], rows.detach(), rows)
+    return torch.where(at.any(-1, keepdim=True), rows, y)
+
+
+def _rows_of_head(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """x (..., D) to (..., V) by the base's weight with the chosen tokens' rows in place of its own."""
+    y: torch.Tensor = layer.base_layer(x)
+    if layer.disable_adapters or layer.merged:
+        return y
+    chosen = torch.tensor(layer.token_indices[ADAPTER], device=x.device)
+    return y.index_copy(-1, chosen, F.linear(x, layer.trainable_tokens_delta[ADAPTER].to(x.dtype)))

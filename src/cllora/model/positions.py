@@ -1,0 +1,135 @@
+"""Contexts longer than the base was pretrained at: positions interpolated, rotary ones or those of a learned table."""
+
+from typing import Any
+
+import torch
+
+from cllora.errors import UsageError
+from cllora.spec import ModelSpec
+
+
+def pretrained_positions(config: Any) -> int | None:
+    """How many positions a model was pretrained at; None where its config names none (ALiBi and the like)."""
+    found = getattr(config, "max_position_embeddings", None)
+    return None if found is None else int(found)
+
+
+def learned_positions(model: Any) -> torch.nn.Embedding | None:
+    """The table of learned positions of a causal model (OPT, GPT-2); None where there is none.
+
+    It is known by its rows: one for each position, after an `offset` that OPT's has (2 rows that no token meets).
+    """
+    if is_rotary(model.config):
+        return None
+    # Where words are trained, PEFT's wrapper has two tables of them.
+    words, positions = set(model.get_input_embeddings().modules()), pretrained_positions(model.config)
+    for module in model.modules():
+        if not isinstance(module, torch.nn.Embedding) or module in words:
+            continue
+        if positions is not None and module.num_embeddings == positions + _offset(module):
+            return module
+    return None
+
+
+def is_rotary(config: Any) -> bool:
+    """Whether a model turns queries and keys by one set of rotary parameters."""
+    return "rope_theta" in (getattr(config, "rope_parameters", None) or {})
+
+
+def check_context(config: Any, model: ModelSpec) -> None:
+    """Hold `model.context` to the positions that the base has, or may be given, and to the window of its layers.
+
+    Raises:
+        UsageError: it is longer, `model.positions` is not for this model, or does nothing at this context.
+    """
+    limit, how = pretrained_positions(config), model.positions
+    if how != "as_trained":
+        if limit is None:
+            raise UsageError(
+                f"model.positions: '{model.name}' has no positions that could be interpolated; leave it out"
+            )
+        if model.context <= limit:
+            raise UsageError(
+                f"model.positions is {how}, but '{model.name}' was pretrained at {limit} positions, and model.context "
+                f"is {model.context}; leave model.positions out, or raise model.context"
+            )
+        _check_way(config, model)
+    elif limit is not None and model.context > limit:
+        ways = "linear or yarn" if is_rotary(config) else "interpolate"
+        raise UsageError(
+            f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
+            f"set model.context to {limit} or less, or model.positions to {ways}"
+        )
+    window = getattr(config, "sliding_window", None)
+    if window and model.context > window:  # 0 and None: there is none
+        raise UsageError(
+            f"model.context is {model.context}, but '{model.name}' attends within windows of {window} tokens; "
+            f"set model.context to {window} or less"
+        )
+
+
+def stretched_config(config: Any, model: ModelSpec) -> Any:
+    """The config with which a rotary base is loaded for `model.context` tokens.
+
+    With a base pretrained at L positions and a context of C, the factor is C / L. `linear`: position m turns as m L / C
+    did (Chen et al. 2023, arXiv 2306.15595). `yarn`: slow frequencies alone, and attention a little sharper
+    (Peng et al. 2023, arXiv 2309.00071). Both are transformers' own.
+    """
+    if model.positions in ("linear", "yarn"):
+        limit = pretrained_positions(config)
+        assert limit is not None
+        added: dict[str, Any] = {"rope_type": model.positions, "factor": model.context / limit}
+        if model.positions == "yarn":
+            added["original_max_position_embeddings"] = limit
+        config.rope_parameters = {**config.rope_parameters, **added}
+        config.max_position_embeddings = model.context
+    return config
+
+
+def stretch_table(model: Any, context: int) -> None:
+    """Interpolate a model's learned positions to `context` rows: row p is what row p L / C of the L would be.
+
+    Between two rows linearly; so wherever p L / C is whole, the row is the old one. Behind the last old row there is
+    nothing to interpolate, and it is taken again. Rows before the first position (OPT's offset) stay.
+    """
+    table, positions = learned_positions(model), pretrained_positions(model.config)
+    assert table is not None
+    assert positions is not None
+    offset = _offset(table)
+    old = table.weight.detach()[offset:]
+    new = torch.cat([table.weight.detach()[:offset], interpolated(old, context)])
+    table.weight = torch.nn.Parameter(new, requires_grad=table.weight.requires_grad)
+    table.num_embeddings = len(new)
+    model.config.max_position_embeddings = context
+
+
+def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """(L, D) rows as (count, D): row p at place p L / count of the old ones, linearly, the last one held."""
+    place = (torch.arange(count, dtype=torch.float64) * len(rows) / count).clamp(max=len(rows) - 1)
+    below = place.floor().long()
+    share = (place - below)[:, None].to(rows.device)
+    below = below.to(rows.device)
+    above = (below + 1).clamp(max=len(rows) - 1)
+    wide = rows.double()
+    return ((1 - share) * wide[below] + share * wide[above]).to(rows.dtype)
+
+
+def _check_way(config: Any, model: ModelSpec) -> None:
+    rotary = is_rotary(config)
+    if rotary and model.positions == "interpolate":
+        raise UsageError(f"model.positions: '{model.name}' has rotary positions; set it to linear or yarn")
+    if not rotary and model.positions != "interpolate":
+        kind = "several kinds of" if getattr(config, "rope_parameters", None) else "no"
+        raise UsageError(
+            f"model.positions: '{model.name}' has {kind} rotary positions, so {model.positions} does not apply; "
+            "interpolate is for tables of learned positions"
+        )
+    if rotary and config.rope_parameters.get("rope_type", "default") != "default":
+        raise UsageError(
+            f"model.positions: '{model.name}' already changes its rotary positions "
+            f"({config.rope_parameters['rope_type']}); set model.context to {pretrained_positions(config)} or less"
+        )
+
+
+def _offset(table: torch.nn.Embedding) -> int:
+    return int(getattr(table, "offset", 0))

@@ -1,0 +1,243 @@
+"""Whether a model uses a long text: its perplexity by how much of the text came before, and what that cost."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cllora import measure, store
+from cllora.reports import labels, words
+from cllora.reports.figure import Figure, Key, Plot, figures
+from cllora.reports.runs import Run, Runs
+from cllora.reports.style import MUTED, chart, keys, looks
+from cllora.spec import axis_text
+
+TITLE = "Long context"
+BASE = Key("the base, before training", MUTED, "dot")
+WITH_BOTH = {"lora", "norms", "embeddings"}
+LOSS = "position_loss"
+
+
+@figures.register()
+def long_context(runs: Runs) -> Figure:
+    """Perplexity of the final global model on the global test set, by a token's position: each token is scored once,
+    given all of its text before it, under full attention whatever the pattern of training; mean over seeds of the
+    loss. The base is stretched to the same context, and not trained. In the table, last bin: the tokens with the most
+    text before them."""
+    table = measured(runs)
+    if table.empty:
+        return Figure(TITLE, "Perplexity by position was not measured.", measured=False)
+    known = runs.outcomes[["cell", *runs.axes, "seed", "progress", "fingerprint"]].merge(table, on=["cell", "seed"])
+    seconds = measure.control_values(known, list(runs.axes), runs.control, "training_seconds")
+    known = known.assign(time_ratio=known["training_seconds"] / seconds)
+    comparable = known[~known["cell"].isin(runs.leaking)]
+    against = measure.together(runs.contrasts(LOSS, comparable))
+    bins = _bins(runs)
+    lines = looks(list(dict.fromkeys(bins["line"])), list(dict.fromkeys(bins.loc[bins["control"], "line"])))
+    return Figure(
+        title=TITLE,
+        conclusion=_claim(runs, known, against)
+        or words.effect(runs, LOSS, "the loss over all positions", outcomes=comparable),
+        plots=tuple(_plot(name, bins[bins["picture"] == name], lines, bins) for name in bins["picture"].unique()),
+        legend=(*keys(lines), BASE),
+        table=known.drop(columns=["progress", "fingerprint"]),
+        shown=pd.DataFrame([_row(runs, cell, known, against) for cell in known["cell"].unique()]),
+        folded=False,
+        notes=_notes(runs, comparable),
+    )
+
+
+def measured(runs: Runs) -> pd.DataFrame:
+    """A row per finished run with `positions.json`: cell, seed, `cllora.measure.position_outcomes` under full attention
+    and, as own_*, under its pattern of training; training_seconds, peak_mb and message_bytes."""
+    rows = []
+    for run in _members(runs):
+        kept = store.read_json(run.folder / "positions.json")
+        own = measure.position_outcomes(kept, run.experiment.model.attention.name)
+        rows.append(
+            {
+                "cell": runs.cell(run.labels),
+                "seed": run.seed,
+                **measure.position_outcomes(kept),
+                **{f"own_{name}": own[name] for name in (LOSS, "last_position_loss")},
+                **_costs(run),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _members(runs: Runs) -> list[Run]:
+    return [run for run in runs.members if run.finished and (run.folder / "positions.json").exists()]
+
+
+def _costs(run: Run) -> dict[str, float]:
+    path = run.folder / "costs.json"
+    kept = store.read_json(path) if path.exists() else {}
+    trained = sum(client["seconds"] for record in run.rounds for client in record["clients"])
+    found = {
+        "training_seconds": kept.get("training_seconds", trained),
+        "peak_mb": kept.get("peak_mb"),
+        "message_bytes": run.environment.get("communication", {}).get("message_bytes"),
+    }
+    return {name: math.nan if value is None else float(value) for name, value in found.items()}
+
+
+def _bins(runs: Runs) -> pd.DataFrame:
+    """Perplexity under full attention by bin, of the mean loss over seeds: picture, line, base, when, start, stop, and
+    whether it is of a control.
+
+    Where attention and something else are varied there is a picture for each pattern of training, and its lines are of
+    the rest.
+    """
+    axis = next((name for name, path in runs.axes.items() if path == "model.attention"), "")
+    apart = bool(axis) and len(runs.axes) > 1
+    parts = []
+    for run in _members(runs):
+        table = measure.by_position(store.read_json(run.folder / "positions.json"))
+        cell = runs.cell(run.labels)
+        line = ", ".join(f"{name} = {run.labels[name]}" for name in runs.axes if name != axis) if apart else cell
+        leak = f" ({labels.LEAKS})" if cell in runs.leaking else ""
+        picture = f"trained under {run.labels[axis]}{leak}" if apart else ""
+        line = line if apart else f"{line}{leak}"
+        rows = table[table["pattern"] == "full"]
+        parts.append(rows.assign(picture=picture, line=line, control=cell in runs.controls, base=run.base))
+    keep = ["picture", "line", "base", "when", "start", "stop"]
+    means = pd.concat(parts).groupby(keep, sort=False, as_index=False).agg({"loss": "mean", "control": "any"})
+    return means.assign(perplexity=np.exp(means["loss"]))
+
+
+def _plot(name: str, rows: pd.DataFrame, lines: dict[str, dict[str, Any]], every: pd.DataFrame) -> Plot:
+    figure = chart("tokens of the text before it", "perplexity", height=360)
+    before, after = (rows[rows["when"] == when] for when in ("before", "after"))
+    bases = [each.drop_duplicates(["start", "stop"]) for _, each in before.groupby("base", sort=False)]
+    drawn = [(BASE.name, {"color": MUTED, "dash": BASE.dash}, base) for base in bases]
+    drawn += [(line, lines[line], after[after["line"] == line]) for line in after["line"].unique()]
+    for line, look, each in drawn:
+        figure.add_trace(
+            go.Scatter(
+                # A bin is drawn in its middle on the logarithmic axis; the first counts as the half below its end.
+                x=np.sqrt(np.maximum(each["start"], each["stop"] / 2) * each["stop"]).tolist(),
+                y=each["perplexity"].tolist(),
+                customdata=each[["start", "stop"]].to_numpy().tolist(),
+                name=line,
+                mode="lines+markers",
+                line={"color": look["color"], "dash": look["dash"], "width": 2},
+                marker={"size": 5},
+                hovertemplate="positions %{customdata[0]:,} to %{customdata[1]:,}: %{y:.2f}<extra>" + line + "</extra>",
+            )
+        )
+    low, high = (math.log10(end) for end in (every["perplexity"].min(), every["perplexity"].max()))
+    edges = [int(stop) for stop in sorted(set(rows["stop"]), reverse=True)]
+    span, marked = [math.log10(edges[-1] / 2), math.log10(edges[0] * 1.4)], edges[::2]
+    figure.update_xaxes(type="log", range=span, tickvals=marked, ticktext=[f"{edge:,}" for edge in marked])
+    figure.update_yaxes(type="log", range=[low - 0.02, high + 0.02], nticks=8, tickformat="~r")
+    return Plot(figure, _alt(name, after, bases[0]), name)
+
+
+def _alt(name: str, after: pd.DataFrame, base: pd.DataFrame) -> str:
+    ends = [(line, each["perplexity"].iloc[0], each["perplexity"].iloc[-1]) for line, each in after.groupby("line")]
+    said = "; ".join(f"{line} from {words.number(a, 2)} to {words.number(b, 2)}" for line, a, b in ends)
+    first, last = (words.number(base["perplexity"].iloc[at], 2) for at in (0, -1))
+    where = f", {name}" if name else ""
+    return f"Perplexity from the first positions to the last{where}: {said}; the base from {first} to {last}."
+
+
+def _row(runs: Runs, cell: str, known: pd.DataFrame, against: pd.DataFrame) -> dict[str, str]:
+    """A cell's means over seeds as text: perplexities are of mean losses, ratios of pairs with the control."""
+    run = next(run for run in runs.members if runs.cell(run.labels) == cell)
+    mean = known[known["cell"] == cell].mean(numeric_only=True)
+    held = {
+        "trained": ("lora.train", run.experiment.lora.train),
+        "attention": ("model.attention", axis_text(run.experiment.model.attention.model_dump())),
+    }
+    against = against[against["cell"] == cell]
+    grouped = run.experiment.model.attention.name != "full"
+    return {
+        "cell": f"{cell} ({labels.LEAKS})" if cell in runs.leaking else cell,
+        **{what: value for what, (path, value) in held.items() if path not in runs.axes.values()},
+        "perplexity (last bin)": _perplexities(mean, ""),
+        "the base (last bin)": _perplexities(mean, "base_"),
+        "under its own pattern (last bin)": _perplexities(mean, "own_") if grouped else "–",
+        "bits per byte": words.number(mean["bits_per_byte"]),
+        "loss against control": "control" if cell in runs.controls else _doubted(against),
+        "answer": next(iter(against["answer"]), "–"),
+        "training seconds": words.number(mean["training_seconds"], 1),
+        "of the control's": words.number(mean["time_ratio"], 2),
+        "peak MB": words.number(mean["peak_mb"], 0),
+        "MB a message": words.megabytes(mean["message_bytes"]),
+    }
+
+
+def _perplexities(mean: "pd.Series[float]", of: str) -> str:
+    return f"{_perplexity(mean[f'{of}{LOSS}'])} ({_perplexity(mean[f'{of}last_position_loss'])})"
+
+
+def _perplexity(loss: float) -> str:
+    return words.number(math.exp(loss), 2)
+
+
+def _doubted(against: pd.DataFrame) -> str:
+    """A difference with the interval that holds among all comparisons, where there is one."""
+    if against.empty:
+        return "–"
+    row = against.iloc[0]
+    doubt = f" [{words.signed(row['low'])}, {words.signed(row['high'])}]" if row["seeds"] > 1 else ""
+    return f"{words.signed(row['difference'])}{doubt}"
+
+
+def _claim(runs: Runs, known: pd.DataFrame, against: pd.DataFrame) -> str:
+    """LongLoRA's claim: s2 with LoRA, norms and embeddings against full fine-tuning with full attention; nothing where
+    the study does not compare these two."""
+    firsts = {runs.cell(run.labels): run.experiment for run in runs.first}
+    own = [c for c, it in firsts.items() if it.model.attention.name == "s2" and set(it.lora.parts) >= WITH_BOTH]
+    found = against[against["cell"].isin(own)].dropna(subset=["difference"])
+    reference = [firsts[c] for c in found["control"] if c in firsts]
+    if found.empty or not all(it.lora.train == it.model.attention.name == "full" for it in reference):
+        return ""
+    row = found.iloc[0]
+    way = "above" if row["difference"] > 0 else "below"
+    lead = {
+        "one": "One seed cannot tell whether LongLoRA comes as far as full fine-tuning",
+        "differs": f"LongLoRA ends {way} full fine-tuning",
+        "equivalent": "LongLoRA comes as far as full fine-tuning",
+        "open": "Whether LongLoRA comes as far as full fine-tuning cannot be told yet",
+    }["one" if row["seeds"] < 2 else "equivalent" if row["equivalent"] else "differs" if row["differs"] else "open"]
+    means = known.groupby("cell")[[LOSS, "time_ratio"]].mean()
+    a, b = (_perplexity(means.loc[cell, LOSS]) for cell in (row["cell"], row["control"]))
+    ratio = means.loc[row["cell"], "time_ratio"]
+    return (
+        f"{lead}: perplexity {a} against {b}, {words.signed(row['difference'])} {words.NATS} "
+        f"({words.interval(row)}); {row['answer']}. Its training took {words.number(ratio, 2)} times as long."
+    )
+
+
+def _notes(runs: Runs, known: pd.DataFrame) -> tuple[str, ...]:
+    own = "Under its own pattern a model sees less of a text: compare with the same cell under full attention alone."
+    memory = "Peak memory is of the whole process while clients train."
+    said = [
+        *_of_parts(runs, known),
+        *labels.leak_note(runs.leaking),
+        own if any(run.experiment.model.attention.name != "full" for run in _members(runs)) else "",
+        memory if known["peak_mb"].notna().any() else "",
+    ]
+    return tuple(note for note in said if note)
+
+
+def _of_parts(runs: Runs, known: pd.DataFrame) -> list[str]:
+    """What norms and embeddings bring beside LoRA, all else equal."""
+    axis = next((name for name, path in runs.axes.items() if path == "lora.train"), None)
+    if axis is None:
+        return []
+    found = measure.contrasts(runs.counted(known), list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
+    found = found[[set(value.split("+")) == WITH_BOTH for value in found[axis]]]
+    said = []
+    for _, row in found.iterrows():
+        where = ", ".join(f"{name} = {row[name]}" for name in runs.axes if name != axis)
+        doubt = f" ({words.signed(row['low'])} to {words.signed(row['high'])})" if row["seeds"] > 1 else ""
+        said.append(f"{words.signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
+    if not said:
+        return []
+    doubt = "95 % intervals, each by itself" if found["seeds"].max() > 1 else "one seed: no interval"
+    return [f"Norms and embeddings beside LoRA changed the loss by {words.listed(said)} {words.NATS} ({doubt})."]

@@ -1,0 +1,246 @@
+"""The report on long contexts, from folders with made-up measurements: what it counts, draws, says and warns of."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cllora import measure, seeds, store
+from cllora.presets import find_study
+from cllora.reports import Figure, Runs, figures, read_runs, report
+from cllora.spec import Cell, Study
+from synthetic_study import make_study, write_study
+
+EDGES = [0, 64, 128, 256]
+GAP = {"full": 0.0, "lora": 0.2, "lora+norms+embeddings": 0.001}
+"""Nats per token by which what is trained ends above full fine-tuning."""
+PARTS = {"full": (0, 1, 3, 9), "lora": (0.3, 0, 0, 0), "lora+norms+embeddings": (0.3, 1, 3, 0)}
+LENGTHS, DEPTHS = [16, 256], [0.0, 0.5, 1.0]
+
+
+def long_study(num_seeds: int = 2, **more: Any) -> Study:
+    """The preset's comparison in small."""
+    fields: dict[str, Any] = {
+        "model": {"name": "embedded", "context": 256},
+        "partition": {"scheme": "iid", "num_clients": 4, "local_test": 0},
+        "grid": {"lora.train": list(GAP), "model.attention": ["full", "s2"]},
+        "control": {"lora.train": "full", "model.attention": "full"},
+    }
+    return make_study(num_seeds=num_seeds, **{**fields, **more})
+
+
+def write_long(folder: Path, study: Study, found: int = 0) -> Path:
+    """The study's folder with what a long-context run leaves in it; of every key `found` per square after training."""
+    write_study(folder, study, per_client=10, tested=4)
+    for cell in study.cells():
+        place, train = folder / cell.name, cell.experiment.lora.train
+        store.write_json(place / "positions.json", positions(cell))
+        store.write_json(place / "passkey.json", keys_found(found))
+        seconds = 40.0 if cell.experiment.model.attention.name == "full" else 10.0
+        store.write_json(place / "costs.json", {"training_seconds": seconds, "trained_tokens": 1, "peak_mb": 512.5})
+        environment = store.read_json(place / "environment.json")
+        weights = dict(zip(("lora", "norms", "embeddings", "other"), PARTS[train], strict=True)) | {"positions": 0}
+        environment["communication"]["parts"] = {part: int(1e6 * weight) for part, weight in weights.items()}
+        store.write_json(place / "environment.json", environment)
+    return folder
+
+
+def positions(cell: Cell) -> dict[str, Any]:
+    noise = 0.0002 * seeds.rng(cell.experiment.seed, "made-up positions", cell.name).normal()
+    loss = 3 + GAP[cell.experiment.lora.train] - 0.1 * np.arange(3) + noise
+    tokens = np.array([630, 640, 1280])
+    name = cell.experiment.model.attention.name
+
+    def sums(more: float) -> dict[str, list[float]]:
+        return {"nll": [float(x) for x in (loss + more) * tokens], "tokens": [int(n) for n in tokens]}
+
+    patterns = {"full": {"before": sums(1), "after": sums(0)}}
+    patterns |= {name: {"before": sums(1.5), "after": sums(0.5)}} if name != "full" else {}
+    return {"texts": 10, "tokens": 2550, "bytes": 7000, "edges": EDGES, "patterns": patterns}
+
+
+def keys_found(after: int) -> dict[str, Any]:
+    def grid(value: float) -> list[list[float]]:
+        return [[value] * len(DEPTHS) for _ in LENGTHS]
+
+    return {
+        "lengths": LENGTHS,
+        "depths": DEPTHS,
+        "keys": 2,
+        "digits": 5,
+        "before": {"found": grid(0), "nll": grid(4.5)},
+        "after": {"found": grid(after), "nll": grid(2.5)},
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return read_runs(write_long(tmp_path_factory.mktemp("long") / "study", long_study()))
+
+
+@pytest.fixture(scope="module")
+def section(runs: Runs) -> Figure:
+    return figures.get("long_context")(runs)
+
+
+def test_perplexity_is_of_the_mean_nats_of_a_token_and_bits_are_of_bytes() -> None:
+    found = measure.perplexity([2.0, 6 * math.log(5), 0.0], [2, 6, 0])
+    assert found[:2] == pytest.approx([math.e, 5])
+    assert math.isnan(found[2])
+    assert measure.bits_per_byte(24 * math.log(2), 8) == pytest.approx(3)
+    assert math.isnan(measure.bits_per_byte(1.0, 0))
+
+
+def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin() -> None:
+    kept = {
+        "bytes": 100,
+        "edges": [0, 64, 128, 256],
+        "patterns": {
+            "full": {
+                "before": {"nll": [30, 20, 0], "tokens": [10, 10, 0]},
+                "after": {"nll": [20, 10, 0], "tokens": [10, 10, 0]},
+            }
+        },
+    }
+    found = measure.position_outcomes(kept)
+    assert found == {
+        "position_loss": 1.5,
+        "last_position_loss": 1.0,
+        "bits_per_byte": pytest.approx(30 / math.log(2) / 100),
+        "base_position_loss": 2.5,
+        "base_last_position_loss": 2.0,
+    }
+    assert measure.by_position(kept)[["start", "stop"]].to_numpy().tolist() == [[0, 64], [64, 128]] * 2
+    assert all(math.isnan(value) for value in measure.position_outcomes(kept, "s2").values())
+
+
+def test_passkeys_have_a_row_for_every_length_and_depth() -> None:
+    kept = {**keys_found(0), "after": {"found": [[0, 1, 2], [2, 1, 0]], "nll": [[1, 2, 3], [4, 5, 6]]}}
+    table = measure.passkeys(kept)
+    assert table.loc[table["depth"] == 1, ["length", "found_after", "nats_after"]].to_numpy().tolist() == [
+        [16, 2, 3],
+        [256, 0, 6],
+    ]
+
+
+def test_the_claim_is_told_with_its_interval_and_what_it_saved(section: Figure) -> None:
+    said = section.conclusion
+    assert said.startswith("LongLoRA comes as far as full fine-tuning: perplexity 17.")
+    assert "+0.001 nats per token (95 % interval over all 5 comparisons" in said
+    assert said.endswith("only 2 seeds); equivalent within 0.01. Its training took 0.25 times as long.")
+
+
+def test_the_table_has_means_ratios_and_both_ways_of_evaluation(runs: Runs, section: Figure) -> None:
+    assert section.shown is not None
+    shown = section.shown.set_index("cell").loc["train = lora, attention = s2"]
+    assert shown["of the control's"] == "0.25"
+    assert shown["peak MB"] == "512"
+    own, full = (
+        [float(x.strip("()")) for x in shown[name].split()]
+        for name in ("under its own pattern (last bin)", "perplexity (last bin)")
+    )
+    assert own == pytest.approx([math.exp(0.5) * x for x in full], abs=0.02)
+    control = section.shown.set_index("cell").loc["train = full, attention = full"]
+    assert (control["loss against control"], control["under its own pattern (last bin)"]) == ("control", "–")
+    assert len(section.table) == len(runs.members)
+    assert section.table["message_bytes"].notna().all()
+
+
+def test_a_picture_for_each_pattern_of_training_has_a_line_for_the_rest(section: Figure) -> None:
+    assert [plot.title for plot in section.plots] == ["trained under full", "trained under s2"]
+    lines = [trace.name for trace in section.plots[1].chart.data]
+    assert lines == ["the base, before training", *(f"train = {train}" for train in GAP)]
+    assert [key.name for key in section.legend][-1] == lines[0]
+    assert section.plots[0].chart.data[1].y[0] == pytest.approx(math.exp(3), rel=1e-3)
+
+
+def test_what_norms_and_embeddings_bring_is_told_at_every_pattern(section: Figure) -> None:
+    note = section.notes[0]
+    assert note.startswith("Norms and embeddings beside LoRA changed the loss by −0.199 (")
+    assert "at attention = full and −0.199" in note
+
+
+def test_one_seed_tells_nothing(runs: Runs) -> None:
+    one = replace(runs, members=[run for run in runs.members if run.seed == 0])
+    figure = figures.get("long_context")(one)
+    assert figure.conclusion.startswith("One seed cannot tell whether LongLoRA comes as far")
+    assert "one seed: no interval" in figure.notes[0]
+
+
+def test_without_a_control_the_range_is_told_and_nothing_is_compared(runs: Runs) -> None:
+    figure = figures.get("long_context")(replace(runs, control={}))
+    assert figure.conclusion.startswith("The loss over all positions ran from 2.8")
+    assert figure.shown is not None
+    assert set(figure.shown["of the control's"]) == {"–"}
+
+
+def test_training_under_a_pattern_that_leaks_is_labelled_everywhere(tmp_path: Path) -> None:
+    grid = {"lora.train": ["full", "lora"], "model.attention": ["full", "s2_roll"]}
+    runs = read_runs(write_long(tmp_path / "study", long_study(1, grid=grid)))
+    assert len(runs.leaking) == 2
+    long, keys = figures.get("long_context")(runs), figures.get("passkey")(runs)
+    leak = "leaks: not comparable"
+    assert long.plots[1].title == f"trained under s2_roll ({leak})"
+    for figure in (long, keys):
+        assert figure.shown is not None
+        assert figure.shown["cell"].str.endswith(f"({leak})").tolist() == [False, True] * 2
+    for name in ("long_context", "results"):
+        assert [note.count("attention = s2_roll") for note in figures.get(name)(runs).notes if leak in note] == [2]
+    assert long.shown is not None
+    assert long.shown["loss against control"].tolist()[1::2] == ["–", "–"]
+
+
+def test_a_model_that_finds_no_passkey_is_said_to_find_none(runs: Runs) -> None:
+    figure = figures.get("passkey")(runs)
+    assert figure.conclusion == (
+        "These models retrieve no passkey at any length or depth, neither before training nor after. "
+        "The mean loss on a key's token went from 4.500 to 2.500 nats."
+    )
+    assert figure.plots[0].title == "the base, before training"
+    assert figure.plots[1].chart.data[0].text[0] == ["0/4", "0/4", "0/4"]
+    assert figure.plots[1].chart.data[0].y == ("16", "256")
+
+
+def test_found_passkeys_are_counted(tmp_path: Path) -> None:
+    study = long_study(1, grid={}, control={})
+    runs = read_runs(write_long(tmp_path / "study", study, 1))
+    figure = figures.get("passkey")(runs)
+    assert figure.conclusion.startswith("Found before training: 0 of 12; after: 6 of 12. ")
+    assert figure.shown is not None
+    assert figure.shown["found at 256 tokens"].tolist() == ["3 of 6"]
+    long = figures.get("long_context")(runs)
+    assert long.shown is not None
+    assert long.shown[["trained", "attention"]].iloc[0].tolist() == ["lora", "full"]
+
+
+def test_a_message_is_split_by_part_where_there_is_more_than_lora(runs: Runs) -> None:
+    figure = figures.get("communication")(runs)
+    assert figure.conclusion.endswith(" Beside LoRA's 0.3 MB a message, embeddings weigh 3 MB.")
+    assert [trace.name for trace in figure.plots[1].chart.data] == ["LoRA", "norms", "embeddings", "all other weights"]
+    assert figure.plots[1].chart.data[2].x == (3, 3, 0, 0, 3, 3)
+    assert figure.shown is not None
+    assert figure.shown["a message: embeddings (MB)"].tolist() == ["3", "3", "0", "0", "3", "3"]
+    assert {"lora_per_message", "other_per_message"} < set(figure.table.columns)
+
+
+def test_the_page_has_both_sections_and_only_where_they_were_measured(tmp_path: Path) -> None:
+    html = report(write_long(tmp_path / "long", long_study(1, grid={}, control={}))).read_text(encoding="utf-8")
+    assert 'id="long_context"' in html
+    assert 'id="passkey"' in html
+    short = read_runs(write_study(tmp_path / "short", make_study(), per_client=12, tested=5))
+    assert not any(figures.get(name)(short).measured for name in ("long_context", "passkey"))
+
+
+def test_what_is_trained_is_all_that_differs_between_the_presets_cells() -> None:
+    small = find_study("longlora@embedded")
+    assert (small.base.model.name, small.base.model.context) == ("embedded-rotary", 4096)
+    assert small.base.data.corpus is not None
+    assert small.base.data.corpus.name == "long_texts"
+    for study, rate in ((find_study("longlora"), 2e-5), (small, 1.2e-3)):
+        assert {cell.experiment.local.learning_rate for cell in study.cells()} == {rate}
+    assert small.cells()[1].name == "train=full,attention=full,seed=1"
+    ranks = find_study("longlora/rank@embedded").cells()
+    assert {cell.experiment.lora.lora_alpha / cell.experiment.lora.r for cell in ranks} == {2}
