@@ -35,6 +35,7 @@ def long_context(runs: Runs) -> Figure:
     comparable = known[~known["cell"].isin(runs.leaking)]
     against = measure.together(runs.contrasts(LOSS, comparable))
     bins = _bins(runs)
+    shown = pd.DataFrame([_row(runs, cell, known, against) for cell in known["cell"].unique()])
     lines = looks(list(dict.fromkeys(bins["line"])), list(dict.fromkeys(bins.loc[bins["control"], "line"])))
     return Figure(
         title=TITLE,
@@ -43,7 +44,7 @@ def long_context(runs: Runs) -> Figure:
         plots=tuple(_plot(name, bins[bins["picture"] == name], lines, bins) for name in bins["picture"].unique()),
         legend=(*keys(lines), BASE),
         table=known.drop(columns=["progress", "fingerprint"]),
-        shown=pd.DataFrame([_row(runs, cell, known, against) for cell in known["cell"].unique()]),
+        shown=shown if (against["seeds"] > 1).any() else shown.drop(columns="answer"),
         folded=False,
         notes=_notes(runs, comparable),
     )
