@@ -65,6 +65,12 @@ def test_show_prints_a_study_that_reads_back_as_itself(command, tmp_path):
     assert yaml.safe_load(out)["grid"] == {"partition.alpha": [1, "iid"]}
 
 
+def test_an_axis_is_changed_and_added_by_its_field(command):
+    code, out, _ = command("show", "demo", "--set", "grid.partition.alpha=[1, iid]", "--set", "grid.lora.r=[1, 2]")
+    assert code == 0
+    assert yaml.safe_load(out)["grid"] == {"partition.alpha": [1, "iid"], "lora.r": [1, 2]}
+
+
 def test_list_names_every_member(command):
     from cllora.cli import _registries
 

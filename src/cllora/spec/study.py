@@ -196,6 +196,9 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
         value = _read_yaml(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
+    if path.startswith("grid."):  # an axis, there already or new
+        path = path.removeprefix("grid.")
+        fields["grid"] = {**(fields.get("grid") or {}), path: value}
     if path in SOURCES and isinstance(fields.get("data"), dict):
         # A text source in place of the study's own: there can be only one.
         fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
