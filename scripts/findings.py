@@ -30,13 +30,14 @@ STUDIES = (
     "features",
     "ablate/rank",
     "ablate/context",
+    "ablate/context-s2",
 )
 LONG = "longlora"
 """The study whose table is the report's own, of long contexts."""
 LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
 LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a message"]
 VERDICTS = "-verdicts"
-JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i"}
+JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i", "ablate/context-s2": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
 OUTCOMES = {
     "final_loss": "global loss",
