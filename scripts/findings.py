@@ -32,8 +32,8 @@ STUDIES = (
     "ablate/context",
     "ablate/context-s2",
 )
-LONG = "longlora"
-"""The study whose table is the report's own, of long contexts."""
+LONG = ("longlora", "longlora/rank")
+"""The studies whose tables are the report's own, of long contexts."""
 LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
 LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a message"]
 VERDICTS = "-verdicts"
@@ -196,7 +196,7 @@ def measure_study(name: str, out: Path) -> None:
     """Run one study and write its CSV files."""
     folder = out / file_name(name)
     cllora.run(find_study(f"{name}@embedded"), folder)
-    table = long_context(folder) if name == LONG else measured(folder)
+    table = long_context(folder) if name in LONG else measured(folder)
     table.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     if name in JUDGED:
         judged(folder, JUDGED[name]).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
@@ -205,13 +205,13 @@ def measure_study(name: str, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "findings")
-    parser.add_argument("--only", nargs="+", default=[*STUDIES, LONG], choices=[*STUDIES, LONG])
+    parser.add_argument("--only", nargs="+", default=[*STUDIES, *LONG], choices=[*STUDIES, *LONG])
     parser.add_argument("--written", action="store_true", help="from the CSV files alone")
     arguments = parser.parse_args()
     for name in arguments.only:
         if not arguments.written:
             measure_study(name, arguments.out)
-        if name == LONG:
+        if name in LONG:
             continue
         table = pd.read_csv(TABLES / f"{file_name(name)}.csv")
         (ROOT / "docs" / "images" / f"findings-{file_name(name)}.svg").write_text(forest(table), encoding="utf-8")
