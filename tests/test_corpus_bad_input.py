@@ -15,7 +15,7 @@ BAD_FILES = [
     ("a.jsonl", b"", ["no usable rows", "empty"]),
     ("a.jsonl", b'{"text": " "}\n{"text": 1}\n', ["no usable rows: 1 empty, 1 not text"]),
     ("a.jsonl", b'{"texts": "ab"}\n', ["no column 'text'", "did you mean 'texts'?"]),
-    ("a.jsonl.gz", gzip.compress(b'{"text": "ab"}\n' * 999)[:-30], ["cannot read", "a.jsonl.gz"]),
+    ("a.jsonl.gz", gzip.compress(b'{"text": "ab"}\n' * 999, mtime=0)[:-30], ["cannot read", "a.jsonl.gz"]),
     ("a.jsonl.gz", b'{"text": "ab"}\n', ["cannot read", "a.jsonl.gz"]),
     ("a.csv", b"text,label\nab,1\n\ncd\n", ["a.csv, line 4: 1 fields, but the header has 2"]),
     ("a.csv", b'text\nab\n"cd\nef\n', ["starts on line 3", "broken CSV"]),
