@@ -116,7 +116,7 @@ def test_a_folder_of_texts_and_globs(tmp_path: Path) -> None:
 
 def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": datasets.Dataset.from_list(ROWS), "extra": datasets.Dataset.from_list([{"text": "extra"}])}
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: splits[split])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, subset, split: splits[split])
     samples = load(tmp_path, hub="owner/name", test="extra")
     assert list(samples.texts) == ["one", "zwei ü", "extra"]
     assert list(samples.columns["label"]) == [1, 2, None]
@@ -125,8 +125,27 @@ def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no/such" in fails(tmp_path / "new", hub="no/such", split="nowhere")
 
 
+def test_one_of_several_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set's repository, as the hub has them, that lies on this machine: loaded for real."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "downloads")
+    place = tmp_path / "repository"
+    place.mkdir()
+    jsonl(place / "a.jsonl", {"text": "of a"})
+    jsonl(place / "b.jsonl", {"text": "of b"})
+    configurations = [f"- config_name: {name}\n  data_files: {name}.jsonl" for name in "ab"]
+    (place / "README.md").write_text("\n".join(["---", "configs:", *configurations, "---", ""]))
+    assert list(load(tmp_path, hub=str(place), subset="b").texts) == ["of b"]
+    assert list(load(tmp_path, hub=str(place), subset="a").texts) == ["of a"]
+    missing = fails(tmp_path / "new", hub=str(place))
+    assert "data.subset" in missing
+    assert "['a', 'b']" in missing
+    assert "'c' not found" in fails(tmp_path / "new", hub=str(place), subset="c")
+    with pytest.raises(ValueError, match="subset is of a data set of the hub"):
+        DataSpec(path="a.jsonl", subset="b")
+
+
 def test_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str, split: str) -> None:
+    def offline(name: str, subset: str | None, split: str) -> None:
         raise ConnectionError("Couldn't reach\nthe Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)

@@ -53,7 +53,8 @@ def _sources(data: DataSpec) -> tuple[Source, Source | None]:
             raise UsageError(f"data.test: a corpus has no part named '{test}'; give a share of its rows, such as 0.1")
         return _corpus(data.corpus), None
     if data.hub is not None:
-        return _hub(data.hub, data.split), None if test is None else _hub(data.hub, test)
+        train = _hub(data.hub, data.subset, data.split)
+        return train, None if test is None else _hub(data.hub, data.subset, test)
     if has_splits:
         return _saved(place, data.split), None if test is None else _saved(place, test)
     return _path(place, "data.path"), None if test is None else _path(Path(test).expanduser(), "data.test")
@@ -125,19 +126,21 @@ def _saved(place: Path, split: str | None) -> Source:
     return Source(str(folder), f"saved {identity}", len(dataset), lambda: _dataset_rows(dataset))
 
 
-def _hub(name: str, split: str) -> Source:
+def _hub(name: str, subset: str | None, split: str) -> Source:
     import datasets
 
+    place = f"'{name}'" if subset is None else f"'{name}', subset '{subset}'"
     try:
-        dataset = datasets.load_dataset(name, split=split)
+        dataset = datasets.load_dataset(name, subset, split=split)
     except Exception as error:
         raise UsageError(
-            f"data.hub: cannot load '{name}', split '{split}' (without a network, save it with save_to_disk and name "
-            f"the folder as data.path): {one_line(error)}"
+            f"data.hub: cannot load {place}, split '{split}' (data.subset names one of several configurations; without "
+            f"a network, save the data set with save_to_disk and name the folder as data.path): {one_line(error)}"
         ) from error
     # The fingerprint follows from the files behind the dataset and what was done to them; a random one, which
     # datasets takes where it cannot tell, costs no more than reading anew.
-    return Source(f"{name}[{split}]", f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset))
+    label = "/".join(part for part in (name, subset) if part)
+    return Source(f"{label}[{split}]", f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset))
 
 
 def _dataset_rows(dataset: Any) -> Iterator[Row]:

@@ -120,12 +120,16 @@ class DataSpec(Section):
 
     `text` names a column, or is a template over columns such as `"{question}"`; `answer` likewise adds a second
     part, and `loss_on: answer` takes the loss on it alone. `test` is a share of the rows, or names a file
-    (with `path`) or a split (with `hub` or a saved dataset). `spoil` spoils a share of the texts that are trained on.
+    (with `path`) or a split (with `hub` or a saved dataset). `subset` is what the hub calls a configuration, for data
+    sets that come in several. `spoil` spoils a share of the texts that are trained on.
     """
+
+    UNSAID = ("subset",)
 
     corpus: Choice | None = None
     path: str | None = None
     hub: str | None = None
+    subset: str | None = None
     split: str = "train"
     text: str = "text"
     answer: str | None = None
@@ -146,6 +150,8 @@ class DataSpec(Section):
         given = [key for key in ("corpus", "path", "hub") if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of corpus, path and hub, not {' and '.join(given)}")
+        if self.subset is not None and self.hub is None:
+            raise ValueError("subset is of a data set of the hub; leave it out")
         if self.loss_on == "answer" and self.answer is None:
             raise ValueError("loss_on: answer needs an answer column or template")
         return self
