@@ -101,6 +101,26 @@ def test_a_cell_that_is_too_large_for_the_machine_does_not_stop_the_others(tiny_
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
 
 
+def test_an_error_in_a_strategy_of_ones_own_does_not_stop_the_others(tiny_models, texts, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("""\
+from cllora.federated import algorithms, strategies
+
+@strategies.register()
+def divided(num_clients, *, by: float = 1):
+    1 / by
+    return algorithms.fedavg(num_clients)
+""")
+    fields = study_fields(tiny_models("opt"), texts, load=[str(plugin)], control={})
+    fields["federation"]["strategy"] = "divided"
+    fields["grid"] = {"federation.strategy.by": [0, 1]}
+    with pytest.raises(CellsFailed, match=r"1 of 2 .* ZeroDivisionError in line 5 of .*mine\.py: float division"):
+        cllora.run(Study.parse(fields), tmp_path / "out")
+    recorded = json.loads((tmp_path / "out" / "by=0,seed=0" / "failed.json").read_text())
+    assert recorded["traceback"][-1] == "ZeroDivisionError: float division by zero"
+    assert len(read_rounds(tmp_path / "out" / "by=1,seed=0")) == 4
+
+
 def test_what_cannot_be_loaded_is_tried_once(tiny_models, texts, tmp_path, monkeypatch):
     from cllora.runs import shared
 

@@ -1,8 +1,10 @@
 """A cell that cannot be finished: recorded in its folder, so that the others go on and whoever comes back knows why."""
 
 import errno
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cllora.errors import UsageError, one_line
 from cllora.store import write_json
@@ -32,25 +34,32 @@ def stops_the_study(error: Exception) -> bool:
 
 
 def record_failure(folder: Path, error: Exception) -> str:
-    """Write `failed.json` into a cell's folder and return the line that is in it."""
-    line = _line(error)
+    """Write `failed.json` into a cell's folder and return the line that is in it.
+
+    An error that is no one's mistake in a study but a program's, such as a strategy's, is there with its traceback.
+    """
+    from torch import OutOfMemoryError
+
+    record: dict[str, Any] = {}
+    if isinstance(error, UsageError):
+        line = str(error)
+    elif isinstance(error, OSError):
+        line = f"{error.filename or 'file'}: {error.strerror or one_line(error)}"
+    elif isinstance(error, MemoryError | OutOfMemoryError):
+        mend = "lower local.batch_size or model.context, set model.checkpointing, or take a smaller model"
+        line = f"out of memory ({one_line(error, 100)}); {mend}"
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        line = f"{type(error).__name__} in line {last.lineno} of {last.filename}: {one_line(error)}"
+        record = {"traceback": "".join(traceback.format_exception(error)).splitlines()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, {"error": line})
+    write_json(folder / FILE, {"error": line, **record})
     return line
 
 
 def forget_failure(folder: Path) -> None:
     """Remove the record of an earlier attempt."""
     (folder / FILE).unlink(missing_ok=True)
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or 'file'}: {error.strerror or one_line(error)}"
-    if isinstance(error, UsageError):
-        return str(error)
-    mend = "lower local.batch_size or model.context, set model.checkpointing, or take a smaller model"
-    return f"out of memory ({one_line(error, 100)}); {mend}"
 
 
 def _sentence(failed: Mapping[str, str], cells: int) -> str:

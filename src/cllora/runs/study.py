@@ -51,7 +51,8 @@ def run(
 
     Whatever of it the folder holds already is kept: finished cells are passed over, the one that was interrupted
     goes on after its last whole round, and the numbers are those of a run that never stopped. A cell that cannot be
-    finished is recorded (`failed.json` in its folder) and the others go on; running again tries it again.
+    finished, for whatever reason, is recorded (`failed.json` in its folder) and the others go on; running again tries
+    it again.
 
     Raises:
         UsageError: the study is not usable, or the folder holds another study.
@@ -112,12 +113,9 @@ def _run_cells(
 
 def _attempt(begin: Progress, place: Path, shared: Shared, tracking: Tracking) -> Iterator[Progress]:
     """Run a cell to its end or to where it fails, which is put on record; what would stop every cell is raised."""
-    _import_cells()
-    from torch import OutOfMemoryError
-
     try:
         yield from _run_cell(begin, place, shared, tracking)
-    except (UsageError, OSError, MemoryError, OutOfMemoryError) as error:
+    except Exception as error:
         if stops_the_study(error):
             raise
         yield replace(begin, failed=record_failure(place, error))
