@@ -35,7 +35,7 @@ def test_a_base_loads_by_name(name, tmp_path):
     base = load_base(ModelSpec(name=name, device="cpu", precision="float32"), LORA)
     assert base.model.config.hidden_size == WIDTHS.get(name, 256)
     assert base.full_parameters == facts(name)["parameters"]
-    save_merged(base, name, tmp_path)
+    save_merged(base, tmp_path)
     assert ModelTokenizer(str(tmp_path)).fingerprint == ModelTokenizer(name).fingerprint
 
 

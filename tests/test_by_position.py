@@ -1,5 +1,7 @@
 """The loss by position against `evaluate` and a dense oracle, the bytes it is of, and what a run keeps of it."""
 
+import json
+
 import numpy as np
 import pytest
 import tokenizers
@@ -91,6 +93,16 @@ def test_bytes_are_those_of_the_scored_text_wherever_it_is_cut(tiny_models, whic
         decoded = tokenizer._tokenizer.decode(tokens[1:cut])
         if "�" not in decoded:
             assert tokenizer.bytes_of(tokens[:cut], 1) == len(decoded.encode())
+
+
+def test_what_kind_of_tokenizer_it_is_is_looked_up_once(monkeypatch):
+    """Its definition is as long as its vocabulary, and was read anew for every text."""
+    tokenizer, read = ModelTokenizer("embedded"), []
+    monkeypatch.setattr(
+        "cllora.model.tokenizer.json.loads", lambda text: read.append(text) or json.JSONDecoder().decode(text)
+    )
+    assert [tokenizer.bytes_of(tokenizer.encode([word])[0], 1) for word in ("a", "naïve", "x = 1")] == [1, 6, 5]
+    assert len(read) == 1
 
 
 def test_bytes_where_tokens_are_no_strings_of_bytes(tmp_path):

@@ -1,5 +1,6 @@
 """Identical work is not done twice within a study."""
 
+import pkgutil
 import shutil
 from collections import Counter
 
@@ -15,7 +16,7 @@ from cllora.model import load
 from cllora.model.learner import Learner
 from cllora.runs import shared
 from cllora.spec import Study
-from cllora.store import read_losses, read_partition
+from cllora.store import read_json, read_losses, read_partition
 from conftest import study_fields
 
 
@@ -81,6 +82,39 @@ def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_
         partition = read_partition(cell)
         assert set(first["sample"]) == set(partition.global_test) | set(partition.test_ids)
         assert np.isfinite(first["nll"]).all()
+
+
+def test_what_closes_a_run_is_measured_under_the_base_once(tiny_models, texts, tmp_path, monkeypatch):
+    """In all cells of a seed, whatever is trained in them and under which pattern of attention."""
+    done = Counter()
+    for name in ("in_bins", "entropy.means", "passkey.table"):
+        place, _, function = f"cllora.model.learner.{name}".rpartition(".")
+        counted_one = getattr(pkgutil.resolve_name(place), function)
+
+        def counting(*args, name=name, function=counted_one):
+            done[name] += 1
+            return function(*args)
+
+        monkeypatch.setattr(f"{place}.{function}", counting)
+    fields = study_fields(
+        tiny_models("llama"),
+        texts,
+        data__limit=60,
+        partition={"num_clients": 2, "scheme": "iid"},
+        federation__num_rounds=1,
+        evaluation={"by_position": True, "passkey": 1, "attention": True},
+        grid={"lora.train": ["lora", "full"], "model.attention": ["full", "s2"]},
+        control={},
+    )
+    fields["model"] |= {"context": 256, "positions": "linear"}
+    folder = cllora.run(Study.parse(fields), tmp_path / "out")
+    # After each of four cells; before, of the base: full attention, s2, keys and entropies once.
+    assert done == {"in_bins": 2 + 4 + 2, "passkey.table": 1 + 4, "entropy.means": 1 + 4}
+    for name in ("positions", "passkey", "attention"):
+        kept = [read_json(path) for path in sorted(folder.glob(f"*/{name}.json"))]
+        before = [each["patterns"]["full"]["before"] if name == "positions" else each["before"] for each in kept]
+        assert len(kept) == 4
+        assert all(each == before[0] for each in before)
 
 
 def test_round_zero_from_the_file_is_round_zero_measured(tiny_models, texts, tmp_path):

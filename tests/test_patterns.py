@@ -147,7 +147,8 @@ def test_packed_equals_one_by_one_and_right_padded(name):
         torch.cat([torch.nn.functional.pad(t, (0, 0, 0, width - t.shape[2]), value=7.0) for t in tensors])
         for tensors in zip(*alone, strict=True)
     ]
-    rows = attended(Packing.right_padded(lengths, width, CPU, chosen), *padded)
+    parts = np.stack([lengths, width - lengths], axis=1).ravel()  # the padding of a row is a text of its own
+    rows = attended(Packing.of_lengths(parts[parts > 0], CPU, chosen), *padded)
     for row, length, one in zip(rows, lengths, expected, strict=True):
         torch.testing.assert_close(row[:length], one[0], rtol=1e-12, atol=1e-12)
     assert rows.isfinite().all()

@@ -98,7 +98,7 @@ def test_a_base_with_a_longer_table_says_what_stock_transformers_says_with_it(ti
     stretch_table(base, LONG)
     stock = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     np.testing.assert_allclose(long_losses(stock, learner, ids), expected, rtol=2e-5)
-    save_merged(learner.base, str(tiny_models(family)), tmp_path / "merged")
+    save_merged(learner.base, tmp_path / "merged")
     merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     assert merged.config.max_position_embeddings == LONG
     np.testing.assert_allclose(long_losses(merged, learner, ids), expected, rtol=2e-5)
@@ -115,7 +115,7 @@ def test_the_adapter_of_a_stretched_rotary_base_brings_that_bases_config(tiny_mo
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_models("llama"), config=config, dtype=torch.float32)
     stock = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     np.testing.assert_allclose(long_losses(stock, learner, ids), expected, rtol=2e-5)
-    save_merged(learner.base, str(tiny_models("llama")), tmp_path / "merged")
+    save_merged(learner.base, tmp_path / "merged")
     merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     np.testing.assert_allclose(long_losses(merged, learner, ids), expected, rtol=2e-5)
 

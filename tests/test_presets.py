@@ -176,6 +176,18 @@ def test_a_case_is_found_whatever_its_number_is_written_like():
     assert study.cells()[0].experiment.lora.r == 4
 
 
+def test_a_field_that_has_its_default_can_go_with_others_whether_it_is_written_down_or_not():
+    where = {"lora.train": {"lora": {"local.epochs": 7}, "full": {"local.epochs": 2}}}
+    fields = {"grid": {"lora.train": ["lora", "full"]}, "where": where}
+    assert [cell.experiment.local.epochs for cell in Study.parse(fields).cells()] == [7, 2]
+    assert Study.parse(fields, ["lora.train=lora"]).cells()[0].experiment.local.epochs == 7
+
+
+def test_an_axis_is_not_added_to_what_is_no_grid():
+    with pytest.raises(UsageError, match="grid: give every axis a list of values"):
+        Study.parse({"grid": ["lora.r"]}, ["grid.lora.r=[1, 2]"])
+
+
 def test_a_name_or_a_scale_that_is_not_there_is_one_line():
     with pytest.raises(UsageError, match="did you mean 'paper/length'"):
         find_study("paper/lenght@embedded")

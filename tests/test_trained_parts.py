@@ -215,7 +215,7 @@ def test_merged_it_is_a_plain_model_that_says_the_same(models, family, kind, tmp
     learner = learner_of(models(family), kind)
     adapter, ids = moved(learner), np.arange(6)
     expected = learner.evaluate("g", adapter, ids).nll
-    save_merged(learner.base, str(models(family)), tmp_path / "merged")
+    save_merged(learner.base, tmp_path / "merged")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     np.testing.assert_allclose(losses_of(model, learner, ids), expected, rtol=2e-5)
     if kind == "full":

@@ -123,7 +123,9 @@ def report(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="corpora, features, spoilers, partitioners, strategies, presets, figures or trackers"),
+        typer.Argument(
+            help="corpora, features, spoilers, partitioners, patterns, strategies, presets, figures or trackers"
+        ),
     ] = None,
     load: Load = None,
     as_json: Json = False,

@@ -70,8 +70,8 @@ class Registry(Generic[F]):
         parameters = inspect.signature(self.get(name)).parameters
         return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
-        """The member with its options fixed, each validated against its annotation.
+    def bind(self, name: str, options: Mapping[str, Any]) -> functools.partial[Any]:
+        """The member with all its options fixed, each validated against its annotation.
 
         Raises:
             UsageError: an unknown name or option, a missing one, or a value that the annotation does not admit.

@@ -4,12 +4,9 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-from pydantic import PositiveInt
 
 from cllora.corpus.docstrings import docstrings
-from cllora.corpus.long_texts import MAX_CHARS, MIN_CHARS, long_texts
+from cllora.corpus.long_texts import long_texts
 from cllora.corpus.packages import PACKAGES, fingerprint_of
 from cllora.registry import Registry
 
@@ -20,7 +17,8 @@ corpora: Registry[Callable[..., Iterable[Row]]] = Registry("corpus")
 """Corpora: functions that yield rows; their keyword-only arguments are their options."""
 
 versions: Registry[Callable[..., str]] = Registry("corpus version")
-"""Optional companions of corpora, under the same name and with the same options, that must be quick.
+"""Optional companions of corpora, under the same name, that must be quick. Options of the corpus are told apart without
+them; a companion takes those that it looks into.
 
 Each returns a text that changes whenever the corpus would yield other rows. A corpus that has one is read once and
 found in the cache ever after; a corpus that has none is read and tokenised each time, since only that tells.
@@ -30,28 +28,9 @@ corpora.register()(docstrings)
 corpora.register()(long_texts)
 
 
-# Their options are told apart by the cache itself; what they read, by the packages.
 @versions.register("docstrings")
-def docstrings_version(
-    *, packages: Sequence[str] | None = None, min_chars: int = 24, per_package: PositiveInt | None = None
-) -> str:
-    del min_chars, per_package
-    return _packages_version(packages)
-
-
 @versions.register("long_texts")
-def long_texts_version(
-    *,
-    packages: Sequence[str] | None = None,
-    of: Literal["docstrings", "sources"] = "docstrings",
-    min_chars: PositiveInt = MIN_CHARS,
-    max_chars: PositiveInt = MAX_CHARS,
-) -> str:
-    del of, min_chars, max_chars
-    return _packages_version(packages)
-
-
-def _packages_version(packages: Sequence[str] | None) -> str:
+def packages_version(*, packages: Sequence[str] | None = None) -> str:
     """The packages' names and versions, that of the Python whose grammar reads them, and the code that does."""
     code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("packages.py", "docstrings.py"))
     names = PACKAGES if packages is None else packages

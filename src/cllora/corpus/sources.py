@@ -72,7 +72,8 @@ def _corpus(choice: Choice) -> Source:
 
     identity = None
     if choice.name in versions.names():
-        version = versions.bind(choice.name, choice.options)()
+        looked_into = choice.options.keys() & versions.options(choice.name).keys()
+        version = versions.bind(choice.name, {key: choice.options[key] for key in looked_into})()
         # The reader's own source is part of it: what is mended there must not be hidden by an old cache.
         code = digest(Path(inspect.getsourcefile(function) or ""))
         options = json.dumps(getattr(read, "keywords", {}), sort_keys=True, default=repr)

@@ -124,23 +124,17 @@ def _numbers(found: _Found, p: Array) -> dict[str, float | None]:
 
 def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p: Array) -> _Found:
     """One layer's, from its tensors as sent and as each client sent them back."""
-    if len(names) == 1 and before[names[0]].size > MOST_AT_ONCE:
-        return _Found(_gram_in_parts(before[names[0]], [tensors[names[0]] for tensors in after]), *_no_products(len(p)))
-    start = [before[name].astype(np.float64) for name in sorted(names)]
-    moved = [np.stack([tensors[name] for tensors in after]) - w for name, w in zip(sorted(names), start, strict=True)]
-    if len(names) == 2 and (len(p) + 1) * len(start[0]) <= MOST_FACTORS:
-        (a, b), (da, db) = start, moved
+    names = sorted(names)
+    if len(names) == 2 and (len(p) + 1) * len(before[names[0]]) <= MOST_FACTORS:
+        a, b = (before[name].astype(np.float64) for name in names)
+        da, db = (np.stack([tensors[name] for tensors in after]) - before[name].astype(np.float64) for name in names)
         return _of_pair(np.concatenate([b.T[None], db.transpose(0, 2, 1)]), np.concatenate([a[None], da]), p)
-    flat = np.concatenate([change.reshape(len(p), -1) for change in moved], axis=1)
-    return _Found(flat @ flat.T, *_no_products(len(p)))
+    grams = [_gram(before[name], [tensors[name] for tensors in after]) for name in names]
+    return _Found(np.sum(grams, axis=0), np.zeros((len(p), len(p))), 0.0, np.empty(0))
 
 
-def _no_products(clients: int) -> tuple[Array, float, Array]:
-    return np.zeros((clients, clients)), 0.0, np.empty(0)
-
-
-def _gram_in_parts(before: NDArray[np.float32], after: Sequence[NDArray[np.float32]]) -> Array:
-    """<d_j, d_k> of a tensor as large as an embedding, without all of it in float64."""
+def _gram(before: NDArray[np.float32], after: Sequence[NDArray[np.float32]]) -> Array:
+    """<d_j, d_k> of a tensor, which may be as large as an embedding, without all of it in float64."""
     w, new = before.ravel(), [tensor.ravel() for tensor in after]
     gram = np.zeros((len(new), len(new)))
     for start in range(0, len(w), MOST_AT_ONCE):

@@ -162,24 +162,31 @@ def _closing(
     found: dict[str, Mapping[str, Any]] = {}
     both = {"before": learner.initial(seed), "after": final}
     if asked.attention:
-        before, after = (learner.attention(adapter, ids) for adapter in both.values())
-        found["attention"] = {"texts": len(ids), "before": before, "after": after}
+        entropies = {when: learner.attention(adapter, ids) for when, adapter in both.items()}
+        found["attention"] = {"texts": len(ids), **entropies}
     if asked.surface:
-
-        def loss(adapter: Vector) -> float:
-            block = learner.evaluate("surface", adapter, ids)
-            return float(block.nll.sum() / block.tokens.sum())
-
-        moved = [dataclasses.replace(turn.update, sent={"adapter": turn.local}) for turn in turns]
-        average = float32(mean(moved, "samples"))
-        clients = {f"client {turn.update.client}": turn.local for turn in turns}
-        points = {"sent": sent, **clients, "average": average, "global": final}
-        found["surface"] = {"texts": len(ids), **surface(points, loss, asked.surface)}
+        found["surface"] = {"texts": len(ids), **_surface(federation, sent, turns, final, ids)}
     if asked.by_position:
         found["positions"] = learner.by_position(both, ids)
     if asked.passkey:
         found["passkey"] = learner.passkey(both, asked.passkey, seed)
     return found
+
+
+def _surface(
+    federation: Federation, sent: Vector, turns: Sequence[_Turn], final: Vector, ids: Ids
+) -> Mapping[str, Any]:
+    """The loss of some texts around the average of the clients' own adapters, weighed by their samples."""
+
+    def loss(adapter: Vector) -> float:
+        block = federation.learner.evaluate("surface", adapter, ids)
+        return float(block.nll.sum() / block.tokens.sum())
+
+    moved = [dataclasses.replace(turn.update, sent={"adapter": turn.local}) for turn in turns]
+    average = float32(mean(moved, "samples"))
+    clients = {f"client {turn.update.client}": turn.local for turn in turns}
+    points = {"sent": sent, **clients, "average": average, "global": final}
+    return surface(points, loss, federation.experiment.evaluation.surface)
 
 
 def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:

@@ -7,7 +7,6 @@ clients lie in one row, each token meets the adapter of its own client, and the 
 import contextlib
 import functools
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +70,7 @@ class Adapters:
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
         self.row = Row(sizes=[])  # the whole row meets slot 0
-        self._base: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}  # the base's own values of what it has
+        self._base: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}  # where training starts, unless it is drawn
         views: dict[str, list[torch.nn.Parameter]] = {}
         start = 0
         for name, parameter in named:
@@ -79,7 +78,7 @@ class Adapters:
             views[name] = [torch.nn.Parameter(row[start:stop].view(parameter.shape)) for row in self.values]
             for view, row in zip(views[name], self.gradients, strict=True):
                 view.grad = row[start:stop].view(parameter.shape)
-            if not _is_lora(name):
+            if not _is_drawn(name):
                 values = parameter.detach().float()
                 views[name][0].data.copy_(values)
                 self._base[_file_name(name)] = values.cpu().numpy().copy()
@@ -118,16 +117,13 @@ class Adapters:
             elif "lora_embedding_B" in name:
                 tensors[name] = rng(seed, "adapter", name).standard_normal(shape).astype(np.float32)
             else:
-                tensors[name] = self._base[name] if name in self._base else np.zeros(shape, np.float32)
+                tensors[name] = self._base[name]
         return self.layout.join(tensors)
 
     def is_base(self, vector: Vector) -> bool:
         """Whether a vector leaves the base as it is: what LoRA multiplies by is zero, the rest as the base has it."""
         tensors = self.layout.split(vector)
-        zero = (tensor for name, tensor in tensors.items() if "lora_B" in name or "lora_embedding_A" in name)
-        return not any(tensor.any() for tensor in zero) and all(
-            np.array_equal(tensors[name], values) for name, values in self._base.items()
-        )
+        return all(np.array_equal(tensors[name], values) for name, values in self._base.items())
 
 
 def only_lora(model: Any) -> bool:
@@ -166,5 +162,6 @@ def _file_name(parameter: str) -> str:
     return f"{parameter}.".replace(".modules_to_save.", ".").replace(f".{ADAPTER}.", ".").removesuffix(".")
 
 
-def _is_lora(parameter: str) -> bool:
-    return re.search(r"\.lora_(embedding_)?[AB]\.", parameter) is not None
+def _is_drawn(parameter: str) -> bool:
+    """Whether training starts at random values: the factor of LoRA that the other, zero at first, multiplies."""
+    return "lora_A" in parameter or "lora_embedding_B" in parameter

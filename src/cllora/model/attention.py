@@ -68,15 +68,6 @@ class Packing:
         return dataclasses.replace(cls._of_blocks(order, sizes, device), shifted=cls._of_blocks(other, others, device))
 
     @classmethod
-    def right_padded(
-        cls, lengths: NDArray[np.int64], width: int, device: torch.device, pattern: Pattern = FULL
-    ) -> "Packing":
-        """Of texts with these many tokens (S,), each in a row of its own padded to `width`: the padding of a row is a
-        text of its own. Outputs there are finite and mean nothing."""
-        parts = np.stack([lengths, width - lengths], axis=1).ravel()
-        return cls.of_lengths(parts[parts > 0], device, pattern)
-
-    @classmethod
     def _of_blocks(cls, order: NDArray[np.int64] | None, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
         """Of blocks of the packed tokens, taken in an order (N,)."""
         starts = np.cumsum(lengths) - lengths

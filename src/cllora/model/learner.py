@@ -4,9 +4,10 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -55,8 +56,8 @@ class Learner:
         together = MOST_TOGETHER if only_lora(base.model) else 1
         self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
-        self._network = Network(base.model, self.adapters, base.loss_piece)
-        if base.checkpointing:
+        self._network = Network(base.model, self.adapters, base.spec.loss_piece)
+        if base.spec.checkpointing:
             checkpoint_layers(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
@@ -98,22 +99,17 @@ class Learner:
         `patterns`, by pattern and adapter `nll` (bins,), summed, in nats, and `tokens` (bins,).
         """
         edges = bin_edges(self.context)
-        found: dict[str, dict[str, Any]] = {}
-        for name, pattern in {each.name: each for each in (FULL, self.patterns["training"])}.items():
-            found[name] = {}
-            for whose, adapter in adapters.items():
-                self.adapters.write(adapter)
-                found[name][whose] = in_bins(edges, self._scored(ids, pattern))
-        counts = {"tokens": int(self.samples.predicted(ids, self.context).sum()), "bytes": self.scored_bytes(ids)}
-        return {"texts": len(ids), **counts, "edges": edges, "patterns": found}
 
-    def scored_bytes(self, ids: Ids) -> int:
-        """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
-        tokenizer, begins = ModelTokenizer(self.base.name), np.maximum(self.samples.prompts[ids], 1)
-        return sum(
-            tokenizer.bytes_of(self.samples.tokens_of(int(i), self.context).tolist(), int(begin))
-            for i, begin in zip(ids, begins, strict=True)
-        )
+        def sums(adapter: Vector, pattern: Pattern) -> dict[str, list[Any]]:
+            what = ("by_position", ids.tobytes(), pattern.name, pattern.group)
+            return self._under(adapter, what, lambda: in_bins(edges, self._scored(ids, pattern)))
+
+        found = {
+            name: {whose: sums(adapter, pattern) for whose, adapter in adapters.items()}
+            for name, pattern in {each.name: each for each in (FULL, self.patterns["training"])}.items()
+        }
+        counts = {"tokens": int(self.samples.predicted(ids, self.context).sum()), "bytes": self._scored_bytes(ids)}
+        return {"texts": len(ids), **counts, "edges": edges, "patterns": found}
 
     def passkey(self, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]:
         """Whether keys that are hidden in texts are found again, under each adapter by its name; JSON-able.
@@ -122,8 +118,13 @@ class Learner:
         `found` (lengths, depths), how many of the keys greedy decoding says, and `nll` likewise, nats per key token.
         """
         lengths = passkey.lengths(self.context)
-        other = self.over(passkey.texts(ModelTokenizer(self.base.name), lengths, keys, seed))
-        tables = {whose: passkey.table(*other.recall(adapter), len(lengths)) for whose, adapter in adapters.items()}
+        other = self.over(passkey.texts(self._tokenizer, lengths, keys, seed))
+
+        def table(adapter: Vector) -> dict[str, Any]:
+            what = ("passkey", keys, seed)
+            return self._under(adapter, what, lambda: passkey.table(*other.recall(adapter), len(lengths)))
+
+        tables = {whose: table(adapter) for whose, adapter in adapters.items()}
         return {"lengths": lengths, "depths": list(passkey.DEPTHS), "keys": keys, "digits": passkey.DIGITS, **tables}
 
     @torch.no_grad()
@@ -148,15 +149,9 @@ class Learner:
 
         `nats`: H_i; `share`: H_i / ln i, of the most that i visible tokens allow; positions i from 2 (`model.entropy`).
         """
-        self.adapters.write(adapter)
-        seen, passes = self.samples.seen(ids, self.context), []
-        for row in self._rows(ids, FULL):
-            sums: list[torch.Tensor] = []
-            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
-            passes.append(sums)
-        return entropy.means(passes, int((seen - 1).sum()))
+        return self._under(adapter, ("attention", ids.tobytes()), lambda: self._entropies(ids))
 
-    def over(self, samples: Samples) -> "Learner":
+    def over(self, samples: Samples) -> Self:
         """The same base and the same adapters' room over other samples."""
         other = copy.copy(self)
         other.samples = samples
@@ -173,6 +168,31 @@ class Learner:
         """
         self.adapters.write(adapter)
         save_adapter(self.base, folder)
+
+    def _under(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
+        """What `measure` finds under an adapter; `what` names it, and all of the samples and options that it is of."""
+        self.adapters.write(adapter)
+        return measure()
+
+    def _entropies(self, ids: Ids) -> dict[str, list[list[float]]]:
+        seen, passes = self.samples.seen(ids, self.context), []
+        for row in self._rows(ids, FULL):
+            sums: list[torch.Tensor] = []
+            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
+            passes.append(sums)
+        return entropy.means(passes, int((seen - 1).sum()))
+
+    @cached_property
+    def _tokenizer(self) -> ModelTokenizer:
+        return ModelTokenizer(self.base.spec.name)
+
+    def _scored_bytes(self, ids: Ids) -> int:
+        """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
+        begins = np.maximum(self.samples.prompts[ids], 1)
+        return sum(
+            self._tokenizer.bytes_of(self.samples.tokens_of(int(i), self.context).tolist(), int(begin))
+            for i, begin in zip(ids, begins, strict=True)
+        )
 
     def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:
         """Samples packed for evaluation."""

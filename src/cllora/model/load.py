@@ -28,19 +28,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Base:
     """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
 
-    With `lora.train: full` it is the causal model itself. `name` is the study's for it; `stretched` says whether its
-    positions were interpolated; `checkpointing` and `loss_piece` are as `ModelSpec` has them.
+    With `lora.train: full` it is the causal model itself. `spec` is what was asked for, `precision` and `device` what
+    its `auto` came to.
     """
 
     model: Any
+    spec: ModelSpec
     precision: str
     device: torch.device
     full_parameters: int
     fingerprint: str
-    name: str
-    stretched: bool = False
-    checkpointing: bool = False
-    loss_piece: int | None = None
+
+    @property
+    def stretched(self) -> bool:
+        """Whether its positions were interpolated."""
+        return self.spec.positions != "as_trained"
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
@@ -78,17 +80,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name)
     adapted = add_lora(base, lora, model.name)
-    return Base(
-        adapted,
-        precision,
-        torch.device(device),
-        full_parameters,
-        fingerprint,
-        model.name,
-        stretched,
-        model.checkpointing,
-        model.loss_piece,
-    )
+    return Base(adapted, model, precision, torch.device(device), full_parameters, fingerprint)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
@@ -158,7 +150,7 @@ def save_adapter(base: Base, folder: Path) -> None:
         causal_of(base.model).config.save_pretrained(folder)
 
 
-def save_merged(base: Base, name: str, folder: Path) -> None:
+def save_merged(base: Base, folder: Path) -> None:
     """Write base and adapter as one plain model with its tokenizer, as `from_pretrained` reads it."""
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
@@ -168,7 +160,7 @@ def save_merged(base: Base, name: str, folder: Path) -> None:
             warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")  # written in once
             merged = base.model.merge_and_unload()
         merged.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(where_tokenizer(name)).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
 
 
 @torch.no_grad()

@@ -42,33 +42,29 @@ def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     Raises:
         UsageError: the model has no such part.
     """
-    targets = None if lora.target_modules is None else list(lora.target_modules)
-    if lora.train == "lora":
-        return {"target_modules": targets}
+    fields: dict[str, Any] = {"target_modules": None if lora.target_modules is None else list(lora.target_modules)}
     saved = [path for path, module in base.named_modules() if _is_norm(module)] if "norms" in lora.parts else []
     if "positions" in lora.parts:
         table = learned_positions(base)
         if table is None:
             raise UsageError(f"lora.train: '{name}' has no learned positions to train; leave positions out")
         saved.append(_path_of(base, table))
-    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
-    both = [_path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
-    fields: dict[str, Any] = {"target_modules": targets}
-    if "embeddings" not in lora.parts:
-        pass
-    elif lora.embedding_rows is not None:
-        if max(lora.embedding_rows) >= len(embedding.weight):
-            raise UsageError(f"lora.embedding_rows: '{name}' has {len(embedding.weight)} tokens, counted from 0")
-        fields["trainable_token_indices"] = {both[0]: list(lora.embedding_rows)}
-    elif lora.embedding_r is not None:
-        fields["target_modules"] = [*(targets or _usual_targets(base, name)), *both]
-        fields["rank_pattern"] = dict.fromkeys(both, lora.embedding_r)
-    else:
-        saved += both
-    # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
-    follows = len(both) > 1 and "embeddings" in lora.parts and lora.embedding_rows is None
-    known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
-    return fields | {"modules_to_save": saved or None, "ensure_weight_tying": follows and known}
+    if "embeddings" in lora.parts:
+        embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+        both = [_path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
+        if lora.embedding_rows is not None:
+            if max(lora.embedding_rows) >= len(embedding.weight):
+                raise UsageError(f"lora.embedding_rows: '{name}' has {len(embedding.weight)} tokens, counted from 0")
+            fields["trainable_token_indices"] = {both[0]: list(lora.embedding_rows)}
+        elif lora.embedding_r is not None:
+            fields["target_modules"] = [*(fields["target_modules"] or _usual_targets(base, name)), *both]
+            fields["rank_pattern"] = dict.fromkeys(both, lora.embedding_r)
+        else:
+            saved += both
+        # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
+        known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
+        fields["ensure_weight_tying"] = len(both) > 1 and known and lora.embedding_rows is None
+    return fields | {"modules_to_save": saved or None}
 
 
 def tie(model: Any) -> None:

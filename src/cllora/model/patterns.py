@@ -11,7 +11,7 @@ text has, and of whether the heads are `shifted`. It returns each token's group 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,12 +120,12 @@ def pattern_of(choice: Choice, context: int) -> Pattern:
     Raises:
         UsageError: an unknown pattern or option, or a value that is not admitted.
     """
-    given = patterns.bind(choice.name, choice.options).keywords  # type: ignore[attr-defined]
-    options: dict[str, Any] = {key: p.default for key, p in patterns.options(choice.name).items()} | given
-    group = options.get("group")
+    rule = patterns.bind(choice.name, choice.options)
+    group = rule.keywords.get("group")
     if isinstance(group, float):
-        group = options["group"] = max(1, int(group * context + 1e-9))
-    return Pattern(choice.name, group, functools.partial(patterns.get(choice.name), **options))
+        group = max(1, int(group * context + 1e-9))
+        rule = functools.partial(rule, group=group)
+    return Pattern(choice.name, group, rule)
 
 
 FULL = Pattern("full", None, full)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from cllora.errors import UsageError, one_line
@@ -39,7 +40,7 @@ class ModelTokenizer:
         Where tokens are strings of bytes, as in byte-level BPE, exactly those, also if the last ends within a
         character. Elsewhere what all tokens decode to, less what those before `start` do.
         """
-        if _byte_level(self._tokenizer):
+        if self._byte_level:
             words = zip(tokens[start:], self._tokenizer.convert_ids_to_tokens(tokens[start:]), strict=True)
             # Byte-level BPE writes each byte as one character; added tokens are written plainly.
             return sum(len(word.encode()) if token in self._added else len(word) for token, word in words)
@@ -48,12 +49,12 @@ class ModelTokenizer:
         )
         return len(whole.encode()) - len(before.encode())
 
-
-def _byte_level(tokenizer: Any) -> bool:
-    """Whether tokens are strings of bytes."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    decoder = {} if backend is None else json.loads(backend.to_str())["decoder"] or {}
-    return any(each["type"] == "ByteLevel" for each in [decoder, *decoder.get("decoders", [])] if each)
+    @cached_property
+    def _byte_level(self) -> bool:
+        """Whether tokens are strings of bytes."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        decoder = {} if backend is None else json.loads(backend.to_str())["decoder"] or {}
+        return any(each["type"] == "ByteLevel" for each in [decoder, *decoder.get("decoders", [])] if each)
 
 
 def _fingerprint(tokenizer: Any) -> str:

@@ -48,7 +48,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Kn
     last = last_round(folder)
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, learner)
-    _record_environment(folder / "environment.json", environment(experiment, samples, learner.learner))
+    _record_environment(folder / "environment.json", environment(experiment, samples, learner))
     learner.peaks.clear()
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
         save_round(folder, after)
@@ -58,7 +58,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: Kn
     assert last is not None
     if not (folder / "costs.json").exists():
         write_json(folder / "costs.json", costs(read_rounds(folder), learner.peaks))
-    _save_adapter(learner.learner, last.state["adapter"], folder / "adapter")
+    _save_adapter(learner, last.state["adapter"], folder / "adapter")
 
 
 def _dealt(experiment: Experiment, folder: Path, samples: Samples, learner: KnownBase) -> Partition:

@@ -30,7 +30,7 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if merged:
-        save_merged(base, experiment.model.name, partial)
+        save_merged(base, partial)
     else:
         save_adapter(base, partial)
     partial.rename(out)

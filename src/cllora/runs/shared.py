@@ -3,7 +3,8 @@
 import gc
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,16 +30,17 @@ class Shared:
         self._folder = folder
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
-        self._samples: tuple[Any, Samples] | None = None
-        self._learner: tuple[Any, KnownBase] | None = None
+        self._samples: tuple[str, Samples] | None = None
+        self._learner: tuple[str, KnownBase] | None = None
+        self._known: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
 
     def samples(self, experiment: Experiment) -> Samples:
         """The experiment's texts, held against those that the study began with."""
-        key = (experiment.data, experiment.model.name)
+        key, _ = shared_parts(experiment)
         if self._samples is None or self._samples[0] != key:
             self._samples = None
-            with self._tried_once(shared_parts(experiment)[0]):
+            with self._tried_once(key):
                 samples = samples_of(experiment, self._on_corpus)
                 self._pins.hold_texts(experiment, samples)
             self._samples = (key, samples)
@@ -46,25 +48,25 @@ class Shared:
 
     def learner(self, experiment: Experiment, samples: Samples) -> "KnownBase":
         """The base with LoRA on it."""
-        from cllora.model.learner import Learner
         from cllora.model.load import load_base
         from cllora.runs.known import KnownBase
 
-        pattern = experiment.evaluation.pattern
-        key = (experiment.model, experiment.lora, samples.fingerprint, pattern)
+        key = f"{shared_parts(experiment)[1]} {samples.fingerprint}"
         if self._learner is None or self._learner[0] != key:
             self._learner = None
             gc.collect()  # The base before this one refers to itself.
-            with self._tried_once(f"{shared_parts(experiment)[1]} {samples.fingerprint}"):
+            with self._tried_once(key):
                 settled = self._pins.settled(experiment.model)
                 base = load_base(settled, experiment.lora)
                 self._pins.hold_base(settled, base.fingerprint)
-                learner = Learner(base, samples, settled.context, *attention_of(experiment))
-            # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
-            own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {pattern.model_dump_json()}"
-            asked = f"{own_model} {base.fingerprint} {samples.fingerprint}"
-            own = hashlib.sha256(asked.encode()).hexdigest()[:12]
-            self._learner = (key, KnownBase(learner, self._folder / f"base-{own}.npy"))
+                # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
+                evaluated = experiment.evaluation.pattern.model_dump_json()
+                own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {evaluated}"
+                asked = f"{own_model} {base.fingerprint} {samples.fingerprint}"
+                own = hashlib.sha256(asked.encode()).hexdigest()[:12]
+                patterns, path = attention_of(experiment), self._folder / f"base-{own}.npy"
+                learner = KnownBase(base, samples, settled.context, patterns, path, self._known[own])
+            self._learner = (key, learner)
         return self._learner[1]
 
     @contextmanager

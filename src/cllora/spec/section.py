@@ -5,10 +5,13 @@ from typing import Any, ClassVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+
+EVERY_FIELD = "every field"
 
 
 class Section(BaseModel):
@@ -22,23 +25,34 @@ class Section(BaseModel):
     UNSAID: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
+        if info.context == EVERY_FIELD:
+            return fields
         unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
         return {name: value for name, value in fields.items() if name not in unused}
 
+    def every_field(self) -> dict[str, Any]:
+        """Plain data of all fields, with those that are otherwise left out."""
+        return self.model_dump(mode="json", context=EVERY_FIELD)
 
-class Choice(Section):
+
+class WithOptions(Section):
+    """A section that names something registered; further fields are its options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Choice(WithOptions):
     """A registered name with its options, written `fedadam` or `{name: fedadam, server_lr: 0.1}`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     name: str
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -24,9 +23,10 @@ from pydantic import (
 
 from cllora.errors import UsageError
 from cllora.spec.fields import explain
-from cllora.spec.section import Choice, Section
+from cllora.spec.section import Choice, Section, WithOptions
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Context = Annotated[int, Field(ge=2)]
 PASSKEY_CONTEXT = 256
 """The least context with room for a passkey's text, even where a token is a byte."""
 
@@ -41,7 +41,7 @@ class ModelSpec(Section):
     """
 
     name: str = "embedded"
-    context: Annotated[int, Field(ge=2)] = 128
+    context: Context = 128
     attention: Choice = Choice(name="full")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -103,16 +103,11 @@ class LoraSpec(Section):
         return self
 
 
-class SpoilSpec(Section):
+class SpoilSpec(WithOptions):
     """How texts are spoiled on purpose, and which share of them. Further fields are the spoiler's own options."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     kind: str
     share: Annotated[float, Field(ge=0, le=1)]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
 
 
 class DataSpec(Section):
@@ -157,14 +152,13 @@ class DataSpec(Section):
         return self
 
 
-class PartitionSpec(Section):
+class PartitionSpec(WithOptions):
     """Who owns which text. Further fields are the scheme's own options (`alpha`, `budget`, `overlap`, ...).
 
     `by` is the feature whose classes are dealt; `and_by` a second one, for schemes that can skew two at once.
     `residual_on: length` makes the feature that texts are told apart `by` independent of their length.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     scheme: str = "client_mix"
     num_clients: PositiveInt = 20
     by: Choice = Choice(name="length")
@@ -181,10 +175,6 @@ class PartitionSpec(Section):
             raise ValueError("and_by must be another feature than by")
         return self
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
 
 class FederationSpec(Section):
     """Which strategy joins the clients' work, for how long, and how many take part in a round."""
@@ -194,7 +184,6 @@ class FederationSpec(Section):
     clients_per_round: PositiveInt = 2
 
 
-Context = Annotated[int, Field(ge=2)]
 Contexts = Annotated[tuple[Context, ...] | dict[str, Context], Field(min_length=1)]
 
 

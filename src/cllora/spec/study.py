@@ -74,7 +74,7 @@ class Study(Section):
         ]
 
     def _experiment(self, values: Iterable[Any], seed: int) -> Experiment:
-        fields = self.base.model_dump(mode="json")
+        fields = self.base.every_field()
         for axis, value in zip(self.grid, values, strict=True):
             set_field(fields, axis, value)
         apply_where(self.where, fields)
@@ -114,9 +114,7 @@ class Study(Section):
                 raise UsageError(f"unknown field '{key}'; {guess(key, known)}")
         sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
         seeds = fields.pop("seeds", 1)
-        grid = fields.get("grid") or {}
-        if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
-            raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]")
+        grid = _grid(fields)
         if {"seed", "seeds"} & set(grid):
             raise UsageError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]")
         if not is_where(fields.get("where") or {}):
@@ -152,7 +150,7 @@ class Study(Section):
         for axis, values in self.grid.items():
             if not values:
                 raise UsageError(f"grid: the axis '{axis}' has no values")
-        check_where(self.where, self.base.model_dump(mode="json"), self.grid)
+        check_where(self.where, self.base.every_field(), self.grid)
         names = [cell.name for cell in self.cells()]
         for name in names:
             if names.count(name) > 1:
@@ -196,9 +194,7 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
         value = _read_yaml(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
-    if path.startswith("grid."):  # an axis, there already or new
-        path = path.removeprefix("grid.")
-        fields["grid"] = {**(fields.get("grid") or {}), path: value}
+    may_be_new, path = path.startswith("grid."), path.removeprefix("grid.")
     if path in SOURCES and isinstance(fields.get("data"), dict):
         # A text source in place of the study's own: there can be only one.
         fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
@@ -206,15 +202,23 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
             _drop_axis(fields, other)
     if is_where(fields.get("where")):
         fields["where"] = narrowed(fields["where"], path, value)
-    grid = fields.get("grid") or {}
+    grid = _grid(fields)
+    if isinstance(value, list) and (path in grid or may_be_new):
+        fields["grid"] = {**grid, path: value}
+        return
     if path in grid:
-        if isinstance(value, list):
-            grid[path] = value
-            return
         # A single value fixes the field: the axis is gone, and with it what the control said of it.
         del grid[path]
         (fields.get("control") or {}).pop(path, None)
     set_field(fields, path, value)
+
+
+def _grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The grid as it is written."""
+    grid = fields.get("grid") or {}
+    if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
+        raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]")
+    return grid
 
 
 def _drop_axis(fields: dict[str, Any], axis: str) -> None:
