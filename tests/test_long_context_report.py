@@ -86,10 +86,7 @@ def section(runs: Runs) -> Figure:
     return figures.get("long_context")(runs)
 
 
-def test_perplexity_is_of_the_mean_nats_of_a_token_and_bits_are_of_bytes() -> None:
-    found = measure.perplexity([2.0, 6 * math.log(5), 0.0], [2, 6, 0])
-    assert found[:2] == pytest.approx([math.e, 5])
-    assert math.isnan(found[2])
+def test_bits_are_of_bytes() -> None:
     assert measure.bits_per_byte(24 * math.log(2), 8) == pytest.approx(3)
     assert math.isnan(measure.bits_per_byte(1.0, 0))
 
@@ -214,6 +211,14 @@ def test_found_passkeys_are_counted(tmp_path: Path) -> None:
     long = figures.get("long_context")(runs)
     assert long.shown is not None
     assert long.shown[["trained", "attention"]].iloc[0].tolist() == ["lora", "full"]
+
+
+def test_a_base_is_counted_once_whatever_saves_memory(tmp_path: Path) -> None:
+    axes = {"model.checkpointing": [False, True], "model.loss_piece": [64, 128]}
+    runs = read_runs(write_long(tmp_path / "study", long_study(1, grid=axes, control={}), 1))
+    assert figures.get("passkey")(runs).conclusion.startswith("Found before training: 0 of 12; after: 24 of 48")
+    names = [trace.name for trace in figures.get("long_context")(runs).plots[0].chart.data]
+    assert names.count("the base, before training") == 1
 
 
 def test_a_message_is_split_by_part_where_there_is_more_than_lora(runs: Runs) -> None:

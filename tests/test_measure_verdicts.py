@@ -258,6 +258,12 @@ def test_a_claim_must_hold_in_every_setting() -> None:
     assert "it holds for" in mixed.why
 
 
+def test_what_was_not_measured_leaves_undecided_what_the_rest_supports() -> None:
+    found = of("e", study(QUANTITY, lambda x: {"final": 3.05 + x, "local": math.nan}))
+    assert (found.verdict, found.why) == ("undecided", "not measured: local")
+    assert found.low < found.effect < found.high
+
+
 def test_the_strongest_skew_is_judged_and_a_weak_one_is_none() -> None:
     weak = [run(i, {**LENGTH, "alpha": 100}, final=9.0) for i in range(5)]
     assert of("b", [*weak, *study(LENGTH, final(0.05))]).effect == pytest.approx(0.05, abs=0.001)
@@ -313,6 +319,15 @@ def test_every_attention_is_held_to_its_own_longest_context() -> None:
     stretched = [case for case in contexts(0.05, 0.05) if case.experiment.model.context == 128]
     stretched += study(LENGTH, final(0.05), model_context=4096, model_positions="linear")
     assert of("i", stretched).verdict == "supported"
+
+
+def test_what_a_context_cuts_is_asked_of_each_setting() -> None:
+    """Two tokenizers make more and fewer tokens of the same texts."""
+    many = contexts(0.05, 0.0, cut=0.1, model_name="many")
+    for cases in ([*contexts(0.05, 0.05), *many], [*many, *contexts(0.05, 0.05)]):
+        found = of("i", cases)
+        assert (found.verdict, len(found.parts)) == ("supported", 2)
+        assert all(f"{share} % at 2048" in found.why for share in ("1.0", "10.0"))
 
 
 @pytest.mark.parametrize(

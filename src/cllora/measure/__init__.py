@@ -25,7 +25,7 @@ from cllora.measure.mechanism import (
     relation,
 )
 from cllora.measure.outcomes import IN_NATS, communication, outcomes
-from cllora.measure.positions import bits_per_byte, by_position, passkeys, perplexity, position_outcomes
+from cllora.measure.positions import bits_per_byte, by_position, passkeys, position_outcomes
 from cllora.measure.power import chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 from cllora.measure.signatures import (
     Signature,
@@ -88,7 +88,6 @@ __all__ = [
     "p_equivalent",
     "paired_interval",
     "passkeys",
-    "perplexity",
     "position_outcomes",
     "relation",
     "rounds_to",

@@ -65,7 +65,7 @@ D = Claim(
     MARGIN,
     NATS,
     "what skew adds to the final global loss, at the largest model minus at the smallest",
-    "paper/length",
+    LENGTH,
 )
 E = Claim(
     "e",

@@ -22,8 +22,8 @@ class Part:
     """One comparison that a claim rests on: of one outcome, in one setting, over `seeds` pairs of runs.
 
     low and high: the t interval at the level 1 - 0.05 / N, for N comparisons of the claim; of what is arithmetic the
-    least and the most of all runs. needed: the seeds in all
-    that it would take, as in `seeds_to_tell`; NaN where nothing is known of the spread, or nothing is needed.
+    least and the most of all runs. needed: the seeds in all that it would take, as in `seeds_to_tell`; NaN where
+    nothing is known of the spread, or nothing is needed.
     """
 
     what: str
@@ -99,17 +99,19 @@ def judged(claim: Claim, found: Sequence[Found], remark: str = "", beside: Seque
 
     It is that `over_all`, each by its t interval at the level 1 - 0.05 / N for the N that have numbers. Not tested
     without any numbers. effect and interval are of the comparison that decides: of a contradiction or an undecided
-    claim the largest of those, of a supported one the nearest to failing. Comparisons `beside` decide nothing; they
-    follow in parts, by the same rule and at the same level.
+    claim the largest of those, of a supported one, or one that lacks but the numbers of others, the nearest to failing.
+    Comparisons `beside` decide nothing; they follow in parts, by the same rule and at the same level.
     """
+    if not found:
+        return untested(claim)
     known = [(each, _known(each)) for each in found]
     many = max(1, sum(len(values) > 0 for _, values in known))
     parts = tuple(_part(claim, each, values, ALPHA / many) for each, values in known)
     if not any(part.seeds for part in parts):
         why = "no finished run has its control's yet" if any(not each.differences for each in found) else "not measured"
-        return untested(claim, f"{why}; run `cllora run {claim.run}`")
+        return untested(claim, why)
     verdict = over_all([part.verdict for part in parts])
-    chosen = _deciding(claim, [part for part in parts if part.verdict == verdict])
+    chosen = _deciding(claim, [part for part in parts if part.verdict == verdict] or [p for p in parts if p.seeds])
     aside = tuple(_part(claim, each, _known(each), ALPHA / many) for each in beside)
     reasons = (_why(claim, verdict, parts), *(_aside(part) for part in aside), remark)
     return Verdict(
@@ -128,9 +130,9 @@ def judged(claim: Claim, found: Sequence[Found], remark: str = "", beside: Seque
     )
 
 
-def untested(claim: Claim, why: str) -> Verdict:
-    """The verdict on a claim that the study has no cells or no numbers for."""
-    nan = math.nan
+def untested(claim: Claim, lacking: str = "") -> Verdict:
+    """The verdict on a claim that the study has no cells or no numbers for: what it lacks, and what to run."""
+    nan, why = math.nan, f"{lacking}{'; ' if lacking else ''}run `cllora run {claim.run}`"
     return Verdict(claim.letter, claim.said, "not tested", nan, nan, nan, claim.unit, 0, claim.computed, why, ())
 
 
@@ -159,8 +161,8 @@ def over_all(verdicts: Sequence[Word]) -> Word:
 
 
 def _deciding(claim: Claim, parts: Sequence[Part]) -> Part:
-    """Of comparisons with the claim's verdict the one to show; those that were not measured are undecided."""
-    nearest = bool(parts) and parts[0].verdict == "supported" and claim.rule != "barely"
+    """Of comparisons with one verdict the one to show."""
+    nearest = parts[0].verdict == "supported" and claim.rule != "barely"
     ordered = sorted(parts, key=lambda part: abs(part.difference))
     return ordered[0 if nearest else -1]
 

@@ -6,14 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-
-
-def perplexity(nll: ArrayLike, tokens: ArrayLike) -> NDArray[np.float64]:
-    """exp(nll / tokens) of summed nats, element by element; NaN where there are no tokens."""
-    total, count = np.asarray(nll, float), np.asarray(tokens, float)
-    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
-    return np.exp(mean)
 
 
 def bits_per_byte(nll: float, count: float) -> float:

@@ -1,17 +1,16 @@
-"""What a study says on each claim of the paper, and on one question that it leaves open: what is compared, in which
-runs.
+"""What is compared, in which runs, for each claim of the paper and for one question that it leaves open.
 
 Claims are of the strongest skew that a study has, and are held to every setting (model, context, rank, ...) in which it
 has it. The rules, with their formulas and margins, stand in docs/method.md.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cllora.measure.claims import SAVED, UNCUT, A, B, C, Claim, D, E, F, G, H
+from cllora.measure.claims import SAVED, UNCUT, A, B, C, D, E, F, G, H
 from cllora.measure.judging import Found, Verdict, judged, untested
 from cllora.measure.signatures import early_overfitting, fairness_collapse, global_oscillation, turns
 from cllora.measure.skew import LENGTH, QUANTITY, Case, Setting, setting_key, settings_of
@@ -22,6 +21,9 @@ SMALLEST_OF_PAPER = 125_239_296
 FEW_CUT = 0.05
 """The share of texts that a context may cut and still pass for one that cuts none."""
 
+OfPair = Callable[[Case, Case], float]
+"""A number of a skewed run and its control."""
+
 
 def verdicts(cases: Sequence[Case]) -> list[Verdict]:
     """The verdict on every claim, (a) to (h), and on the question (i), from all runs of a study."""
@@ -30,12 +32,13 @@ def verdicts(cases: Sequence[Case]) -> list[Verdict]:
 
 def claim_a(cases: Sequence[Case]) -> Verdict:
     """Length skew barely touches local training: `local_by_token`, equivalent within the margin."""
-    return _against_control(A, settings_of(cases, LENGTH, _strong), {"": local_by_token})
+    settings = settings_of(cases, LENGTH, _strong)
+    return judged(A, _found(settings, {"": lambda skewed, control: local_by_token(skewed) - local_by_token(control)}))
 
 
 def claim_b(cases: Sequence[Case]) -> Verdict:
     """Length skew does touch the global model: the final global loss differs, either way, and not within the margin."""
-    return _against_control(B, settings_of(cases, LENGTH, _strong), {"": _outcome("final_loss")})
+    return judged(B, _found(settings_of(cases, LENGTH, _strong), {"": _change_of("final_loss")}))
 
 
 def claim_c(cases: Sequence[Case]) -> Verdict:
@@ -46,7 +49,7 @@ def claim_c(cases: Sequence[Case]) -> Verdict:
         smallest = min(sizes, key=lambda name: sizes[name])
         settings = [] if _unknown(sizes) else [s for s in settings if s.case.experiment.model.name == smallest]
     marked = _marked(settings, lambda case: len(global_oscillation(case.tables.curve)) > 0)
-    return _against_control(C, settings, {"": _outcome("oscillation")}, f"swings marked in {marked}")
+    return judged(C, _found(settings, {"": _change_of("oscillation")}), f"swings marked in {marked}")
 
 
 def claim_d(cases: Sequence[Case]) -> Verdict:
@@ -54,11 +57,9 @@ def claim_d(cases: Sequence[Case]) -> Verdict:
     settings = settings_of(cases, LENGTH, _strong)
     sizes = {setting.case.experiment.model.name: setting.case.parameters for setting in settings}
     if not sizes:
-        return untested(D, f"run `cllora run {D.run}`")
+        return untested(D)
     if _unknown(sizes):
-        return untested(
-            D, f"{'one model only' if len(sizes) == 1 else 'models of unknown or equal size'}; run `cllora run {D.run}`"
-        )
+        return untested(D, "one model only" if len(sizes) == 1 else "models of unknown or equal size")
     small, large = (pick(sizes, key=lambda name: sizes[name]) for pick in (min, max))
     kin: dict[str, dict[str, Setting]] = {}
     for setting in settings:
@@ -72,42 +73,39 @@ def claim_d(cases: Sequence[Case]) -> Verdict:
 
 def claim_e(cases: Sequence[Case]) -> Verdict:
     """Quantity skew raises both the local and the final global loss."""
-    values = {"local": _outcome("local_change"), "global": _outcome("final_loss")}
-    return _against_control(E, settings_of(cases, QUANTITY, _strong), values)
+    values = {"local": _change_of("local_change"), "global": _change_of("final_loss")}
+    return judged(E, _found(settings_of(cases, QUANTITY, _strong), values))
 
 
 def claim_f(cases: Sequence[Case]) -> Verdict:
     """Local training raises the test loss of clients with much data early on; clients with little gain less from it
     than the same clients in the same rounds of the control. A run is one number, however many turns it has."""
     settings = settings_of(cases, QUANTITY, _strong)
-    found = [
-        Found(_named(setting, settings, what), [value(*pair) for pair in setting.pairs], setting.cells)
-        for setting in settings
-        for what, value in (("much data", overfits_early), ("little data", under_learns))
-    ]
+    found = _found(settings, {"much data": overfits_early, "little data": under_learns})
     much, little = (sum(_overfitted(pair[0], m) for s in settings for pair in s.pairs) for m in (True, False))
     remark = f"early over-fitting by rule: {much} clients with much data, {little} with little"
-    return judged(F, found, remark) if settings else untested(F, f"run `cllora run {F.run}`")
+    return judged(F, found, remark)
 
 
 def claim_g(cases: Sequence[Case]) -> Verdict:
     """Below alpha 1 of quantity, clients' changes against the base vary more than few test texts explain."""
     settings = settings_of(cases, QUANTITY, lambda alpha: alpha < 1)
     marked = _marked(settings, lambda case: len(fairness_collapse(case.tables.clients)) > 0)
-    found = [Found(_named(s, settings), [excess_spread(*pair) for pair in s.pairs], s.cells) for s in settings]
-    return judged(G, found, f"collapse marked in {marked}") if settings else untested(G, f"run `cllora run {G.run}`")
+    return judged(G, _found(settings, {"": excess_spread}), f"collapse marked in {marked}")
 
 
 def claim_h(cases: Sequence[Case]) -> Verdict:
     """One minus bytes sent over bytes of the whole base as often, at the paper's rank: no seeds, no interval."""
     known = [c for c in cases if c.experiment.lora.r == PAPER_RANK and not math.isnan(c.outcome["saved"])]
     if not known:
-        return untested(H, f"nothing was sent at rank {PAPER_RANK}; run `cllora run {H.run}`")
-    shares = {
-        model: [c.outcome["saved"] for c in known if c.experiment.model.name == model] for model in _models(known)
-    }
-    cells = {model: tuple(dict.fromkeys(c.cell for c in known if c.experiment.model.name == model)) for model in shares}
-    found = [Found(model, saved, cells[model]) for model, saved in shares.items()]
+        return untested(H, f"nothing was sent at rank {PAPER_RANK}")
+    models: dict[str, list[Case]] = {}
+    for case in known:
+        models.setdefault(case.experiment.model.name, []).append(case)
+    found = [
+        Found(model, [case.outcome["saved"] for case in of], tuple(dict.fromkeys(case.cell for case in of)))
+        for model, of in models.items()
+    ]
     smaller = [c.parameters for c in known if c.parameters < SMALLEST_OF_PAPER and c.outcome["saved"] < SAVED]
     remark = (
         f"at this base's size: {min(smaller) / 1e6:.1f} million parameters, the paper's smallest has 125 million"
@@ -124,17 +122,14 @@ def claim_i(cases: Sequence[Case]) -> Verdict:
     for setting in settings_of(cases, LENGTH, _strong):
         kin.setdefault(setting_key(setting.case.experiment, "model.context", "model.positions"), []).append(setting)
     ends = [(min(each, key=_context), max(each, key=_context)) for each in kin.values() if len(each) > 1]
-    cut = {_context(s): share_cut(s.case) for each in kin.values() for s in sorted(each, key=_context)}
-    said = f"texts cut: {', '.join(f'{100 * share:.1f} % at {context}' for context, share in cut.items())}"
-    whole = [(short, long) for short, long in ends if cut[_context(long)] <= FEW_CUT]
+    ordered = [setting for each in kin.values() for setting in sorted(each, key=_context)]
+    cut = dict.fromkeys(f"{100 * share_cut(setting.case):.1f} % at {_context(setting)}" for setting in ordered)
+    said = f"texts cut: {', '.join(cut)}"
+    whole = [(short, long) for short, long in ends if share_cut(long.case) <= FEW_CUT]
     if not whole:
         lacking = f"no context that cuts at most {100 * FEW_CUT:g} % ({said})" if ends else "no axis over contexts"
-        return untested(UNCUT, f"{lacking}; run `cllora run {UNCUT.run}`")
-    effect = _outcome("final_loss")
-    found = [
-        Found(long.cells[0], [effect(skewed) - effect(control) for skewed, control in long.pairs], long.cells)
-        for _, long in whole
-    ]
+        return untested(UNCUT, lacking)
+    found = _found([long for _, long in whole], {"": _change_of("final_loss")})
     return judged(UNCUT, found, said, beside=[_difference_of_effects(*each) for each in whole])
 
 
@@ -205,35 +200,29 @@ def _variance(case: Case) -> tuple[float, float]:
     return (float(np.var(last["change"])), float((1 / last["samples"]).mean())) if len(last) else (math.nan, 0.0)
 
 
-def _against_control(
-    claim: Claim, settings: Sequence[Setting], values: dict[str, Callable[[Case], float]], remark: str = ""
-) -> Verdict:
-    if not settings:
-        return untested(claim, f"run `cllora run {claim.run}`")
-    found = [
-        Found(_named(s, settings, what), [value(skewed) - value(control) for skewed, control in s.pairs], s.cells)
-        for s in settings
+def _found(settings: Sequence[Setting], values: Mapping[str, OfPair]) -> list[Found]:
+    """Every value, by its name, of every pair in every setting."""
+    return [
+        Found(_named(setting, settings, what), [value(*pair) for pair in setting.pairs], setting.cells)
+        for setting in settings
         for what, value in values.items()
     ]
-    return judged(claim, found, remark)
 
 
 def _difference_of_effects(small: Setting, large: Setting) -> Found:
     """By seed, what skew adds to the final loss at the larger model minus at the smaller."""
-    effects = [
-        {skewed.experiment.seed: skewed.outcome["final_loss"] - even.outcome["final_loss"] for skewed, even in s.pairs}
-        for s in (small, large)
-    ]
+    effect = _change_of("final_loss")
+    effects = [{pair[0].experiment.seed: effect(*pair) for pair in setting.pairs} for setting in (small, large)]
     seeds = sorted(effects[0].keys() & effects[1].keys())
     what = f"{large.cells[0]} against {small.cells[0]}"
     return Found(what, [effects[1][seed] - effects[0][seed] for seed in seeds], (*small.cells, *large.cells))
 
 
-def _outcome(name: str) -> Callable[[Case], float]:
-    return lambda case: case.outcome[name]
+def _change_of(outcome: str) -> OfPair:
+    return lambda skewed, control: skewed.outcome[outcome] - control.outcome[outcome]
 
 
-def _named(setting: Setting, settings: Sequence[Setting], what: str = "") -> str:
+def _named(setting: Setting, settings: Sequence[Setting], what: str) -> str:
     """What tells a comparison from the claim's others."""
     return ", ".join(each for each in (what, setting.cells[0] if len(settings) > 1 or not what else "") if each)
 
@@ -253,10 +242,6 @@ def _overfitted(case: Case, much: bool) -> int:
 
 def _context(setting: Setting) -> int:
     return setting.case.experiment.model.context
-
-
-def _models(cases: Sequence[Case]) -> list[str]:
-    return list(dict.fromkeys(case.experiment.model.name for case in cases))
 
 
 def _strong(alpha: float) -> bool:

@@ -9,13 +9,26 @@ from cllora.presets.longlora import long_rank, longlora
 from cllora.presets.paper import length, quantity, table1
 from cllora.presets.registered import presets
 from cllora.presets.scale import at_embedded_scale
-from cllora.presets.varied import context, datasets, dose, features, hyper, participation, rank, sizes
+from cllora.presets.varied import (
+    context,
+    context_long,
+    context_s2,
+    datasets,
+    dose,
+    features,
+    hyper,
+    participation,
+    rank,
+    sizes,
+)
 from cllora.registry import guess, load_plugins
 from cllora.spec import Study, load_study_file
 
 __all__ = [
     "at_embedded_scale",
     "context",
+    "context_long",
+    "context_s2",
     "datasets",
     "demo",
     "dose",

@@ -93,11 +93,8 @@ def _small_texts(fields: dict[str, Any], small: dict[str, Any]) -> None:
         data["corpus"] = {**data["corpus"], "per_package": PER_PACKAGE}
     if "data.hub" in fields["grid"]:
         data["corpus"] = {"name": "docstrings", "per_package": 600}
-        packages = [list(group) for group in PACKAGES]
-        fields["grid"] = {
-            "data.corpus.packages" if axis == "data.hub" else axis: packages if axis == "data.hub" else values
-            for axis, values in fields["grid"].items()
-        }
+        kinds = ("data.corpus.packages", [list(group) for group in PACKAGES])
+        fields["grid"] = dict(kinds if axis[0] == "data.hub" else axis for axis in fields["grid"].items())
         fields["where"].pop("data.hub", None)
         fields["control"].pop("data.hub", None)
     fields["data"] = data

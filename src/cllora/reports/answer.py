@@ -9,7 +9,7 @@ import pandas as pd
 from cllora.measure.power import MOST_SEEDS
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
-from cllora.reports.forest import ANSWERS, MARGIN_KEY, forest, judged
+from cllora.reports.forest import ANSWERS, forest, judged, keys
 from cllora.reports.runs import Runs
 
 MOST_NAMES = 4
@@ -60,9 +60,8 @@ def _main(runs: Runs) -> Figure:
     if found.empty:
         curves = figures.get("global_loss")(runs)
         return replace(curves, plots=curves.plots[:1])
-    used = [key for verdict, key in ANSWERS.items() if (found["verdict"] == verdict).any()]
     drawn = forest(runs, found, "final global loss", words.NATS)
-    return Figure("Final global loss against the control", "", (drawn,), (*used, MARGIN_KEY))
+    return Figure("Final global loss against the control", "", (drawn,), keys(found))
 
 
 def _headline(runs: Runs) -> str:

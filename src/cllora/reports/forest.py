@@ -31,6 +31,12 @@ def judged(runs: Runs, outcome: str) -> pd.DataFrame:
     return found.assign(verdict=[_verdict(row) for _, row in found.iterrows()])
 
 
+def keys(found: pd.DataFrame) -> tuple[Key, ...]:
+    """The legend of what `judged` found: the answers that there are, and the margin if there is one."""
+    used = [key for verdict, key in ANSWERS.items() if (found["verdict"] == verdict).any()]
+    return (*used, MARGIN_KEY) if found["margin"].notna().any() else tuple(used)
+
+
 def _verdict(row: "pd.Series[Any]") -> str:
     if row["differs"]:
         return "differs"

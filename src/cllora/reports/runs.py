@@ -1,6 +1,6 @@
 """Runs as tidy tables that the figures group and draw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cllora import measure
+from cllora import measure, store
 from cllora.reports import labels
 from cllora.spec import Experiment
 from cllora.types import Partition
@@ -39,7 +39,7 @@ class Run:
     @property
     def base(self) -> str:
         """What runs of the same base at the same context agree in, whatever is trained on it and how."""
-        return self.experiment.model.model_dump_json(exclude={"attention"})
+        return self.experiment.model.model_dump_json(exclude={"attention", "checkpointing", "loss_piece"})
 
     @property
     def finished(self) -> bool:
@@ -68,8 +68,15 @@ class Runs:
 
     def short(self, cell: str) -> str:
         """A cell's axis values alone, to stand at a tick of an axis that is called `axis_title`."""
-        run = next(run for run in self.members if self.cell(run.labels) == cell)
-        return ", ".join(run.labels.values()) or cell
+        return ", ".join(self.first[cell].labels.values()) or cell
+
+    def named(self, cell: str) -> str:
+        """A cell's name beside its numbers: with a warning if it leaks."""
+        return f"{cell} ({labels.LEAKS})" if cell in self.leaking else cell
+
+    def axis(self, path: str) -> str | None:
+        """The name that the axis over a field is shown under, if there is one."""
+        return next((name for name, field in self.axes.items() if field == path), None)
 
     @property
     def axis_title(self) -> str:
@@ -81,8 +88,16 @@ class Runs:
         return ", ".join(f"{axis} = {value}" for axis, value in self.control.items())
 
     @cached_property
+    def first(self) -> dict[str, Run]:
+        """One run of every cell: its first seed's."""
+        found: dict[str, Run] = {}
+        for run in self.members:
+            found.setdefault(self.cell(run.labels), run)
+        return found
+
+    @cached_property
     def cells(self) -> list[str]:
-        return list(dict.fromkeys(self.cell(run.labels) for run in self.members))
+        return list(self.first)
 
     @cached_property
     def controls(self) -> list[str]:
@@ -98,11 +113,6 @@ class Runs:
     @cached_property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.members})
-
-    @property
-    def first(self) -> list[Run]:
-        """One run of every cell: its first seed's."""
-        return [next(run for run in self.members if self.cell(run.labels) == cell) for cell in self.cells]
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -124,14 +134,22 @@ class Runs:
         return (f"Classes are by {self.feature}{apart}.",)
 
     def frame(self, table: str) -> pd.DataFrame:
-        """One of `cllora.measure.Tables` (curve, classes, ...) of all runs, the columns cell and seed put first."""
-        parts = []
-        for run in self.members:
-            part: pd.DataFrame = getattr(run.tables, table)
-            part = part.assign(cell=self.cell(run.labels), seed=run.seed)
-            parts.append(part[["cell", "seed", *part.columns[:-2]]])
-        filled = [part for part in parts if len(part)]
-        return pd.concat(filled, ignore_index=True) if filled else parts[0]
+        """One of `cllora.measure.Tables` (curve, classes, ...) of all runs, stacked."""
+        return self.stacked((run, getattr(run.tables, table)) for run in self.members)
+
+    def stacked(self, tables: Iterable[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
+        """Tables of runs, one below the other, the columns cell and seed put first."""
+        parts = [
+            part.assign(cell=self.cell(run.labels), seed=run.seed)[["cell", "seed", *part.columns]]
+            for run, part in tables
+        ]
+        filled = [part for part in parts if len(part)] or parts[:1]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+    def closing(self, name: str) -> list[tuple[Run, dict[str, Any]]]:
+        """The finished runs that measured something after their last round, each with what `NAME.json` holds of it."""
+        paths = [(run, run.folder / f"{name}.json") for run in self.members if run.finished]
+        return [(run, store.read_json(path)) for run, path in paths if path.exists()]
 
     def final(self, table: str) -> pd.DataFrame:
         """`frame`, the last evaluated round only of each run that counts (see `counted`)."""
@@ -184,6 +202,10 @@ class Runs:
         ]
         of = [(self.cell(run.labels), run.seed, *rest) for run, *rest in rows]
         return pd.DataFrame(of, columns=["cell", "seed", "signature", "round", "client", "size", "said"])
+
+    def to_compare(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Numbers by cell and seed, with what `contrasts` finds pairs by: the axes, progress and fingerprint."""
+        return self.outcomes[["cell", *self.axes, "seed", "progress", "fingerprint"]].merge(table, on=["cell", "seed"])
 
     def contrasts(self, metric: str, outcomes: pd.DataFrame | None = None) -> pd.DataFrame:
         """`cllora.measure.contrasts` of one outcome, with the columns cell and control (names of cells) and

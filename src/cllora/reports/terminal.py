@@ -45,11 +45,11 @@ def results_table(source: Path | Runs) -> Table:
     for heading in ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved"):
         table.add_column(heading, justify="right", no_wrap=True)
     contrasts = runs.contrasts("final_loss").set_index("cell")["difference"]
-    for run, cell in zip(runs.first, runs.cells, strict=True):
+    for cell in runs.cells:
         rows = runs.results[runs.results["cell"] == cell]
         against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
         table.add_row(
-            Text(", ".join(run.labels.values()) or cell),
+            Text(runs.short(cell)),
             over_seeds(rows["final_loss"]).replace(" ± ", "±"),
             words.signed(rows["change"].mean()),
             against,

@@ -60,6 +60,12 @@ def interval(row: pd.Series) -> str:
     return f"95 % interval{over} {low} to {high}, {seeds}"
 
 
+def with_interval(difference: float, low: float, high: float) -> str:
+    """`+0.012 [−0.003, +0.027]`; the difference alone where there is no interval."""
+    doubt = "" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]"
+    return f"{signed(difference)}{doubt}"
+
+
 def digits_for(row: pd.Series) -> int:
     """Decimals: three, or as many as it takes to tell the ends of an interval that leaves out zero from zero."""
     if not is_clear(row):
@@ -84,6 +90,11 @@ def largest(contrasts: pd.DataFrame) -> pd.Series | None:
     clear = known[(known["low"] > 0) | (known["high"] < 0)]
     among = clear if len(clear) else known
     return among.iloc[int(among["difference"].abs().argmax())]
+
+
+def not_drawn(cells: int) -> tuple[str, ...]:
+    """A note on the cells that a section has no room for, if there are any."""
+    return (f"Not drawn: {count(cells, 'more cell')}; their numbers are in the file.",) if cells > 0 else ()
 
 
 def difference(contrasts: pd.DataFrame, subject: str, unit: str = NATS) -> str:

@@ -54,7 +54,7 @@ def curves_of(folder: Path) -> list[Curve]:
         UsageError: there are no runs, alpha was not varied against `iid`, or with a scheme that has no alpha here.
     """
     runs = read_runs(folder)
-    axis = next((name for name, path in runs.axes.items() if path == ALPHA), None)
+    axis = runs.axis(ALPHA)
     if axis is None:
         raise UsageError(f"{folder} does not vary {ALPHA}, so it has no effects by alpha")
     if runs.control.get(axis) != "iid":

@@ -1,13 +1,14 @@
 """Whether training made attention heads look more widely or more narrowly, and which."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora import store
 from cllora.reports import words
 from cllora.reports.figure import Figure, Plot, figures
-from cllora.reports.runs import Run, Runs
+from cllora.reports.runs import Runs
 from cllora.reports.style import chart
 
 TITLE = "Attention by layer and head"
@@ -20,39 +21,29 @@ def attention(runs: Runs) -> Figure:
     """Entropy of each attention head in the final global model minus that in the untrained base: as a share of the most
     that the visible tokens allow (1: all of them alike, 0: one token), mean over positions of a few texts of the global
     test set and over seeds. Above zero a head looks more widely than before."""
-    table = entropies(runs)
+    table = runs.stacked((run, _entropies(kept)) for run, kept in runs.closing("attention"))
     if table.empty:
         return Figure(TITLE, "The entropy of attention heads was not measured.", measured=False)
     cells = list(dict.fromkeys(table["cell"]))
     means = table.groupby(["cell", "layer", "head"], sort=False, as_index=False)["change"].mean()
     most = float(means["change"].abs().max())
     plots = [_plot(cell, means[means["cell"] == cell], most) for cell in cells[:MOST_CELLS]]
-    left_out = len(cells) - len(plots)
     return Figure(
         title=TITLE,
         conclusion=_conclusion(runs, table),
         plots=tuple(plots),
         table=table,
         shown=pd.DataFrame([_row(cell, table[table["cell"] == cell]) for cell in cells]),
-        notes=(f"Not drawn: {words.count(left_out, 'more cell')}; their numbers are in the file.",) if left_out else (),
+        notes=words.not_drawn(len(cells) - MOST_CELLS),
     )
 
 
-def entropies(runs: Runs) -> pd.DataFrame:
-    """A row per finished run and head: cell, seed, layer and head (from 1), before, after and change, as shares; and
-    nats_before and nats_after."""
-    parts = [_entropies(runs, run) for run in runs.members if (run.folder / "attention.json").exists() and run.finished]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _entropies(runs: Runs, run: Run) -> pd.DataFrame:
-    kept = store.read_json(run.folder / "attention.json")
+def _entropies(kept: dict[str, Any]) -> pd.DataFrame:
+    """A row per head: layer and head (from 1), before, after and change, as shares; and nats_before and nats_after."""
     before, after = (np.array(kept[when]["share"], float) for when in ("before", "after"))
     layers, heads = before.shape
     return pd.DataFrame(
         {
-            "cell": runs.cell(run.labels),
-            "seed": run.seed,
             "layer": np.repeat(np.arange(1, layers + 1), heads),
             "head": np.tile(np.arange(1, heads + 1), layers),
             "before": before.ravel(),
@@ -105,13 +96,10 @@ def _row(cell: str, rows: pd.DataFrame) -> dict[str, str]:
 
 def _conclusion(runs: Runs, table: pd.DataFrame) -> str:
     """Against the control, if there is one: the mean over heads, which is one number per run."""
-    changes = table.groupby(["cell", "seed"], as_index=False, sort=False)["change"].mean()
+    changes = table.groupby(["cell", "seed"], as_index=False, sort=False)[["change"]].mean()
     if runs.controls and len(runs.cells) > len(runs.controls):
-        known = runs.outcomes[["cell", *runs.axes, "seed", "progress", "fingerprint"]].merge(
-            changes, on=["cell", "seed"], how="inner"
-        )
         subject = "the change of attention entropy by training, mean over heads,"
-        return words.difference(runs.contrasts("change", known), subject, "of its maximum")
+        return words.difference(runs.contrasts("change", runs.to_compare(changes)), subject, "of its maximum")
     means = changes.groupby("cell", sort=False)["change"].mean()
     said = words.listed([f"{words.signed(mean)} at {cell}" for cell, mean in means.items()])
     return f"Training changed attention entropy, mean over heads, by this share of its maximum: {said}."

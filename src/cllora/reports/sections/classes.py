@@ -76,11 +76,10 @@ def _class_effect(runs: Runs, changes: pd.DataFrame, names: list[str]) -> str:
             f"The change of loss by training ran from {words.signed(means[low])} (class {names[low]}) to "
             f"{words.signed(means[high])} {words.NATS} (class {names[high]}) at {cell}."
         )
-    progress = runs.outcomes[["cell", *runs.axes, "seed", "progress", "fingerprint"]]
     parts: list[pd.DataFrame] = []
     for c, name in enumerate(names):
         of_class = changes[changes["class"] == c]
-        parts.append(runs.contrasts("change", progress.merge(of_class, on=["cell", "seed"])).assign(of=name))
+        parts.append(runs.contrasts("change", runs.to_compare(of_class)).assign(of=name))
     found = pd.concat([part for part in parts if len(part)], ignore_index=True)
     row = words.largest(found)
     of = "" if row is None else f" of {runs.feature} {row['of']}"

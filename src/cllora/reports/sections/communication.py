@@ -19,7 +19,6 @@ COLUMNS = {
     "saved": "saved",
 }
 
-
 PARTS = {
     "lora": "LoRA",
     "norms": "norms",
@@ -27,6 +26,9 @@ PARTS = {
     "positions": "learned positions",
     "other": "all other weights",
 }
+
+SENT = Key("adapters, as sent", SERIES[0], symbol="circle")
+FULL = Key("full model, had it been sent", MUTED, symbol="diamond")
 
 
 @figures.register()
@@ -50,15 +52,8 @@ def communication(runs: Runs) -> Figure:
         title="Communication",
         conclusion=_conclusion(float(costs["total"].mean()), float(costs["bytes_full"].mean()), costs["saved"].mean())
         + _trade(parts),
-        plots=(
-            _against_full(runs, costs),
-            *([_by_part(runs, parts)] if len(parts.columns) else []),
-        ),
-        legend=(
-            Key("adapters, as sent", SERIES[0], symbol="circle"),
-            Key("full model, had it been sent", MUTED, symbol="diamond"),
-            *(Key(PARTS[part], colour) for part, colour in _colours(parts).items()),
-        ),
+        plots=(_against_full(runs, costs), *([_by_part(runs, parts)] if len(parts.columns) else [])),
+        legend=(SENT, FULL, *(Key(PARTS[part], colour) for part, colour in _colours(parts).items())),
         table=table,
         shown=shown,
     )
@@ -69,27 +64,17 @@ def _against_full(runs: Runs, costs: pd.DataFrame) -> Plot:
     cells = [str(cell) for cell in costs.index]
     adapters, full = (costs[column].to_numpy() / 1e6 for column in ("total", "bytes_full"))
     for cell, a, f in zip(cells, adapters, full, strict=True):
-        figure.add_trace(
-            go.Scatter(
-                x=[a, f],
-                y=[cell, cell],
-                mode="lines",
-                line={"color": GRID, "width": 4},
-                hoverinfo="skip",
-            )
-        )
-    for name, values, colour, symbol in (
-        ("adapters, as sent", adapters, SERIES[0], "circle"),
-        ("full model, had it been sent", full, MUTED, "diamond"),
-    ):
+        line = {"color": GRID, "width": 4}
+        figure.add_trace(go.Scatter(x=[a, f], y=[cell, cell], mode="lines", line=line, hoverinfo="skip"))
+    for key, values in ((SENT, adapters), (FULL, full)):
         figure.add_trace(
             go.Scatter(
                 x=values.tolist(),
                 y=cells,
-                name=name,
+                name=key.name,
                 mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": 13},
-                hovertemplate="%{y}: %{x:,.3s} MB<extra>" + name + "</extra>",
+                marker={"color": key.colour, "symbol": key.symbol, "size": 13},
+                hovertemplate="%{y}: %{x:,.3s} MB<extra>" + key.name + "</extra>",
             )
         )
     rows_of_cells(figure, cells, [runs.short(cell) for cell in cells])

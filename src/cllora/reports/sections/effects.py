@@ -4,7 +4,7 @@ import pandas as pd
 
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
-from cllora.reports.forest import ANSWERS, MARGIN_KEY, forest, judged
+from cllora.reports.forest import ANSWERS, forest, judged, keys
 from cllora.reports.runs import Runs
 
 OUTCOMES = {
@@ -36,12 +36,11 @@ def effects(runs: Runs) -> Figure:
         return Figure("Effects against the control", "No cell can be compared with a control, so no effect is known.")
     table = pd.concat([rows.assign(outcome=outcome) for outcome, rows in known.items()], ignore_index=True)
     table = table[["outcome", "cell", "control", *NUMBERS, *DECIDED, "verdict"]]
-    used = [key for verdict, key in ANSWERS.items() if (table["verdict"] == verdict).any()]
     return Figure(
         title="Effects against the control",
         conclusion=_conclusion(table),
         plots=tuple(forest(runs, rows, *OUTCOMES[outcome]) for outcome, rows in known.items()),
-        legend=(*used, *((MARGIN_KEY,) if table["margin"].notna().any() else ())),
+        legend=keys(table),
         table=table.rename(columns={"alone_low": "low_alone", "alone_high": "high_alone"}),
         shown=pd.DataFrame([_row(runs, row) for _, row in table.iterrows()]),
         notes=_notes(runs, table),

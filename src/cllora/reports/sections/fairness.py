@@ -1,7 +1,5 @@
 """How evenly the global model serves the clients, round by round."""
 
-import pandas as pd
-
 from cllora import measure
 from cllora.reports import words
 from cllora.reports.curves import BAND, SINGLE, by_round, marks
@@ -16,7 +14,7 @@ def fairness(runs: Runs) -> Figure:
     """The global model on clients' own test texts, minus the untrained base's loss on the same texts, after every
     round. First the tenth of the clients, at least one, that it helped least: above zero it harms them. Then the
     standard deviation over clients: at zero all are helped alike. Thick: mean over seeds; thin: single seeds."""
-    rows = _of_all(runs)
+    rows = runs.stacked((run, measure.fairness(run.tables.clients)) for run in runs.members)
     if rows.empty:
         return Figure("Fairness by round", NO_TESTS)
     worst = chart("round", "change of loss<br>(nats per token)", 320, hovermode="x unified")
@@ -43,14 +41,6 @@ def fairness(runs: Runs) -> Figure:
         table=rows,
         notes=(BAND,) if several else (),
     )
-
-
-def _of_all(runs: Runs) -> pd.DataFrame:
-    parts = [
-        measure.fairness(run.tables.clients).assign(cell=runs.cell(run.labels), seed=run.seed) for run in runs.members
-    ]
-    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return rows[["cell", "seed", *(column for column in rows if column not in ("cell", "seed"))]]
 
 
 def _ends(runs: Runs, column: str) -> str:

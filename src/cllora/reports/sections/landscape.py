@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora import store
 from cllora.reports import words
 from cllora.reports.figure import Figure, Plot, figures
 from cllora.reports.runs import Run, Runs
@@ -23,36 +22,28 @@ def landscape(runs: Runs) -> Figure:
     was sent, and two clients' own after their local training. Minus the loss at the clients' average; below zero is
     better than the average. Axes are distances between adapters. One seed of each cell. The barrier is how far the
     loss rises above the straight line from one client's loss to the other's on the way between them (0: none)."""
-    kept = [(run, _surface(run)) for run in runs.members if (run.folder / "surface.json").exists() and run.finished]
+    kept = runs.closing("surface")
     if not kept:
         return Figure(TITLE, "The loss around the last average was not measured.", measured=False)
     first: dict[str, tuple[Run, dict[str, Any]]] = {}
     for run, surface in kept:
         first.setdefault(runs.cell(run.labels), (run, surface))
     drawn = list(first.items())[:MOST_CELLS]
-    table = pd.DataFrame([_row(runs, run, surface) for run, surface in kept])
-    left_out = len(first) - len(drawn)
     return Figure(
         title=TITLE,
         conclusion=words.effect(runs, "barrier", "the barrier between two clients' adapters"),
         plots=tuple(_plot(cell, run.seed, surface) for cell, (run, surface) in drawn),
-        table=table,
-        notes=(f"Not drawn: {words.count(left_out, 'more cell')}; their numbers are in the file.",) if left_out else (),
+        table=runs.stacked((run, pd.DataFrame([_numbers(surface)])) for run, surface in kept),
+        notes=words.not_drawn(len(first) - MOST_CELLS),
     )
 
 
-def _surface(run: Run) -> dict[str, Any]:
-    return store.read_json(run.folder / "surface.json")
-
-
-def _row(runs: Runs, run: Run, surface: dict[str, Any]) -> dict[str, Any]:
+def _numbers(surface: dict[str, Any]) -> dict[str, float]:
     """Losses at the marked adapters, and what averaging gained: the clients' mean loss minus the average's."""
     losses = {point["name"]: _loss(point["loss"]) for point in surface["points"]}
     clients = [loss for name, loss in losses.items() if name.startswith("client ")]
     mean = sum(clients) / len(clients)
     return {
-        "cell": runs.cell(run.labels),
-        "seed": run.seed,
         "barrier": _loss(surface["barrier"]),
         "sent": losses["sent"],
         "clients_mean": mean,

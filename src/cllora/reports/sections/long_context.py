@@ -1,13 +1,14 @@
 """Whether a model uses a long text: its perplexity by how much of the text came before, and what that cost."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora import measure, store
+from cllora import measure
 from cllora.reports import labels, words
 from cllora.reports.figure import Figure, Key, Plot, figures
 from cllora.reports.runs import Run, Runs
@@ -19,6 +20,9 @@ BASE = Key("the base, before training", MUTED, "dot")
 WITH_BOTH = {"lora", "norms", "embeddings"}
 LOSS = "position_loss"
 
+Kept = Sequence[tuple[Run, Mapping[str, Any]]]
+"""The runs that were measured, each with its `positions.json`."""
+
 
 @figures.register()
 def long_context(runs: Runs) -> Figure:
@@ -26,15 +30,16 @@ def long_context(runs: Runs) -> Figure:
     given all of its text before it, under full attention whatever the pattern of training; mean over seeds of the
     loss. The base is stretched to the same context, and not trained. In the table, last bin: the tokens with the most
     text before them."""
-    table = measured(runs)
-    if table.empty:
+    kept = runs.closing("positions")
+    if not kept:
         return Figure(TITLE, "Perplexity by position was not measured.", measured=False)
-    known = runs.outcomes[["cell", *runs.axes, "seed", "progress", "fingerprint"]].merge(table, on=["cell", "seed"])
+    costs = {run.folder: found for run, found in runs.closing("costs")}
+    known = runs.to_compare(runs.stacked((run, _numbers(run, found, costs.get(run.folder, {}))) for run, found in kept))
     seconds = measure.control_values(known, list(runs.axes), runs.control, "training_seconds")
     known = known.assign(time_ratio=known["training_seconds"] / seconds)
     comparable = known[~known["cell"].isin(runs.leaking)]
     against = measure.together(runs.contrasts(LOSS, comparable))
-    bins = _bins(runs)
+    bins = _bins(runs, kept)
     shown = pd.DataFrame([_row(runs, cell, known, against) for cell in known["cell"].unique()])
     lines = looks(list(dict.fromkeys(bins["line"])), list(dict.fromkeys(bins.loc[bins["control"], "line"])))
     return Figure(
@@ -46,63 +51,42 @@ def long_context(runs: Runs) -> Figure:
         table=known.drop(columns=["progress", "fingerprint"]),
         shown=shown if (against["seeds"] > 1).any() else shown.drop(columns="answer"),
         folded=False,
-        notes=_notes(runs, comparable),
+        notes=_notes(runs, kept, comparable),
     )
 
 
-def measured(runs: Runs) -> pd.DataFrame:
-    """A row per finished run with `positions.json`: cell, seed, `cllora.measure.position_outcomes` under full attention
-    and, as own_*, under its pattern of training; training_seconds, peak_mb and message_bytes."""
-    rows = []
-    for run in _members(runs):
-        kept = store.read_json(run.folder / "positions.json")
-        own = measure.position_outcomes(kept, run.experiment.model.attention.name)
-        rows.append(
-            {
-                "cell": runs.cell(run.labels),
-                "seed": run.seed,
-                **measure.position_outcomes(kept),
-                **{f"own_{name}": own[name] for name in (LOSS, "last_position_loss")},
-                **_costs(run),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _members(runs: Runs) -> list[Run]:
-    return [run for run in runs.members if run.finished and (run.folder / "positions.json").exists()]
-
-
-def _costs(run: Run) -> dict[str, float]:
-    path = run.folder / "costs.json"
-    kept = store.read_json(path) if path.exists() else {}
+def _numbers(run: Run, positions: Mapping[str, Any], costs: Mapping[str, Any]) -> pd.DataFrame:
+    """One row: `cllora.measure.position_outcomes` under full attention and, as own_*, under the run's pattern of
+    training; training_seconds, peak_mb and message_bytes."""
+    own = measure.position_outcomes(positions, run.experiment.model.attention.name)
     trained = sum(client["seconds"] for record in run.rounds for client in record["clients"])
-    found = {
-        "training_seconds": kept.get("training_seconds", trained),
-        "peak_mb": kept.get("peak_mb"),
+    row = {
+        **measure.position_outcomes(positions),
+        **{f"own_{name}": own[name] for name in (LOSS, "last_position_loss")},
+        "training_seconds": costs.get("training_seconds", trained),
+        "peak_mb": costs.get("peak_mb"),
         "message_bytes": run.environment.get("communication", {}).get("message_bytes"),
     }
-    return {name: math.nan if value is None else float(value) for name, value in found.items()}
+    return pd.DataFrame([row], dtype=float)
 
 
-def _bins(runs: Runs) -> pd.DataFrame:
+def _bins(runs: Runs, kept: Kept) -> pd.DataFrame:
     """Perplexity under full attention by bin, of the mean loss over seeds: picture, line, base, when, start, stop, and
     whether it is of a control.
 
     Where attention and something else are varied there is a picture for each pattern of training, and its lines are of
     the rest.
     """
-    axis = next((name for name, path in runs.axes.items() if path == "model.attention"), "")
-    apart = bool(axis) and len(runs.axes) > 1
+    axis = runs.axis("model.attention")
     parts = []
-    for run in _members(runs):
-        table = measure.by_position(store.read_json(run.folder / "positions.json"))
+    for run, found in kept:
         cell = runs.cell(run.labels)
-        line = ", ".join(f"{name} = {run.labels[name]}" for name in runs.axes if name != axis) if apart else cell
-        leak = f" ({labels.LEAKS})" if cell in runs.leaking else ""
-        picture = f"trained under {run.labels[axis]}{leak}" if apart else ""
-        line = line if apart else f"{line}{leak}"
-        rows = table[table["pattern"] == "full"]
+        picture, line = "", runs.named(cell)
+        if axis and len(runs.axes) > 1:
+            leak = f" ({labels.LEAKS})" if cell in runs.leaking else ""
+            picture = f"trained under {run.labels[axis]}{leak}"
+            line = ", ".join(f"{name} = {run.labels[name]}" for name in runs.axes if name != axis)
+        rows = measure.by_position(found).query("pattern == 'full'")
         parts.append(rows.assign(picture=picture, line=line, control=cell in runs.controls, base=run.base))
     keep = ["picture", "line", "base", "when", "start", "stop"]
     means = pd.concat(parts).groupby(keep, sort=False, as_index=False).agg({"loss": "mean", "control": "any"})
@@ -147,7 +131,7 @@ def _alt(name: str, after: pd.DataFrame, base: pd.DataFrame) -> str:
 
 def _row(runs: Runs, cell: str, known: pd.DataFrame, against: pd.DataFrame) -> dict[str, str]:
     """A cell's means over seeds as text: perplexities are of mean losses, ratios of pairs with the control."""
-    run = next(run for run in runs.members if runs.cell(run.labels) == cell)
+    run = runs.first[cell]
     mean = known[known["cell"] == cell].mean(numeric_only=True)
     held = {
         "trained": ("lora.train", run.experiment.lora.train),
@@ -156,7 +140,7 @@ def _row(runs: Runs, cell: str, known: pd.DataFrame, against: pd.DataFrame) -> d
     against = against[against["cell"] == cell]
     grouped = run.experiment.model.attention.name != "full"
     return {
-        "cell": f"{cell} ({labels.LEAKS})" if cell in runs.leaking else cell,
+        "cell": runs.named(cell),
         **{what: value for what, (path, value) in held.items() if path not in runs.axes.values()},
         "perplexity (last bin)": _perplexities(mean, ""),
         "the base (last bin)": _perplexities(mean, "base_"),
@@ -183,44 +167,45 @@ def _doubted(against: pd.DataFrame) -> str:
     """A difference with the interval that holds among all comparisons, where there is one."""
     if against.empty:
         return "–"
-    row = against.iloc[0]
-    doubt = f" [{words.signed(row['low'])}, {words.signed(row['high'])}]" if row["seeds"] > 1 else ""
-    return f"{words.signed(row['difference'])}{doubt}"
+    return words.with_interval(*against.iloc[0][["difference", "low", "high"]])
 
 
 def _claim(runs: Runs, known: pd.DataFrame, against: pd.DataFrame) -> str:
     """LongLoRA's claim: s2 with LoRA, norms and embeddings against full fine-tuning with full attention; nothing where
     the study does not compare these two."""
-    firsts = {runs.cell(run.labels): run.experiment for run in runs.first}
+    firsts = {cell: run.experiment for cell, run in runs.first.items()}
     own = [c for c, it in firsts.items() if it.model.attention.name == "s2" and set(it.lora.parts) >= WITH_BOTH]
     found = against[against["cell"].isin(own)].dropna(subset=["difference"])
     reference = [firsts[c] for c in found["control"] if c in firsts]
     if found.empty or not all(it.lora.train == it.model.attention.name == "full" for it in reference):
         return ""
     row = found.iloc[0]
-    way = "above" if row["difference"] > 0 else "below"
-    lead = {
-        "one": "One seed cannot tell whether LongLoRA comes as far as full fine-tuning",
-        "differs": f"LongLoRA ends {way} full fine-tuning",
-        "equivalent": "LongLoRA comes as far as full fine-tuning",
-        "open": "Whether LongLoRA comes as far as full fine-tuning cannot be told yet",
-    }["one" if row["seeds"] < 2 else "equivalent" if row["equivalent"] else "differs" if row["differs"] else "open"]
     means = known.groupby("cell")[[LOSS, "time_ratio"]].mean()
     a, b = (_perplexity(means.loc[cell, LOSS]) for cell in (row["cell"], row["control"]))
     ratio = means.loc[row["cell"], "time_ratio"]
     return (
-        f"{lead}: perplexity {a} against {b}, {words.signed(row['difference'])} {words.NATS} "
+        f"{_lead(row)}: perplexity {a} against {b}, {words.signed(row['difference'])} {words.NATS} "
         f"({words.interval(row)}); {row['answer']}. Its training took {words.number(ratio, 2)} times as long."
     )
 
 
-def _notes(runs: Runs, known: pd.DataFrame) -> tuple[str, ...]:
+def _lead(row: "pd.Series[Any]") -> str:
+    if row["seeds"] < 2:
+        return "One seed cannot tell whether LongLoRA comes as far as full fine-tuning"
+    if row["equivalent"]:
+        return "LongLoRA comes as far as full fine-tuning"
+    if row["differs"]:
+        return f"LongLoRA ends {'above' if row['difference'] > 0 else 'below'} full fine-tuning"
+    return "Whether LongLoRA comes as far as full fine-tuning cannot be told yet"
+
+
+def _notes(runs: Runs, kept: Kept, known: pd.DataFrame) -> tuple[str, ...]:
     own = "Under its own pattern a model sees less of a text: compare with the same cell under full attention alone."
     memory = "Peak memory is of the whole process while clients train."
     said = [
         *_of_parts(runs, known),
         *labels.leak_note(runs.leaking),
-        own if any(run.experiment.model.attention.name != "full" for run in _members(runs)) else "",
+        own if any(run.experiment.model.attention.name != "full" for run, _ in kept) else "",
         memory if known["peak_mb"].notna().any() else "",
     ]
     return tuple(note for note in said if note)
@@ -228,7 +213,7 @@ def _notes(runs: Runs, known: pd.DataFrame) -> tuple[str, ...]:
 
 def _of_parts(runs: Runs, known: pd.DataFrame) -> list[str]:
     """What norms and embeddings bring beside LoRA, all else equal."""
-    axis = next((name for name, path in runs.axes.items() if path == "lora.train"), None)
+    axis = runs.axis("lora.train")
     if axis is None:
         return []
     found = measure.contrasts(runs.counted(known), list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])

@@ -1,7 +1,6 @@
 """Why skew does what it does: do clients with other texts pull another way, and what does averaging lose?"""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import plotly.graph_objects as go
 from cllora.measure import Relation, disagreements, mechanism_curve, relation
 from cllora.reports import words
 from cllora.reports.figure import Figure, Plot, figures
-from cllora.reports.runs import Run, Runs
+from cllora.reports.runs import Runs
 from cllora.reports.style import chart, keys, looks
 
 MOST_DOTS = 600
@@ -24,7 +23,8 @@ def mechanism(runs: Runs) -> Figure:
     cosine: 0 the same direction, 1 unrelated, 2 opposite); lines go through the means of fifths of the pairs. Then the
     error of averaging LoRA's A and B apart, as a share of the mean change of their product: at 0.1, a tenth of what the
     clients learned together is lost or distorted in joining. Spearman's rho has an interval over clients."""
-    curve, pairs = _of_all(runs, _curve), _of_all(runs, _pairs)
+    curve = runs.counted(runs.stacked((run, mechanism_curve(run.rounds)) for run in runs.members))
+    pairs = runs.counted(runs.stacked((run, disagreements(run.rounds, run.partition)) for run in runs.members))
     if curve.empty:
         return Figure("How clients' updates relate", "Nothing was recorded of how the clients' updates relate.")
     found = {cell: relation(pairs[pairs["cell"] == cell].rename(columns={"seed": "run"})) for cell in runs.cells}
@@ -49,26 +49,6 @@ def mechanism(runs: Runs) -> Figure:
         shown=pd.DataFrame([_row(runs, curve, cell, it) for cell, it in found.items()]),
         notes=_notes(runs, known),
     )
-
-
-def _curve(run: Run) -> pd.DataFrame:
-    return mechanism_curve(run.rounds)
-
-
-def _pairs(run: Run) -> pd.DataFrame:
-    return disagreements(run.rounds, run.partition)
-
-
-def _of_all(runs: Runs, table_of: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-    """A table of every run that counts, one below the other, with its cell and seed."""
-    parts = []
-    for run in runs.members:
-        table = table_of(run)
-        table.insert(0, "cell", runs.cell(run.labels))
-        table.insert(1, "seed", run.seed)
-        parts.append(table)
-    filled = [part for part in parts if len(part)]
-    return runs.counted(pd.concat(filled, ignore_index=True)) if filled else parts[0]
 
 
 def _scatter(runs: Runs, known: pd.DataFrame) -> go.Figure:

@@ -25,10 +25,10 @@ def partition(runs: Runs) -> Figure:
     shown = [f"{runs.feature}: {names[0]}", *names[1:]]
     colours = class_colours(len(names))
     dealt = _dealt(runs)
-    highest = max(int(np.diff(run.partition.train_offsets).max()) for run in runs.first)
+    highest = max(int(np.diff(run.partition.train_offsets).max()) for run in runs.first.values())
     plots = []
     for title, cells in dealt.items():
-        counts = _counts(runs.first[runs.cells.index(cells[0])], len(names))
+        counts = _counts(runs.first[cells[0]], len(names))
         plots.append(Plot(_bars(counts, shown, colours, highest), _alt(counts, names, title), title))
     rows = [
         {"partition": title, **_measures(run)}
@@ -137,7 +137,7 @@ def _warnings(runs: Runs, dealt: Mapping[str, list[str]]) -> list[str]:
     """Every warning of the first seed's partitions once, with the partitions it is of."""
     found: dict[str, list[str]] = {}
     for title, cells in dealt.items():
-        realised = runs.first[runs.cells.index(cells[0])].partition.realised
+        realised = runs.first[cells[0]].partition.realised
         for sentence in realised.get("warnings", []):
             found.setdefault(sentence, []).append(title)
     return [
@@ -149,7 +149,7 @@ def _warnings(runs: Runs, dealt: Mapping[str, list[str]]) -> list[str]:
 def _dealt(runs: Runs) -> dict[str, list[str]]:
     """The cells of every different partition, under what these have in common: strategies share their clients."""
     groups: dict[bytes, list[Run]] = {}
-    for run in runs.first:
+    for run in runs.first.values():
         part = run.partition
         groups.setdefault(part.train_ids.tobytes() + part.train_offsets.tobytes(), []).append(run)
     found = {}

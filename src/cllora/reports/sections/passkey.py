@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora import measure, store
-from cllora.reports import labels, words
+from cllora import measure
+from cllora.reports import words
 from cllora.reports.figure import Figure, Plot, figures
-from cllora.reports.runs import Run, Runs
+from cllora.reports.runs import Runs
 from cllora.reports.style import chart
 
 TITLE = "Passkey retrieval"
@@ -23,36 +23,24 @@ def passkey(runs: Runs) -> Figure:
     square how many were found of how many, over seeds: the greedy continuation is the number, digit for digit. The
     colour grades what counting does not: the mean loss on a token of the number, lower is better; to guess a digit
     costs ln 10 = 2.30 nats."""
-    parts = [_of(runs, run) for run in runs.members if (run.folder / "passkey.json").exists() and run.finished]
-    if not parts:
+    kept = runs.closing("passkey")
+    if not kept:
         return Figure(TITLE, "Passkey retrieval was not measured.", measured=False)
-    table = pd.concat(parts, ignore_index=True)
+    table = runs.stacked((run, measure.passkeys(found).assign(base=run.base)) for run, found in kept)
     cells = list(dict.fromkeys(table["cell"]))
     # Of a base there is one measurement a seed, whatever was trained on it.
     base = table.drop_duplicates(["base", "seed", "length", "depth"])
     most = float(table[["nats_before", "nats_after"]].to_numpy().max())
     drawn = [_plot(BEFORE, base, "before", most)]
-    drawn += [_plot(_named(runs, cell), table[table["cell"] == cell], "after", most) for cell in cells[:MOST_CELLS]]
-    left_out = len(cells) - len(cells[:MOST_CELLS])
+    drawn += [_plot(runs.named(cell), table[table["cell"] == cell], "after", most) for cell in cells[:MOST_CELLS]]
     return Figure(
         title=TITLE,
         conclusion=_conclusion(runs, table, base, cells),
         plots=tuple(drawn),
         table=table.drop(columns="base"),
-        shown=pd.DataFrame([_row(_named(runs, cell), table[table["cell"] == cell]) for cell in cells]),
-        notes=(f"Not drawn: {words.count(left_out, 'more cell')}; their numbers are in the file.",) if left_out else (),
+        shown=pd.DataFrame([_row(runs.named(cell), table[table["cell"] == cell]) for cell in cells]),
+        notes=words.not_drawn(len(cells) - MOST_CELLS),
     )
-
-
-def _of(runs: Runs, run: Run) -> pd.DataFrame:
-    found = measure.passkeys(store.read_json(run.folder / "passkey.json"))
-    found.insert(0, "cell", runs.cell(run.labels))
-    found.insert(1, "seed", run.seed)
-    return found.assign(base=run.base)
-
-
-def _named(runs: Runs, cell: str) -> str:
-    return f"{cell} ({labels.LEAKS})" if cell in runs.leaking else cell
 
 
 def _plot(name: str, rows: pd.DataFrame, when: str, most: float) -> Plot:
@@ -112,6 +100,6 @@ def _conclusion(runs: Runs, table: pd.DataFrame, base: pd.DataFrame, cells: Sequ
         return f"{whose} no passkey at any length or depth, neither before training nor after. {graded}"
     share = table.groupby("cell", sort=False)[["found_after", "keys"]].sum()
     best = (share["found_after"] / share["keys"]).idxmax()
-    most = f"most at {_named(runs, str(best))}: {_found(table[table['cell'] == best], 'after')}"
+    most = f"most at {runs.named(str(best))}: {_found(table[table['cell'] == best], 'after')}"
     which = f", {most}" if len(cells) > 1 and after else ""
     return f"Found before training: {_found(base, 'before')}; after: {_found(table, 'after')}{which}. {graded}"

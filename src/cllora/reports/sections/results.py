@@ -112,10 +112,7 @@ def to_control(runs: Runs, cell: str) -> str:
     found = runs.contrasts("final_loss").query("cell == @cell")
     if found.empty:
         return "–"
-    row = found.iloc[0]
-    if row["seeds"] < 2:
-        return words.signed(row["difference"])
-    return f"{words.signed(row['difference'])} [{words.signed(row['low'])}, {words.signed(row['high'])}]"
+    return words.with_interval(*found.iloc[0][["difference", "low", "high"]])
 
 
 def _weak(runs: Runs) -> tuple[str, ...]:

@@ -11,6 +11,11 @@ from cllora.reports.style import ZERO_LINE, chart, keys, looks
 MOST_CLIENTS = 12
 """Clients of one signature whose curves are drawn; all are in the table."""
 
+OF_CLIENTS = ("early over-fitting", "never learns")
+"""The signatures that are of single clients, and drawn here."""
+
+SINGLE_CLIENTS = Key("lines of clients", SINGLE.colour, "thin")
+
 
 @figures.register()
 def signatures(runs: Runs) -> Figure:
@@ -22,13 +27,18 @@ def signatures(runs: Runs) -> Figure:
     if found.empty:
         rules = words.listed(list(MARKS))
         return Figure("Failure signatures", f"No run shows any of these: {rules}.")
-    drawn = [_overfitted(runs), _unlearned(runs)]
+    gaps = runs.frame("gaps").rename(columns={"own_local": "loss"})
+    drawn = [
+        *_clients(runs, gaps, "early over-fitting", "own adapter after its local training", "loss"),
+        *_clients(runs, runs.frame("clients"), "never learns", "global model on the client's texts", "change"),
+    ]
     used = tuple(key for _, own in drawn for key in own)
-    cells = {cell: look for cell, look in looks(runs.cells, runs.controls).items() if cell in _drawn_cells(runs)}
+    of_clients = set(found.loc[found["signature"].isin(OF_CLIENTS), "cell"])
+    cells = {cell: look for cell, look in looks(runs.cells, runs.controls).items() if cell in of_clients}
     return Figure(
         title="Failure signatures",
         conclusion=_conclusion(runs, found),
-        plots=tuple(plot for plot, _ in drawn if plot is not None),
+        plots=tuple(plot for plot, _ in drawn),
         legend=(*keys(cells), SINGLE_CLIENTS, *used) if used else (),
         table=found.assign(client=found["client"].where(found["client"] >= 0)),
         shown=pd.DataFrame([_row(row) for _, row in found.iterrows()]),
@@ -37,32 +47,21 @@ def signatures(runs: Runs) -> Figure:
     )
 
 
-SINGLE_CLIENTS = Key("lines of clients", SINGLE.colour, "thin")
-
-
-def _overfitted(runs: Runs) -> tuple[Plot | None, tuple[Key, ...]]:
-    gaps = runs.frame("gaps").rename(columns={"own_local": "loss"})
-    return _clients(runs, gaps, "early over-fitting", "Own adapter after its local training", "loss")
-
-
-def _unlearned(runs: Runs) -> tuple[Plot | None, tuple[Key, ...]]:
-    return _clients(runs, runs.frame("clients"), "never learns", "Global model on the client's texts", "change")
-
-
-def _clients(runs: Runs, rows: pd.DataFrame, name: str, title: str, column: str) -> tuple[Plot | None, tuple[Key, ...]]:
-    """The curves of the clients with the most of one signature, each on its own test texts, marked where it is."""
+def _clients(runs: Runs, rows: pd.DataFrame, name: str, of: str, column: str) -> list[tuple[Plot, tuple[Key, ...]]]:
+    """The curves of the clients with the most of one signature, each on its own test texts, marked where it is; with
+    the keys of the marks. Nothing where there are none."""
     found = runs.signatures.query("signature == @name").sort_values("size", ascending=name == "never learns")
     chosen = found.head(MOST_CLIENTS)[["cell", "seed", "client"]]
     curves = rows.merge(chosen, on=["cell", "seed", "client"]).dropna(subset=[column])
     if curves.empty:
-        return None, ()
+        return []
     figure = chart("round", f"{'change of loss' if column == 'change' else 'loss'}<br>(nats per token)", 320)
     colours = looks(runs.cells, runs.controls)
-    for (cell, seed, client), of in curves.groupby(["cell", "seed", "client"], sort=False):
+    for (cell, seed, client), line in curves.groupby(["cell", "seed", "client"], sort=False):
         look = colours[str(cell)]
         figure.add_scatter(
-            x=of["round"].tolist(),
-            y=of[column].tolist(),
+            x=line["round"].tolist(),
+            y=line[column].tolist(),
             name=f"client {client:.0f}, {cell}, seed {seed}",
             meta=[str(cell), SINGLE_CLIENTS.name],
             mode="lines+markers",
@@ -76,12 +75,7 @@ def _clients(runs: Runs, rows: pd.DataFrame, name: str, title: str, column: str)
     own = marks(figure, runs, curves, column, [name])
     many = f"{len(chosen)} of {len(found)}" if len(found) > len(chosen) else f"{len(found)}"
     alt = f"Loss by round of {many} clients with the signature {name}, marked in the round where it is."
-    return Plot(figure, alt, f"{words.capital(name)}: {title[0].lower()}{title[1:]}"), own
-
-
-def _drawn_cells(runs: Runs) -> set[str]:
-    of_clients = runs.signatures["signature"].isin(["early over-fitting", "never learns"])
-    return set(runs.signatures.loc[of_clients, "cell"])
+    return [(Plot(figure, alt, f"{words.capital(name)}: {of}"), own)]
 
 
 def _row(row: pd.Series) -> dict[str, str]:
@@ -113,7 +107,7 @@ def _counts(runs: Runs, found: pd.DataFrame) -> tuple[str, ...]:
     for name, of_name in found.groupby("signature", sort=False):
         said = []
         for cell, of in of_name.groupby("cell", sort=False):
-            clients = len(of[of["client"] >= 0]) if name in ("early over-fitting", "never learns") else 0
+            clients = len(of[of["client"] >= 0]) if name in OF_CLIENTS else 0
             with_clients = f" ({words.count(clients, 'client')})" if clients else ""
             said.append(f"{of['seed'].nunique()} of {words.count(int(every[cell]), 'run')} at {cell}{with_clients}")
         notes.append(f"{words.capital(str(name))}: {', '.join(said)}.")

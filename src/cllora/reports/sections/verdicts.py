@@ -100,10 +100,8 @@ def _effect(each: measure.Verdict, part: measure.Part) -> str:
         return f"{name}{words.percent(part.difference)}"
     if math.isnan(part.difference):
         return f"{name}not measured"
-    if math.isnan(part.low):
-        return f"{name}{words.signed(part.difference)} (one seed: no interval)"
-    low, high = (words.signed(end) for end in (part.low, part.high))
-    return f"{name}{words.signed(part.difference)} [{low}, {high}]"
+    lacking = " (one seed: no interval)" if math.isnan(part.low) else ""
+    return f"{name}{words.with_interval(part.difference, part.low, part.high)}{lacking}"
 
 
 def _behind(each: measure.Verdict) -> str:
