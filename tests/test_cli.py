@@ -65,6 +65,25 @@ def test_show_prints_a_study_that_reads_back_as_itself(command, tmp_path):
     assert yaml.safe_load(out)["grid"] == {"partition.alpha": [1, "iid"]}
 
 
+def test_a_control_is_set_by_its_field(command):
+    axis = ("--set", "grid.partition.alpha=[1, 5]", "--set", "control.partition.alpha=5")
+    code, out, err = command("show", "demo", *axis)
+    assert code == 0, err
+    assert yaml.safe_load(out)["control"] == {"partition.alpha": 5}
+
+
+def test_an_interruption_is_one_line_that_says_how_to_go_on(command, study_file, tmp_path, monkeypatch):
+    from cllora.runs import cell
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cell, "deal", interrupted)
+    code, _, err = command("run", study_file(), "--out", tmp_path / "out")
+    assert code == 130
+    assert err.splitlines()[-1] == "cllora: stopped; the same command goes on after the last whole round"
+
+
 def test_an_axis_is_changed_and_added_by_its_field(command):
     code, out, _ = command("show", "demo", "--set", "grid.partition.alpha=[1, iid]", "--set", "grid.lora.r=[1, 2]")
     assert code == 0
@@ -100,7 +119,7 @@ def test_help_is_quick():
 @pytest.mark.parametrize(
     ("setting", "parts"),
     [
-        ("model.name=/nowhere/model", ["/nowhere/model"]),
+        ("model.name=/nowhere/model", ["model.name: there is no folder /nowhere/model"]),
         ("model.context=129", ["129", "128 positions"]),
         ("model.contxt=64", ["model.contxt", "did you mean 'context'"]),
         ("modl.context=64", ["modl", "did you mean 'model'"]),

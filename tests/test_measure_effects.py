@@ -152,7 +152,7 @@ def test_every_comparison_gets_a_plain_answer() -> None:
         "near": "equivalent within 0.01",
         "small": "differs, by less than 0.01",
         "unclear": f"not enough seeds to tell (about {found.loc['unclear', 'needed']:,.0f} needed)",
-        "single": "not enough seeds to tell (one shows no spread)",
+        "single": "one seed cannot tell",
     }
     assert found["comparisons"].tolist() == [5] * 5
     assert 100 < found.loc["unclear", "needed"] < 400

@@ -145,6 +145,17 @@ def test_unequal_tokens_at_equal_samples_are_named_and_the_reverse():
     assert line.startswith("clients differ in samples although they have equal tokens: Gini 0.")
 
 
+def test_under_length_skew_a_smaller_difference_in_quantity_is_named():
+    """Tokens from 1 to 1.8 are no chance where longer texts went to some clients; elsewhere they may be."""
+    narrow = np.arange(1000) // 10 + 100  # the longest are twice as long as the shortest
+    (line,) = partition_of(narrow, scheme="client_mix", alpha=0.3)
+    gini = float(line.partition("Gini ")[2].partition(",")[0])
+    assert 0.05 <= gini < 0.1
+    assert line.startswith("clients differ in tokens although they have equal samples")
+    named = partition_of(narrow, values=rng(0, "quality").normal(size=1000), scheme="client_mix", alpha=0.3)
+    assert not any("quantity" in line or "differ in tokens" in line for line in named)
+
+
 def test_repair_overlap_and_idle_samples_are_named():
     (line,) = partition_of(LENGTHS, scheme="quantity", alpha=0.1)
     assert "clients were below min_samples (10): " in line

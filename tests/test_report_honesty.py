@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cllora import store
 from cllora.errors import UsageError
 from cllora.reports import Runs, figures, read_runs, report, words
 from cllora.reports.answer import answer
@@ -41,6 +42,31 @@ def made_up(runs: Runs, losses: Mapping[str, tuple[float, ...]]) -> Runs:
 
 def said_of(runs: Runs) -> str:
     return words.effect(runs, "final_loss", "the final global loss")
+
+
+def test_what_failed_is_on_the_page_with_its_reason(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "study")
+    failed = tmp_path / "study" / "alpha=1,seed=2"
+    shutil.rmtree(failed)
+    failed.mkdir()
+    store.write_json(failed / "failed.json", {"error": "cannot load the model"})
+    runs = read_runs(tmp_path / "study")
+    assert "Not all is finished: 8 of 9 runs; 1 failed, see Design." in answer(runs).sentences
+    assert figures.get("design")(runs).notes == ("Failed: alpha=1,seed=2: cannot load the model",)
+
+
+def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) -> None:
+    many = [
+        replace(run, labels={"alpha": f"{k}"}, outcome={**run.outcome, "final_loss": 3 + 0.01 * k * (-1) ** k})
+        for k in range(1, 21)
+        for run in runs.members
+        if run.labels["alpha"] == "0.1"
+    ]
+    plot = answer(
+        replace(runs, members=[*many, *(r for r in runs.members if r.labels["alpha"] == "iid")])
+    ).figure.plots[0]
+    assert "the 12 largest of 20 differences" in plot.title
+    assert plot.alt.count(" against ") == 12
 
 
 def test_a_copy_of_a_run_is_no_seed(folder: Path, tmp_path: Path) -> None:

@@ -24,7 +24,12 @@ StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="A preset's name (see `cllora list presets`) or a YAML file.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as model.context=256.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field, such as model.context=256, or grid.lora.r=[2,4] (an axis).",
+    ),
 ]
 Load = Annotated[
     list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
@@ -53,6 +58,9 @@ def run(
         if not failed.all:
             _report(failed.folder, None, as_json)
         raise
+    except KeyboardInterrupt:
+        sys.stderr.write("cllora: stopped; the same command goes on after the last whole round\n")
+        raise typer.Exit(130) from None
     _report(folder, None, as_json)
 
 

@@ -83,8 +83,8 @@ def together(found: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """`contrasts` as one family of N comparisons, with an answer to each (Holm 1979).
 
     N counts the comparisons that have pairs. Adds comparisons = N; p_holm and p_equivalent_holm, see `holm`; differs
-    and equivalent, where these are at most 1 - level; needed, the seeds in all that it would take to tell, see
-    `seeds_to_tell` (at Holm's strictest step, (1 - level) / N); and answer, in words.
+    and equivalent, where these are at most 1 - level; needed, the seeds in all that it would take to tell where it is
+    not told yet, see `seeds_to_tell` (at Holm's strictest step, (1 - level) / N); and answer, in words.
 
     low and high become those of the level at which Holm's procedure decides: 1 - (1 - level) / (N - i) where i smaller
     p values come before and all are rejected; for those not rejected, i counts all that are. So an interval leaves out
@@ -109,9 +109,10 @@ def together(found: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         differs=p_holm <= alpha,
         equivalent=within_holm <= alpha,
     )
+    open_ = ~(judged["differs"] | judged["equivalent"]) & (judged["seeds"] > 1)
     needed = [
-        seeds_to_tell(difference, spread, int(seeds), margin, alpha / max(many, 1)) if seeds > 1 else math.nan
-        for difference, spread, seeds, margin in zip(*of, found["margin"].to_numpy(float), strict=True)
+        seeds_to_tell(difference, spread, int(seeds), margin, alpha / max(many, 1)) if asked else math.nan
+        for difference, spread, seeds, margin, asked in zip(*of, found["margin"].to_numpy(float), open_, strict=True)
     ]
     judged = judged.assign(needed=needed)
     return judged.assign(answer=[_answer(row) for _, row in judged.iterrows()])
@@ -187,6 +188,6 @@ def _answer(row: "pd.Series[Any]") -> str:
     if row["equivalent"]:
         return f"equivalent within {row['margin']:g}"
     if math.isnan(row["needed"]):
-        return "not enough seeds to tell (one shows no spread)"
+        return "one seed cannot tell"
     needed = f"about {row['needed']:,.0f}" if row["needed"] <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
     return f"not enough seeds to tell ({needed} needed)"

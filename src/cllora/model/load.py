@@ -52,13 +52,13 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         UsageError: the model cannot be found or read, is no causal language model, has fewer positions than
             `model.context` that are not interpolated, or has no module named in `lora.target_modules`.
     """
-    device, precision = settle(model)
+    place, (device, precision) = where(model.name), settle(model)
     transformers.utils.logging.disable_progress_bar()
     stretched = model.positions != "as_trained"
     try:
         config = {"config": _stretched(model)} if stretched else {}
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
-            where(model.name), dtype=DTYPES[precision], output_loading_info=True, **config
+            place, dtype=DTYPES[precision], output_loading_info=True, **config
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cllora.errors import UsageError
 from cllora.registry import guess
 
 BASES = ("embedded-64", "embedded-128", "embedded", "embedded-rotary")
@@ -13,13 +14,17 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 
 def where(name: str) -> str:
-    """What transformers' `from_pretrained` takes for a model's name in a study."""
-    return str(EMBEDDED.with_name(name)) if name in BASES else name
+    """What transformers' `from_pretrained` takes for a model's name in a study.
+
+    Raises:
+        UsageError: it is a path, and there is no such folder.
+    """
+    return str(EMBEDDED.with_name(name)) if name in BASES else _folder_or_hub(name)
 
 
 def where_tokenizer(name: str) -> str:
     """The same for the model's tokenizer: the bases of the package share one."""
-    return str(EMBEDDED) if name in BASES else name
+    return str(EMBEDDED) if name in BASES else _folder_or_hub(name)
 
 
 def or_shipped(name: str) -> str:
@@ -28,3 +33,10 @@ def or_shipped(name: str) -> str:
     if name in BASES or "/" in name or Path(name).exists():
         return ""
     return f" (of the bases that come with cllora: {guess(name, BASES)})"
+
+
+def _folder_or_hub(name: str) -> str:
+    is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if is_path and not Path(name).expanduser().is_dir():
+        raise UsageError(f"model.name: there is no folder {name}")
+    return str(Path(name).expanduser()) if is_path else name

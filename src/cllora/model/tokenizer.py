@@ -16,8 +16,9 @@ class ModelTokenizer:
     def __init__(self, name: str) -> None:
         from transformers import AutoTokenizer
 
+        place = where_tokenizer(name)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(where_tokenizer(name))
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"cannot load a tokenizer for model '{name}'{or_shipped(name)}"
             raise UsageError(f"{what}: {one_line(error)}") from None

@@ -9,6 +9,7 @@ from cllora.spec import PartitionSpec
 
 LENGTH_CLASSES = 0.5  # from this share of log length's variance on, classes are classes of length
 EQUAL, UNEQUAL = 0.02, 0.1  # Gini coefficients below and above which clients count as equal and unequal
+BY_LENGTH = 0.05  # and above which they do under length skew, where it is no chance
 NOTABLE = 0.02  # from this share of a variance on, beyond what chance has, clients count as different
 CHANCE = 0.999  # and from this quantile of a random deal's on
 TOGETHER = 0.1  # Cramer's V from which on two features go together
@@ -31,7 +32,7 @@ def warnings_of(realised: Mapping[str, Any], spec: PartitionSpec, *, context: in
         _fewer_classes(len(realised["classes"]["described"]), spec.classes, "the feature"),
         "" if second is None else _fewer_classes(len(second["described"]), spec.and_classes, "the second feature"),
         _look_alike(realised, context),
-        "" if QUANTITY in asked else _quantity(realised),
+        "" if QUANTITY in asked else _quantity(realised, BY_LENGTH if "length" in asked else UNEQUAL),
         "" if "length" in asked else _length(realised),
         "" if "spoiled" in asked else _doses(realised),
         "" if _second_name(spec) in {*asked, *LENGTHS} else _second(realised, _second_name(spec)),
@@ -83,9 +84,9 @@ def _look_alike(realised: Mapping[str, Any], context: int) -> str:
     )
 
 
-def _quantity(realised: Mapping[str, Any]) -> str:
+def _quantity(realised: Mapping[str, Any], unequal_from: float) -> str:
     samples, tokens = realised["samples"], realised["tokens"]
-    if max(samples["gini"], tokens["gini"]) < UNEQUAL:
+    if max(samples["gini"], tokens["gini"]) < unequal_from:
         return ""
     if samples["gini"] <= EQUAL:
         equal, unequal, spread, budget = "samples", "tokens", tokens, "tokens"

@@ -14,6 +14,8 @@ from cllora.reports.runs import Runs
 
 MOST_NAMES = 4
 """Cells that one sentence names."""
+MOST_ROWS = 12
+"""Comparisons that the first figure has room for."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,11 @@ def _main(runs: Runs) -> Figure:
     if found.empty:
         curves = figures.get("global_loss")(runs)
         return replace(curves, plots=curves.plots[:1])
-    drawn = forest(runs, found, "final global loss", words.NATS)
+    subject = "final global loss"
+    if len(found) > MOST_ROWS:
+        subject += f": the {MOST_ROWS} largest of {len(found)} differences"
+        found = found.loc[found["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
+    drawn = forest(runs, found, subject, words.NATS)
     return Figure("Final global loss against the control", "", (drawn,), keys(found))
 
 
@@ -119,7 +125,10 @@ def _of_different_data(runs: Runs) -> str:
 def _unfinished(runs: Runs) -> str:
     whole = sum(run.finished for run in runs.members)
     wanted = len(runs.members) + len(runs.missing)
-    return "" if whole == wanted else f"Not all is finished: {whole} of {words.count(wanted, 'run')}."
+    if whole == wanted:
+        return ""
+    failed = f"; {len(runs.failed)} failed, see Design" if runs.failed else ""
+    return f"Not all is finished: {whole} of {words.count(wanted, 'run')}{failed}."
 
 
 def _what(row: "pd.Series[Any]") -> str:

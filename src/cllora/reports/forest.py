@@ -46,7 +46,7 @@ def _verdict(row: "pd.Series[Any]") -> str:
 def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
     """One row per comparison of `judged`: thick its own 95 % interval, thin that of the level that Holm decides at.
 
-    The rows' names end in the answer, so that neither colour nor shape is needed to read it.
+    The rows' names end in the answer, where there are several, so that neither colour nor shape is needed to read it.
     """
     figure = chart(f"difference to the control<br>({unit})", "", hovermode="closest")
     margin = float(found["margin"].iloc[0])
@@ -61,7 +61,9 @@ def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
             figure.add_trace(_whiskers(rows, "alone_low", "alone_high", key, 5))
             figure.add_trace(_points(rows, key))
     cells = [str(cell) for cell in found["cell"]]
-    rows_of_cells(figure, cells, [f"{runs.short(c)}<br>{ANSWERS[v].name}" for c, v in _named(found)])
+    several = found["verdict"].nunique() > 1
+    names = [f"{runs.short(c)}<br>{ANSWERS[v].name}" if several else runs.short(c) for c, v in _named(found)]
+    rows_of_cells(figure, cells, names)
     said = "; ".join(_said(row) for _, row in found.iterrows())
     return Plot(figure, f"{subject}, difference to the control in {unit}. {said}.", words.capital(subject))
 

@@ -41,20 +41,22 @@ def tables(made: dict[str, Figure]) -> dict[str, str]:
 
 
 def booktabs(table: pd.DataFrame, caption: str, label: str) -> str:
-    r"""A table environment: `\input` it where `\usepackage{booktabs}` is on. Labelled `tab:LABEL`.
+    r"""A table environment: `\input` it where `\usepackage{booktabs, adjustbox}` is on. Labelled `tab:LABEL`.
 
-    Columns of numbers stand right; one with anything longer than 40 characters has four tenths of the line.
+    It is made smaller where it is wider than the line. Columns of numbers stand right; one with anything longer than 40
+    characters has four tenths of the line.
     """
     texts = [[cell(value) for value in row] for row in table.itertuples(index=False)]
     columns = "".join(_column([row[i] for row in texts]) for i in range(table.shape[1]))
     lines = [" & ".join(map(escaped, row)) + r" \\" for row in texts]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            "% needs \\usepackage{booktabs, adjustbox}",
             r"\begin{table}",
             r"\centering\small",
             rf"\caption{{{escaped(caption)}}}",
             rf"\label{{tab:{label}}}",
+            r"\begin{adjustbox}{max width=\linewidth}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             " & ".join(escaped(str(column)) for column in table.columns) + r" \\",
@@ -62,6 +64,7 @@ def booktabs(table: pd.DataFrame, caption: str, label: str) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
+            r"\end{adjustbox}",
             r"\end{table}",
             "",
         ]

@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from html import escape
 from typing import Any
 
@@ -14,6 +14,8 @@ from cllora.reports.style import DARK
 
 MOST_ROWS = 100
 """Rows of a table that the page shows; its CSV file has all."""
+LONG = 24
+"""Characters from which on a column is given room for words."""
 
 DASHES = {"solid": "", "thin": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}
 SHAPES = {
@@ -87,7 +89,8 @@ def table(name: str, figure: Figure) -> str:
     if not len(shown):
         return ""
     head = "".join(f'<th scope="col">{text(str(column))}</th>' for column in shown.columns)
-    rows = "".join(_row(shown.iloc[i]) for i in range(min(len(shown), MOST_ROWS)))
+    long = {column for column in shown.columns if shown[column].map(cell).str.len().max() > LONG}
+    rows = "".join(_row(shown.iloc[i], long) for i in range(min(len(shown), MOST_ROWS)))
     pairs = ' class="pairs"' if len(shown.columns) == 2 else ""
     more = f"The first {MOST_ROWS} of {len(shown):,} rows. All" if len(shown) > MOST_ROWS else "The numbers"
     html = (
@@ -104,10 +107,13 @@ def table(name: str, figure: Figure) -> str:
     return f"{html}{file}"
 
 
-def _row(row: "pd.Series[Any]") -> str:
-    """A row; every cell carries its column's name, which a narrow screen shows beside it."""
+def _row(row: "pd.Series[Any]", long: Collection[Hashable]) -> str:
+    """A row; every cell carries its column's name, which a narrow screen shows beside it. Sentences get some width."""
     first, *others = row.items()
-    cells = "".join(f'<td data-label="{text(str(column))}">{text(cell(value))}</td>' for column, value in others)
+    cells = "".join(
+        f'<td data-label="{text(str(column))}"{" class=long" if column in long else ""}>{text(cell(value))}</td>'
+        for column, value in others
+    )
     return f'<tr><th scope="row">{text(cell(first[1]))}</th>{cells}</tr>'
 
 

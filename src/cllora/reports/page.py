@@ -18,6 +18,9 @@ from cllora.reports.runs import Runs
 from cllora.reports.sections import in_order
 from cllora.reports.style import DARK
 
+NOT_MEASURED = "not_measured", "Not measured"
+"""The name and title of the section that says of what there is nothing to show."""
+
 
 def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -> Path:
     """Write the page, and `tables/*.csv` beside it, from any folder of runs; those under way are read as they stand.
@@ -53,13 +56,21 @@ def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -
 
 
 def page(runs: Runs, made: dict[str, Figure]) -> str:
-    """The whole page. Plotly's script lies in it compressed: 2 MB in place of 5."""
+    """The whole page. Plotly's script lies in it compressed: 2 MB in place of 5.
+
+    Sections with nothing to show but a sentence stand together at the end.
+    """
+    bare = {name: figure for name, figure in made.items() if not figure.plots and not len(figure.table)}
+    drawn = {name: figure for name, figure in made.items() if name not in bare}
+    titles = {name: figure.title for name, figure in drawn.items()} | (
+        {NOT_MEASURED[0]: NOT_MEASURED[1]} if bare else {}
+    )
     return Template(_asset("page.html")).substitute(
         title=text(runs.name),
         style=_asset("style.css"),
         answer=_answer(answer(runs)),
-        contents="".join(f'<li><a href="#{name}">{text(figure.title)}</a></li>' for name, figure in made.items()),
-        sections="\n".join(_section(name, figure) for name, figure in made.items()),
+        contents="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in titles.items()),
+        sections="\n".join([*(_section(name, figure) for name, figure in drawn.items()), *_not_measured(bare)]),
         dark=json.dumps(DARK),
         library=markup.pack(plotly.offline.get_plotlyjs()),
         script=_asset("page.js"),
@@ -91,6 +102,15 @@ def _section(name: str, figure: Figure) -> str:
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _not_measured(bare: dict[str, Figure]) -> list[str]:
+    if not bare:
+        return []
+    name, title = NOT_MEASURED
+    reasons = "".join(f"<li><strong>{text(f.title)}</strong>: {text(f.conclusion)}</li>" for f in bare.values())
+    heading = f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
+    return [f'{heading}<ul class="notes">{reasons}</ul></section>']
 
 
 def _asset(name: str) -> str:

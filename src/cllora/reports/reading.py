@@ -55,6 +55,7 @@ def read_runs(folder: Path) -> Runs:
         control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
         members=runs,
         missing=[path.name for path, _ in wanted if not _has_round(path)],
+        failed={path.name: _reason(path) for path, _ in wanted if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
     )
 
@@ -78,6 +79,10 @@ def _check_distinct(runs: Sequence[Run]) -> None:
 
 def _has_round(folder: Path) -> bool:
     return bool(store.read_rounds(folder)) and (folder / "partition.parquet").exists()
+
+
+def _reason(folder: Path) -> str:
+    return str(store.read_json(folder / store.FAILED)["error"])
 
 
 def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:

@@ -1,7 +1,7 @@
 """Runs as tidy tables that the figures group and draw."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Runs:
     """All runs of a folder. A *cell* is a setting of the axes, the same over seeds, such as `alpha = 0.1`.
 
     `axes` are the fields that differ between runs, by the name they are shown under; `control` the axis values that
-    others are compared with (empty: there is none); `missing` the cells of the study that hold no round yet, and
-    `asked_seeds` its seeds.
+    others are compared with (empty: there is none); `missing` the runs of the study that hold no round yet, `failed`
+    why some could not be finished, and `asked_seeds` its seeds.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Runs:
     control: Mapping[str, str]
     members: Sequence[Run]
     missing: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
 
     def cell(self, labels: Mapping[str, str]) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cllora.errors import UsageError, one_line
-from cllora.store import write_json
+from cllora.store import FAILED, write_json
 
-FILE = "failed.json"
 SHOWN = 3
 """Reasons named in the one line about a study; the rest are counted."""
 
@@ -53,13 +52,13 @@ def record_failure(folder: Path, error: Exception) -> str:
         line = f"{type(error).__name__} in line {last.lineno} of {last.filename}: {one_line(error)}"
         record = {"traceback": "".join(traceback.format_exception(error)).splitlines()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, {"error": line, **record})
+    write_json(folder / FAILED, {"error": line, **record})
     return line
 
 
 def forget_failure(folder: Path) -> None:
     """Remove the record of an earlier attempt."""
-    (folder / FILE).unlink(missing_ok=True)
+    (folder / FAILED).unlink(missing_ok=True)
 
 
 def _sentence(failed: Mapping[str, str], cells: int) -> str:
@@ -75,4 +74,6 @@ def _sentence(failed: Mapping[str, str], cells: int) -> str:
         parts.append(f"{names[0]}{more}: {reason}")
     if len(by_reason) > SHOWN:
         parts.append(f"and for {len(by_reason) - SHOWN} other reasons")
-    return f"{len(failed)} of {cells} cells failed, see {FILE} in their folders; run again to retry. {'; '.join(parts)}"
+    return (
+        f"{len(failed)} of {cells} cells failed, see {FAILED} in their folders; run again to retry. {'; '.join(parts)}"
+    )

@@ -194,6 +194,9 @@ def _apply_setting(fields: dict[str, Any], setting: str) -> None:
         value = _read_yaml(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
+    if path.startswith("control."):
+        fields["control"] = {**(fields.get("control") or {}), path.removeprefix("control."): value}
+        return
     may_be_new, path = path.startswith("grid."), path.removeprefix("grid.")
     if path in SOURCES and isinstance(fields.get("data"), dict):
         # A text source in place of the study's own: there can be only one.

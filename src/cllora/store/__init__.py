@@ -2,6 +2,7 @@
 
 from cllora.store.files import atomic_write
 from cllora.store.folder import (
+    FAILED,
     begin,
     drop_unfinished,
     last_round,
@@ -17,6 +18,7 @@ from cllora.store.folder import (
 from cllora.store.wire import message_bytes, serialise
 
 __all__ = [
+    "FAILED",
     "atomic_write",
     "begin",
     "drop_unfinished",

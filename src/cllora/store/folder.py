@@ -13,6 +13,7 @@
     positions.json      if asked for: the loss by position in the text
     passkey.json        if asked for: how often hidden keys are found again
     costs.json          seconds and peak memory of local training, once the run is finished
+    failed.json         why it could not be finished, until it is
 
 A round is committed when `state.safetensors` is replaced; whatever the other files hold of later rounds is the
 leaving of an interrupted process and is dropped on resuming.
@@ -39,6 +40,9 @@ from cllora.types import Arrays, Ids, Losses, Partition, Round
 
 GLOBAL_TEST = -1
 """The `client` of the global test set in partition.parquet."""
+
+
+FAILED = "failed.json"
 
 
 def begin(folder: Path, experiment: Experiment) -> None:

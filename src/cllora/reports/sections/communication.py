@@ -1,7 +1,6 @@
 """What crossed the network."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -50,8 +49,7 @@ def communication(runs: Runs) -> Figure:
         return Figure("Communication", "Nothing crossed the network yet.", table=table, shown=shown)
     return Figure(
         title="Communication",
-        conclusion=_conclusion(float(costs["total"].mean()), float(costs["bytes_full"].mean()), costs["saved"].mean())
-        + _trade(parts),
+        conclusion=_conclusion(costs) + _trade(parts),
         plots=(_against_full(runs, costs), *([_by_part(runs, parts)] if len(parts.columns) else [])),
         legend=(SENT, FULL, *(Key(PARTS[part], colour) for part, colour in _colours(parts).items())),
         table=table,
@@ -83,11 +81,18 @@ def _against_full(runs: Runs, costs: pd.DataFrame) -> Plot:
     return Plot(figure, f"Dots on a logarithmic scale. Sent and received: {totals}.")
 
 
-def _conclusion(total: float, full: float, saved: float) -> str:
-    sent = f"A run sent and received {words.megabytes(total)} MB on average"
-    if math.isnan(full):
+def _conclusion(costs: pd.DataFrame) -> str:
+    """What a run cost; from the cell that sent the least to the one that sent the most where they differ."""
+    ends = costs.sort_values("total", kind="stable").iloc[[0, -1]]
+
+    def span(column: str, as_text: Callable[[float], str]) -> str:
+        return " to ".join(dict.fromkeys(map(as_text, ends[column])))
+
+    sent = f"A run sent and received {span('total', words.megabytes)} MB"
+    if costs["bytes_full"].isna().any():
         return f"{sent}; the full model's size was not recorded, so nothing can be said of what that saves."
-    return f"{sent}, {words.percent(saved)} less than the full model's {words.megabytes(full)} MB for as many messages."
+    full = f"the full model's {span('bytes_full', words.megabytes)} MB for as many messages"
+    return f"{sent}, {span('saved', words.percent)} less than {full}."
 
 
 def _parts(runs: Runs) -> pd.DataFrame:

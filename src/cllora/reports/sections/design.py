@@ -23,7 +23,7 @@ def design(runs: Runs) -> Figure:
         conclusion=f"{cells} over {words.count(len(runs.seeds), 'seed')}: "
         f"{words.count(len(runs.members), 'run')}{against}.",
         table=pd.DataFrame(rows, columns=["what", "value"]),
-        notes=_stand_ins(runs),
+        notes=(*_stand_ins(runs), *_failed(runs)),
     )
 
 
@@ -38,6 +38,14 @@ def _stand_ins(runs: Runs) -> tuple[str, ...]:
         f"Briefly trained models of {len(found)} widths stand in for the paper's: {pairs}. They differ in depth "
         "and in how much they were trained too, as the cards in the package say.",
     )
+
+
+def _failed(runs: Runs) -> tuple[str, ...]:
+    """Runs that could not be finished, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in runs.failed.items():
+        by_reason.setdefault(reason, []).append(name)
+    return tuple(f"Failed: {words.listed(names)}: {reason}" for reason, names in by_reason.items())
 
 
 def _varied(runs: Runs) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from cllora.reports.runs import Runs
 from cllora.reports.style import chart
 
 TITLE = "Passkey retrieval"
-MOST_CELLS = 15
+MOST_CELLS = 5
 """Cells that the page draws; the file has all."""
 BEFORE = "the base, before training"
 
@@ -32,7 +32,7 @@ def passkey(runs: Runs) -> Figure:
     base = table.drop_duplicates(["base", "seed", "length", "depth"])
     most = float(table[["nats_before", "nats_after"]].to_numpy().max())
     drawn = [_plot(BEFORE, base, "before", most)]
-    drawn += [_plot(runs.named(cell), table[table["cell"] == cell], "after", most) for cell in cells[:MOST_CELLS]]
+    drawn += [_plot(runs.named(cell), table[table["cell"] == cell], "after", most) for cell in _drawn(runs, table)]
     return Figure(
         title=TITLE,
         conclusion=_conclusion(runs, table, base, cells),
@@ -41,6 +41,14 @@ def passkey(runs: Runs) -> Figure:
         shown=pd.DataFrame([_row(runs.named(cell), table[table["cell"] == cell]) for cell in cells]),
         notes=words.not_drawn(len(cells) - MOST_CELLS),
     )
+
+
+def _drawn(runs: Runs, table: pd.DataFrame) -> list[str]:
+    """The control, and the cells that found the most or, of those, were nearest to it; in the study's order."""
+    found = table.groupby("cell", sort=False).agg(found=("found_after", "sum"), nats=("nats_after", "mean"))
+    ranked = found.sort_values(["found", "nats"], ascending=[False, True], kind="stable").index
+    chosen = list(dict.fromkeys([*runs.controls, *ranked]))[:MOST_CELLS]
+    return [cell for cell in found.index if cell in chosen]
 
 
 def _plot(name: str, rows: pd.DataFrame, when: str, most: float) -> Plot:
