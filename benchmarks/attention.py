@@ -12,15 +12,13 @@ The latter is one step of `s2` over a very long text, with and without gradient 
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +28,10 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+import measured
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
+from cllora.model.memory import peak_memory
 from cllora.model.patterns import pattern_of
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work
@@ -61,9 +61,8 @@ def save_base(shape: str, place: Path) -> None:
     transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(place)
 
 
-def case(asked: dict[str, Any]) -> None:
-    """For each line of standard input a step, and the line `seconds peak MB` on standard output."""
-    model = ModelSpec.model_validate(asked["model"])
+def case(model: ModelSpec) -> None:
+    """For each line of standard input a step, and its seconds and the peak memory in MB on standard output."""
     base = load_base(model, LoraSpec(lora_dropout=0, target_modules=("q_proj", "v_proj")))
     tokens = np.random.default_rng(0).integers(4, base.model.config.vocab_size, model.context)
     samples = Samples([""], tokens, np.array([0, model.context]), np.zeros(1, np.int32), {}, "random")
@@ -72,58 +71,36 @@ def case(asked: dict[str, Any]) -> None:
     for _ in sys.stdin:
         began = time.perf_counter()
         learner.train([job], LocalSpec(steps=1, batch_size=1), 0)
-        print(time.perf_counter() - began, peak_mb(base.device), flush=True)
+        print(time.perf_counter() - began, peak_memory(base.device) // 10**6, flush=True)
 
 
-def peak_mb(device: torch.device) -> int:
-    """Peak memory in MB (10^6 bytes): resident, of the whole process; on a GPU allocated."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 10**6
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 // 10**6
+@contextmanager
+def stepper(place: Path, **model: Any) -> Iterator[Callable[[], tuple[float, int]]]:
+    """A case in a process of its own: a function that takes a step and returns its seconds, and the peak memory in MB
+    until then."""
+    positions = "linear" if model["context"] > POSITIONS else "as_trained"
+    asked = json.dumps({"name": str(place), "positions": positions, **model})
+    command = [sys.executable, __file__, "--case", asked]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
+        def step() -> tuple[float, int]:
+            print(file=process.stdin, flush=True)
+            seconds, peak = process.stdout.readline().split()
+            return float(seconds), int(peak)
 
-class Stepper:
-    """A case in a process of its own."""
-
-    def __init__(self, place: Path, **model: Any) -> None:
-        positions = "linear" if model["context"] > POSITIONS else "as_trained"
-        asked = {"model": {"name": str(place), "positions": positions, **model}}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--case", json.dumps(asked)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def step(self) -> tuple[float, int]:
-        """Seconds of a step, and the process's peak memory in MB until now."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        seconds, peak = self._process.stdout.readline().split()
-        return float(seconds), int(peak)
-
-    def __enter__(self) -> "Stepper":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        yield step
 
 
 def in_turn(place: Path, cases: Sequence[dict[str, Any]], steps: int, seconds: float) -> list[list[tuple[float, int]]]:
     """Each case's steps, after one to warm up: `steps` turns, or fewer, but one, if they take longer than `seconds`."""
     with ExitStack() as stack:
-        steppers = [stack.enter_context(Stepper(place, **one)) for one in cases]
-        for stepper in steppers:
-            stepper.step()
+        steps_of = [stack.enter_context(stepper(place, **one)) for one in cases]
+        for step in steps_of:
+            step()
         found: list[list[tuple[float, int]]] = [[] for _ in cases]
         while len(found[0]) < steps and (not found[0] or sum(s for each in found for s, _ in each) < seconds):
-            for stepper, each in zip(steppers, found, strict=True):
-                each.append(stepper.step())
+            for step, each in zip(steps_of, found, strict=True):
+                each.append(step())
     return found
 
 
@@ -163,8 +140,8 @@ def long(shape: str, arguments: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         save_base(shape, Path(folder))
         for checkpointing in (True, False):
-            with Stepper(Path(folder), attention=attention, checkpointing=checkpointing, **fixed) as stepper:
-                seconds, peak = stepper.step()
+            with stepper(Path(folder), attention=attention, checkpointing=checkpointing, **fixed) as step:
+                seconds, peak = step()
             rows.append(
                 {
                     "shape": shape,
@@ -212,7 +189,7 @@ def options() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = options().parse_args()
     if arguments.case:
-        case(json.loads(arguments.case))
+        case(ModelSpec.model_validate_json(arguments.case))
         return
     if arguments.long:
         rows, warnings = long(arguments.shapes[0], arguments), []
@@ -227,18 +204,8 @@ def main() -> None:
     for line in warnings:
         console.print(line)
     if arguments.out:
-        about = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "command": f"python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}",
-            "group": arguments.group,
-            "precision": arguments.precision,
-        }
-        text = json.dumps({**about, "rows": rows, "slower than full": warnings}, indent=1)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        asked = {"group": arguments.group, "precision": arguments.precision}
+        measured.write(arguments.out, {**asked, "rows": rows, "slower than full": warnings})
 
 
 if __name__ == "__main__":

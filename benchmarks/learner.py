@@ -8,13 +8,10 @@ Run it alone: anything else on the machine slows several threads far more than i
 """
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+import measured
 from cllora.model.batches import packed
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
@@ -141,15 +139,7 @@ def main() -> None:
         table.add_row(name, *(str(row[name]) for row in rows))
     Console(width=120).print(table)
     if arguments.out:
-        about = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "command": "python benchmarks/learner.py",
-        }
-        arguments.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        measured.write(arguments.out, {"rows": rows})
 
 
 if __name__ == "__main__":

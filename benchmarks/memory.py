@@ -7,12 +7,10 @@ Each figure is the peak resident memory of a process of its own.
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+import measured
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec, Study
@@ -117,14 +116,7 @@ def main() -> None:
         table.add_row(case, f"{megabytes:,}")
     Console(width=110).print(table)
     if arguments.out:
-        about = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "command": "python benchmarks/memory.py",
-        }
-        arguments.out.write_text(json.dumps({**about, "peak MB": rows}, indent=1) + "\n", encoding="utf-8")
+        measured.write(arguments.out, {"peak MB": rows})
 
 
 if __name__ == "__main__":

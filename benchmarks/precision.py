@@ -7,18 +7,15 @@ An interrupted run goes on where it was if `--place` is given.
 """
 
 import argparse
-import json
-import platform
 import tempfile
-from datetime import date
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import cllora
+import measured
 from cllora.measure import paired_interval
 from cllora.presets import find_study
 from cllora.store import read_rounds
@@ -82,14 +79,7 @@ def main() -> None:
         table.add_row(name, f"{row['mean']:+.4f}", f"{row['low']:+.4f} to {row['high']:+.4f}")
     Console(width=110).print(table)
     if arguments.out:
-        given = f"--seeds {arguments.seeds} --alphas {' '.join(arguments.alphas)}"
-        about = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-            "torch": torch.__version__,
-            "command": f"python benchmarks/precision.py {given}",
-        }
-        arguments.out.write_text(json.dumps({**about, "losses": losses, **rows}, indent=1) + "\n", encoding="utf-8")
+        measured.write(arguments.out, {"losses": losses, **rows})
 
 
 if __name__ == "__main__":

@@ -11,11 +11,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores; before t
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from cllora.corpus import packages
 from cllora.types import Samples
+
+# The same examples every time, however slow a busy machine is with one.
+hypothesis.settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 FAMILIES = ("opt", "opt-350m", "llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 VOCABULARY = 300
@@ -39,6 +46,8 @@ def tiny_config(family: str):
             )
         case "llama":
             return t.LlamaConfig(**rotary)
+        case "mistral":
+            return t.MistralConfig(**rotary, sliding_window=None)
         case "qwen2":
             return t.Qwen2Config(**rotary)
         case "qwen3":
@@ -159,10 +168,24 @@ def study_fields(model, texts, **changes):
     return fields
 
 
-@pytest.fixture
-def own_cache(tmp_path_factory, monkeypatch):
-    """What is cached is kept for the session, and apart from the user's own."""
-    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What is cached is kept for the session, and apart from the user's own and from the other workers'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+def interrupted(study, folder, **at):
+    """Run a study until its progress is there (such as `round=2`), and interrupt it."""
+    import cllora
+
+    def on_progress(progress):
+        if all(getattr(progress, field) == value for field, value in at.items()):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cllora.run(study, folder, on_progress=on_progress)
 
 
 @pytest.fixture

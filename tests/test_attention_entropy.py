@@ -13,7 +13,7 @@ from cllora.reports import figures, read_runs, report
 from cllora.runs import run
 from cllora.spec import Experiment, Study
 from cllora.store import read_json, write_json
-from conftest import FAMILIES, made_up_samples, study_fields
+from conftest import FAMILIES, interrupted, made_up_samples, study_fields
 from synthetic_study import make_study, write_study
 from test_learner import CONTEXT, learner_of, random_adapter
 
@@ -74,16 +74,7 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     fields = study_fields(tiny_models("opt"), texts, evaluation={"attention": True, "surface": 3})
     study = Study.parse({**fields, "grid": {"partition.alpha": [0.1]}, "control": {}})
     cell = run(study, tmp_path / "whole") / "alpha=0.1,seed=0"
-
-    class Stop(Exception):
-        pass
-
-    def stop(progress):
-        if progress.round == 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        run(study, tmp_path / "stopped", on_progress=stop)
+    interrupted(study, tmp_path / "stopped", round=2)
     stopped = tmp_path / "stopped" / cell.name
     assert not (stopped / "attention.json").exists()
     run(study, tmp_path / "stopped")

@@ -18,7 +18,7 @@ from cllora.model.tokenizer import ModelTokenizer
 from cllora.runs import run
 from cllora.spec import Experiment, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import made_up_samples, study_fields
+from conftest import interrupted, made_up_samples, study_fields
 from test_learner import random_adapter
 from test_patterns import dense_mask, pattern
 
@@ -124,23 +124,14 @@ def test_bits_per_byte_count_the_bytes_that_were_scored(tiny_models):
     assert learner.by_position({"after": learner.initial(0)}, ids)["bytes"] == expected
 
 
-def test_a_run_keeps_both_and_an_interrupted_one_comes_to_the_same(tiny_models, texts, tmp_path, own_cache):
+def test_a_run_keeps_both_and_an_interrupted_one_comes_to_the_same(tiny_models, texts, tmp_path):
     model = {"name": str(tiny_models("llama")), "context": 256, "positions": "linear", "attention": "s2"}
     fields = study_fields(tiny_models("llama"), texts, evaluation={"by_position": True, "passkey": 1, "every": 3})
     fields["model"] |= model
     fields["data"] |= {"limit": 60, "test": 0.2}
     study = Study.parse({**fields, "grid": {}, "control": {}, "partition": {"num_clients": 2, "scheme": "iid"}})
     cell = run(study, tmp_path / "whole") / "seed=0"
-
-    class Stop(Exception):
-        pass
-
-    def stop(progress):
-        if progress.round == 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        run(study, tmp_path / "stopped", on_progress=stop)
+    interrupted(study, tmp_path / "stopped", round=2)
     stopped = tmp_path / "stopped" / cell.name
     assert not (stopped / "positions.json").exists()
     run(study, tmp_path / "stopped")

@@ -10,8 +10,6 @@ import yaml
 
 from conftest import refused, study_fields
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 GOOD_ROWS = [{"text": f"Return the value of column {row} or raise an error.", "n": row} for row in range(200)]
 
 
@@ -111,7 +109,7 @@ def test_export_writes_an_adapter(command, study_file, tmp_path):
 
 
 def test_help_is_quick():
-    done = subprocess.run([sys.executable, "-m", "cllora", "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "cllora", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "partition" in done.stdout
 

@@ -70,7 +70,6 @@ def test_company_is_chosen_by_what_is_seen(tiny_models, monkeypatch):
     assert grouped == [[1, 1, 1], [3]]
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_study_in_which_every_other_client_sees_less(tiny_models, texts, tmp_path):
     """Who sees what is on record; weights, tokens and evaluation are as they should be; the page says it."""
     fields = study_fields(tiny_models("opt"), texts, local__contexts=[16, 64], grid={}, control={})
@@ -96,7 +95,6 @@ def test_a_study_in_which_every_other_client_sees_less(tiny_models, texts, tmp_p
     assert "16 and 64, in turn" in design(read_runs(folder)).table["value"].tolist()
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_owners_by_name(tiny_models, texts):
     fields = study_fields(tiny_models("opt"), texts, grid={}, control={}, partition__num_clients=4)
     fields["partition"] |= {"scheme": "natural", "column": "owner"}

@@ -12,7 +12,7 @@ from cllora.runs import run
 from cllora.runs.cell import costs
 from cllora.spec import Study
 from cllora.store import read_json, read_rounds
-from conftest import study_fields
+from conftest import interrupted, study_fields
 
 CPU = torch.device("cpu")
 MANY = 200_000_000
@@ -59,7 +59,7 @@ def test_costs_are_those_of_training_and_a_peak_only_of_all_rounds():
         assert costs(rounds, peaks)["peak_mb"] is None
 
 
-def test_a_run_says_its_costs_and_a_resumed_one_no_peak(tiny_models, texts, tmp_path, own_cache):
+def test_a_run_says_its_costs_and_a_resumed_one_no_peak(tiny_models, texts, tmp_path):
     fields = study_fields(tiny_models("opt"), texts, evaluation={"every": 3})
     fields["data"] |= {"limit": 60}
     fields |= {"partition": {"num_clients": 2, "scheme": "iid"}, "grid": {}, "control": {}}
@@ -72,16 +72,7 @@ def test_a_run_says_its_costs_and_a_resumed_one_no_peak(tiny_models, texts, tmp_
         assert found["training_seconds"] == pytest.approx(sum(client["seconds"] for client in clients), abs=1e-3)
         assert found["peak_mb"] is None or 50 < found["peak_mb"] < 20_000
         assert (found["peak_mb"] is None) == (not forget_peak(CPU))
-
-    class Stop(Exception):
-        pass
-
-    def stop(progress):
-        if progress.round == 1:
-            raise Stop
-
-    with pytest.raises(Stop):
-        run(study, tmp_path / "stopped", on_progress=stop)
+    interrupted(study, tmp_path / "stopped", round=1)
     run(study, tmp_path / "stopped")
     resumed, whole = (read_json(tmp_path / it / "seed=0" / "costs.json") for it in ("stopped", "whole"))
     assert resumed["trained_tokens"] == whole["trained_tokens"]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cllora import measure
@@ -41,7 +41,6 @@ def test_valley() -> None:
     assert measure.valley([1, 2, 3]).tolist() == [1, 2, 3]
 
 
-@settings(deadline=None)
 @given(losses)
 def test_a_valley_falls_and_then_rises_and_nothing_that_does_is_nearer(values: list[float]) -> None:
     fit = measure.valley(values)
@@ -73,7 +72,6 @@ def test_a_zigzag_is_found_under_a_trend() -> None:
     assert found[3] == pytest.approx(0.3, rel=0.2)
 
 
-@settings(deadline=None)
 @given(losses, st.floats(0.1, 10), st.floats(-5, 5))
 def test_oscillation_moves_with_the_unit_and_not_with_the_level(values: list[float], unit: float, level: float) -> None:
     first = measure.oscillation(curve(9.0, *values))
@@ -103,7 +101,6 @@ def test_forgetting_by_class() -> None:
     assert measure.forgetting(pd.DataFrame({"round": [], "class": [], "loss": []})).empty
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20))
 def test_nothing_is_forgotten_by_a_class_that_only_improves(values: list[float]) -> None:
     falling = pd.DataFrame({"round": range(len(values)), "class": 0, "loss": sorted(values, reverse=True)})

@@ -99,7 +99,6 @@ def test_the_power_to_show_equivalence() -> None:
     assert measure.chance_of_equivalent(0.0, 1.0, 40, 1.0) == pytest.approx(known, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(st.floats(-4, 3), st.sampled_from([0.05, 0.01, 0.001]), st.integers(2, 5_000))
 def test_power_is_a_chance_and_once_it_is_worth_the_name_grows_with_seeds(
     size: float, alpha: float, seeds: int
@@ -177,7 +176,7 @@ def test_without_a_margin_nothing_is_equivalent() -> None:
     assert found["answer"].iloc[0].startswith("not enough seeds to tell")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(2, 6))
 def test_an_interval_leaves_out_zero_just_where_holm_finds_a_difference(draw: int, cells: int, seeds: int) -> None:
     noise = rng(draw, "holm and intervals").normal(0, 0.02, (cells, seeds))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cllora import measure
@@ -67,20 +67,17 @@ def test_the_thresholds_of_oscillation_are_the_reader_s() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(values, values)
 def test_what_falls_and_then_rises_never_oscillates(falls: list[float], rises: list[float]) -> None:
     assert measure.global_oscillation(curve(11, *sorted(falls, reverse=True), *sorted(rises)), peaks=1) == []
 
 
-@settings(deadline=None)
 @given(st.floats(0.05, 1), st.integers(2, 10))
 def test_every_zigzag_oscillates(swing: float, times: int) -> None:
     found = measure.global_oscillation(curve(3.0, *([3.0, 3.0 + swing] * times), 3.0))
     assert places(found) == [(2 * i + 2, None) for i in range(times)]
 
 
-@settings(deadline=None)
 @given(values)
 def test_a_peak_rises_and_falls_by_the_height_asked_for(loss: list[float]) -> None:
     found = measure.global_oscillation(curve(0.0, *loss), peaks=1, floor=0.5, share=0.0)
@@ -103,7 +100,6 @@ def test_what_is_no_divergence(loss: tuple[float, ...]) -> None:
     assert measure.divergence(curve(*loss)) == []
 
 
-@settings(deadline=None)
 @given(values)
 def test_what_never_exceeds_the_base_never_diverges(loss: list[float]) -> None:
     assert measure.divergence(curve(10, *loss)) == []
@@ -130,7 +126,6 @@ def test_what_is_no_collapse(changes: dict[int, list[float]]) -> None:
     assert measure.fairness_collapse(clients(changes)) == []
 
 
-@settings(deadline=None)
 @given(st.floats(0.05, 2), st.floats(-0.9, 0.9))
 def test_hard_texts_alone_are_no_collapse(gain: float, differ: float) -> None:
     even = clients({0: [0, -gain, -gain], 1: [0, -gain * (1 + differ), -gain * (1 + differ)]})
@@ -184,7 +179,6 @@ def test_what_is_no_early_over_fitting(rows: list[tuple[int, int, float, float, 
     assert measure.early_overfitting(turns(*rows)) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=2, max_size=10))
 def test_no_over_fitting_where_tests_follow_training(losses: list[tuple[float, float]]) -> None:
     train = np.array([a for a, _ in losses])

@@ -111,7 +111,7 @@ def test_too_few_samples_are_refused_with_what_to_set(variant):
         make_partition(spec, some_pool(spec, 100), NO_IDS, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     variant=st.sampled_from([v for v in VARIANTS if v["scheme"] != "natural"]),
     alpha=st.one_of(st.just("iid"), st.floats(1e-300, 1e300)),
@@ -195,7 +195,6 @@ def test_a_wrong_scheme_of_the_user_is_refused(parts, line, monkeypatch):
         make_partition(spec, some_pool(spec, 10), NO_IDS, 0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(0, 30), min_size=1, max_size=12), least=st.integers(0, 10))
 def test_the_repair_takes_from_whoever_is_then_largest(sizes, least):
     least = min(least, sum(sizes) // len(sizes))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cllora.errors import UsageError
@@ -100,7 +100,6 @@ def test_classes_by_hand():
         quantile_classes(np.array([1.0, np.nan, np.inf]), 2)
 
 
-@settings(deadline=None)
 @given(values=st.lists(st.integers(0, 30), min_size=1, max_size=60), num_classes=st.integers(1, 8))
 def test_classes_are_ordered_filled_and_keep_ties_together(values, num_classes):
     array = np.array(values, np.float64)

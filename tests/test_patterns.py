@@ -171,18 +171,11 @@ def test_the_rule_in_numbers():
     assert [unshifted_heads(*heads) for heads in ((8, 8), (9, 3), (4, 1), (15, 5))] == [(4, 4), (3, 1), (2, 1), (6, 2)]
 
 
-def model_config(family):
-    if family != "mistral":
-        return tiny_config(family)
-    fields = tiny_config("llama").to_dict()
-    return transformers.MistralConfig(**{k: v for k, v in fields.items() if k != "model_type"}, sliding_window=None)
-
-
 @pytest.mark.parametrize("family", [*FAMILIES, "mistral"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "full"])
 def test_a_whole_model_equals_an_eager_one_with_the_dense_mask(family, name):
     """Losses and gradients of every family, packed, against transformers' eager attention one text at a time."""
-    config, chosen = model_config(family), pattern(name, 5)
+    config, chosen = tiny_config(family), pattern(name, 5)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = transformers.AutoModelForCausalLM.from_config(config).eval().double()
@@ -278,5 +271,5 @@ def test_a_pattern_that_leaks_says_so(caplog):
 def test_the_picture_in_the_docs_is_of_this_rule(tmp_path):
     root = Path(__file__).parents[1]
     command = [sys.executable, root / "scripts/attention_picture.py", "--out", tmp_path / "now.svg"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True)
     assert (tmp_path / "now.svg").read_text() == (root / "docs/images/attention.svg").read_text()

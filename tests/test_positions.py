@@ -16,6 +16,7 @@ from cllora.model.positions import interpolated, learned_positions, stretch_tabl
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
 from conftest import made_up_samples
+from test_learner import stock_losses
 
 PRETRAINED = 128
 LONG = 512
@@ -28,15 +29,6 @@ def learner_of(folder, positions, context=LONG, **lora):
     return Learner(load_base(model, LoraSpec(lora_dropout=0, **lora)), made_up_samples(12, 400), context)
 
 
-def long_losses(model, learner, ids):
-    found = []
-    with torch.no_grad():
-        for i in ids:
-            text = torch.from_numpy(learner.samples.tokens_of(int(i), learner.context))[None]
-            found.append(float(model(input_ids=text, labels=text).loss) * (text.shape[1] - 1))
-    return found
-
-
 @pytest.mark.parametrize("way", ["linear", "yarn"])
 @pytest.mark.parametrize("family", ROTARY)
 def test_rotary_positions_are_those_of_transformers_own_scaling(tiny_models, family, way):
@@ -47,7 +39,7 @@ def test_rotary_positions_are_those_of_transformers_own_scaling(tiny_models, fam
         config.rope_parameters |= {"original_max_position_embeddings": PRETRAINED}
     config.max_position_embeddings = LONG
     stock = transformers.AutoModelForCausalLM.from_pretrained(tiny_models(family), config=config, dtype=torch.float32)
-    expected = long_losses(stock.eval(), learner, ids)
+    expected = stock_losses(stock.eval(), learner, ids)
     assert learner.samples.lengths()[ids].max() > 2 * PRETRAINED
     np.testing.assert_allclose(learner.evaluate("g", learner.initial(0), ids).nll, expected, rtol=2e-5)
     frequencies, attention = ROPE_INIT_FUNCTIONS[way](config, None)
@@ -97,11 +89,11 @@ def test_a_base_with_a_longer_table_says_what_stock_transformers_says_with_it(ti
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_models(family), dtype=torch.float32)
     stretch_table(base, LONG)
     stock = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-    np.testing.assert_allclose(long_losses(stock, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(stock, learner, ids), expected, rtol=2e-5)
     save_merged(learner.base, tmp_path / "merged")
     merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     assert merged.config.max_position_embeddings == LONG
-    np.testing.assert_allclose(long_losses(merged, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(merged, learner, ids), expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize("way", ["linear", "yarn"])
@@ -114,10 +106,10 @@ def test_the_adapter_of_a_stretched_rotary_base_brings_that_bases_config(tiny_mo
     config = transformers.AutoConfig.from_pretrained(tmp_path / "adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_models("llama"), config=config, dtype=torch.float32)
     stock = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-    np.testing.assert_allclose(long_losses(stock, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(stock, learner, ids), expected, rtol=2e-5)
     save_merged(learner.base, tmp_path / "merged")
     merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
-    np.testing.assert_allclose(long_losses(merged, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(merged, learner, ids), expected, rtol=2e-5)
 
 
 def test_an_interpolated_table_is_trained_and_travels_with_its_new_rows(tiny_models, tmp_path):
@@ -136,7 +128,7 @@ def test_an_interpolated_table_is_trained_and_travels_with_its_new_rows(tiny_mod
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_models("opt"), dtype=torch.float32)
     stretch_table(base, LONG)
     stock = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-    np.testing.assert_allclose(long_losses(stock, learner, np.arange(6)), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(stock, learner, np.arange(6)), expected, rtol=2e-5)
 
 
 def test_the_weights_on_disk_are_what_a_base_is_known_by(tiny_models):

@@ -17,8 +17,6 @@ from cllora.store import read_rounds
 
 NAMES = list(presets.names())
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 @pytest.mark.parametrize("scale", ["", "@embedded"])
 @pytest.mark.parametrize("name", NAMES)

@@ -19,9 +19,7 @@ from cllora.runs.prepare import deal_all
 from cllora.runs.shared import Shared
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import WORDS, study_fields
-
-pytestmark = pytest.mark.usefixtures("own_cache")
+from conftest import WORDS, interrupted, study_fields
 
 
 @pytest.fixture(scope="session")
@@ -170,14 +168,8 @@ def test_partition_alone_loads_the_base_once_and_leaves_nothing(
 def test_a_run_goes_on_with_the_partition_that_it_began_with(tiny_models, varied_texts, tmp_path, monkeypatch):
     """Should the base say something else when it is asked again."""
     going = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={})
-
-    def stop(progress):
-        if progress.round == 1:
-            raise KeyboardInterrupt
-
     straight = cllora.run(going, tmp_path / "straight") / "seed=0"
-    with pytest.raises(KeyboardInterrupt):
-        cllora.run(going, tmp_path / "halting", on_progress=stop)
+    interrupted(going, tmp_path / "halting", round=1)
     monkeypatch.setattr("cllora.runs.known.KnownBase.nll", lambda self, samples, ids: np.arange(len(ids)) + 1.0)
     halting = cllora.run(going, tmp_path / "halting") / "seed=0"
     for name in ("state.safetensors", "partition.parquet", "partition.json"):

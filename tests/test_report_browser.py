@@ -84,7 +84,10 @@ def file(runs: Runs, made: dict[str, Figure], tmp_path_factory: pytest.TempPathF
 def seen(request: pytest.FixtureRequest, browser: Any, file: Path) -> Iterator[Any]:
     """The drawn page at one width; what it complained of, and what it asked a network for, are its `complaints`."""
     width = request.param
-    context = browser.new_context(viewport={"width": width, "height": WIDTHS[width]}, color_scheme="light")
+    # Without scrolling by and by, during which what is pointed at moves away.
+    context = browser.new_context(
+        viewport={"width": width, "height": WIDTHS[width]}, color_scheme="light", reduced_motion="reduce"
+    )
     context.set_default_timeout(SLOW)
     opened = context.new_page()
     opened.complaints = complaints = []

@@ -201,7 +201,10 @@ def test_the_results_are_written_as_numbers(folder: Path, tmp_path: Path) -> Non
     assert shown["saved"].tolist() == ["99.996 %"] * 3
 
 
-def test_a_study_s_own_figures_are_in_its_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_study_s_own_figures_are_in_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(figures, "_members", dict(figures._members))
     own = tmp_path / "own_figure.py"
     own.write_text(
         "from cllora.reports import Figure, figures\n"
@@ -211,11 +214,8 @@ def test_a_study_s_own_figures_are_in_its_report(tmp_path: Path, caplog: pytest.
         '    return Figure("Of the study", "It is there.")\n'
     )
     study = write_study(tmp_path / "study", make_study(load=[str(tmp_path / "gone.py"), str(own)]))
-    try:
-        with caplog.at_level(logging.WARNING, logger="cllora"):
-            html = report(study).read_text(encoding="utf-8")
-    finally:
-        figures._members.pop("of_the_study", None)
+    with caplog.at_level(logging.WARNING, logger="cllora"):
+        html = report(study).read_text(encoding="utf-8")
     assert "It is there." in html
     assert "gone.py; the report is made without it" in caplog.text
 

@@ -18,8 +18,6 @@ from test_corpus import ByteTokenizer
 
 SHARES = (0, 0.3, 1)
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 def dealt(texts, tmp_path, share, kind="shuffle_words", **partition):
     data = {"path": str(texts), "spoil": {"kind": kind, "share": share}}

@@ -108,7 +108,7 @@ def test_bfloat16_together_is_as_near_to_float32_as_one_by_one(tiny_models, monk
     assert errors[0] < max(1.5 * errors[1], 0.02)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     budget=st.integers(1, 300),

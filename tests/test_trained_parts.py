@@ -22,7 +22,8 @@ from cllora.spec import LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.spec.sections import Experiment
 from cllora.store import message_bytes, read_rounds
 from cllora.types import Job, Update, Work
-from conftest import made_up_samples, save_tiny_model, study_fields, tiny_config
+from conftest import interrupted, made_up_samples, save_tiny_model, study_fields, tiny_config
+from test_learner import stock_losses
 from test_runs import numbers
 
 CONTEXT = 40
@@ -48,19 +49,15 @@ PAIRS += [("llama", "full"), ("gpt_neox", "full")]
 
 @pytest.fixture(scope="module")
 def models(tiny_models, tmp_path_factory):
-    """As `tiny_models`, with a tied Llama and a Mistral; norms are no ones, so that their values matter."""
+    """As `tiny_models`, with a tied Llama; norms are no ones, so that their values matter."""
     made = {}
 
     def folder(family):
         if family not in made:
             place = tmp_path_factory.mktemp("parts") / family
-            config = tiny_config("llama" if family in ("llama-tied", "mistral") else family)
+            config = tiny_config(family.removesuffix("-tied"))
             if family == "llama-tied":
                 config.tie_word_embeddings = True
-            if family == "mistral":
-                config = transformers.MistralConfig(
-                    **{**config.to_dict(), "sliding_window": None, "model_type": "mistral"}
-                )
             save_tiny_model("opt", place)
             with torch.random.fork_rng():
                 torch.manual_seed(3)
@@ -207,7 +204,7 @@ def test_peft_alone_loads_what_is_saved_and_says_the_same(learners, plain, famil
     expected = learner.evaluate("g", adapter, ids).nll
     learner.save_adapter(adapter, tmp_path / "adapter")
     model = peft.PeftModel.from_pretrained(copy.deepcopy(plain(family)), tmp_path / "adapter").eval()
-    np.testing.assert_allclose(losses_of(model, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(model, learner, ids), expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize(("family", "kind"), [pair for pair in PAIRS if pair[0] in ("opt", "gpt2", "gpt_neox")])
@@ -217,20 +214,11 @@ def test_merged_it_is_a_plain_model_that_says_the_same(models, family, kind, tmp
     expected = learner.evaluate("g", adapter, ids).nll
     save_merged(learner.base, tmp_path / "merged")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
-    np.testing.assert_allclose(losses_of(model, learner, ids), expected, rtol=2e-5)
+    np.testing.assert_allclose(stock_losses(model, learner, ids), expected, rtol=2e-5)
     if kind == "full":
         learner.save_adapter(adapter, tmp_path / "adapter")
         model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "adapter", dtype=torch.float32).eval()
-        np.testing.assert_allclose(losses_of(model, learner, ids), expected, rtol=2e-5)
-
-
-def losses_of(model, learner, ids):
-    found = []
-    with torch.no_grad():
-        for i in ids:
-            text = torch.from_numpy(learner.samples.tokens_of(int(i), CONTEXT))[None]
-            found.append(float(model(input_ids=text, labels=text).loss) * (text.shape[1] - 1))
-    return found
+        np.testing.assert_allclose(stock_losses(model, learner, ids), expected, rtol=2e-5)
 
 
 def size_of(learner, part):
@@ -354,7 +342,6 @@ def test_a_vocabulary_as_large_as_the_table_of_positions_is_not_taken_for_one(mo
     ("strategy", "kind"),
     [("fedavg", "both"), ("fedadam", "rows"), ("scaffold", "lora on embeddings"), ("ditto", "full")],
 )
-@pytest.mark.usefixtures("own_cache")
 def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path):
     study = small_study(models("opt"), texts, kind, federation__strategy=strategy)
     cell = cllora.run(study, tmp_path / "run") / "seed=0"
@@ -369,17 +356,10 @@ def test_whole_studies_run_and_export(models, texts, strategy, kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["both", "full"])
-@pytest.mark.usefixtures("own_cache")
 def test_stopping_after_a_round_and_going_on_gives_the_same_numbers(models, texts, kind, tmp_path):
     """Also of what is trained in the base's own weights: a run that goes on begins with the base anew."""
     study = small_study(models("opt"), texts, kind)
-
-    def stop(progress):
-        if progress.round == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cllora.run(study, tmp_path / "halted", on_progress=stop)
+    interrupted(study, tmp_path / "halted", round=1)
     assert len(read_rounds(tmp_path / "halted" / "seed=0")) == 2
     found = [numbers(cllora.run(study, tmp_path / name)) for name in ("halted", "straight")]
     assert found[0] == found[1]

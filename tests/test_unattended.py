@@ -19,8 +19,6 @@ from conftest import study_fields
 RANKS = {"grid": {"lora.target_modules": [["q_proj"], ["quary"], ["v_proj"]]}, "control": {}}
 """Three cells, the second of which names modules that the model does not have."""
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 @pytest.fixture
 def study(tiny_models, texts):

@@ -22,7 +22,7 @@ import measure
 import numpy as np
 import torch
 from architecture import FULL_WIDTH, SHAPES, untrained
-from texts import PRETRAINING_PACKAGES, Texts, load_joined_texts, load_texts
+from texts import PRETRAINING_PACKAGES, Texts, load_texts
 from tokens import encode, train_tokenizer
 from train import QUICK_DOCUMENTS, QUICK_JOINED, Plan, train
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -44,7 +44,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     lock = _lock(checkpoint)
-    texts = load_joined_texts(cache) if joined else load_texts(cache)
+    texts = load_texts(cache, join=joined)
     tokenizer = train_tokenizer(texts.train) if first else AutoTokenizer.from_pretrained(FIRST)
     _check_round_trip(tokenizer)
     if first:

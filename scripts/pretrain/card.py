@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from architecture import FULL_WIDTH
@@ -112,29 +113,15 @@ second, which is the one to go by. The [embedded base](../embedded/README.md) re
 windows of {context} tokens; it was trained on docstrings one by one, and on more of them."""
 
 AGAIN = """\
-`python scripts/pretrain` in the repository downloads the packages (pinned, nothing is installed or imported), reads
-their docstrings, trains the tokenizer and the model, measures it and writes this page. The schedule follows the clock,
-pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
-the same weights. Every figure here is in"""
+in the repository downloads the packages (pinned, nothing is installed or imported), reads their docstrings, {then}, \
+measures it and writes this page. {schedule} Every figure here is in"""
 
-AGAIN_ROTARY = """\
-```sh
-python scripts/pretrain {options}
-```
+BY_CLOCK = """\
+The schedule follows the clock, pauses and other work on the machine included, so a faster or quieter machine gives a \
+better model, and no two runs give the same weights."""
 
-in the repository downloads the packages (pinned, nothing is installed or imported), reads their docstrings, joins them
-as the corpus `long_texts` does, trains the model, measures it and writes this page. The schedule follows the clock,
-pauses and other work on the machine included, so a faster or quieter machine gives a better model, and no two runs give
-the same weights. Every figure here is in"""
-
-AGAIN_BY_TOKENS = """\
-```sh
-python scripts/pretrain {options}
-```
-
-in the repository downloads the packages (pinned, nothing is installed or imported), reads their docstrings, trains the
-model, measures it and writes this page. The schedule follows the tokens and not the clock, so the same processor and
-versions give the same weights. Every figure here is in"""
+BY_TOKENS = """\
+The schedule follows the tokens and not the clock, so the same processor and versions give the same weights."""
 
 
 def write(folder: Path, first: Path) -> None:
@@ -151,9 +138,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], first_config: dict[str, Any]) -> str:
     training, data, plan = facts["training"], facts["train_set"], facts.get("plan", {})
     rotary, narrow = facts["architecture"] == "rotary", config["hidden_size"] != FULL_WIDTH
-    opening, honest, again = (OPENING_NARROW if narrow else OPENING), HONEST, AGAIN
-    if rotary:
-        opening, honest, again = OPENING_ROTARY, HONEST_JOINED, AGAIN_ROTARY
+    opening = OPENING_ROTARY if rotary else OPENING_NARROW if narrow else OPENING
+    honest = HONEST_JOINED if rotary else HONEST
     by_first = first if narrow else facts.get("by_first", {})
     return CARD.format(
         opening=opening.format(
@@ -172,7 +158,7 @@ def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], 
         cores="one CPU core" if plan.get("processes") == 1 else "two CPU cores",
         rows="\n".join(_rows(facts, by_first)),
         tokenizer='folder.with_name("embedded")' if narrow or rotary else "folder",
-        again=(AGAIN_BY_TOKENS if plan.get("tokens") else again).format(options=_options(facts)),
+        again=_again(facts, rotary, narrow),
         name=config["architectures"][0],
         parameters=facts["parameters"],
         context=config["max_position_embeddings"],
@@ -189,6 +175,18 @@ def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], 
         software=", ".join(f"{name} {version}" for name, version in facts["software"].items()),
         package_list=", ".join(facts["packages"]).replace("==", " "),
     )
+
+
+def _again(facts: dict[str, Any], rotary: bool, narrow: bool) -> str:
+    """How to make the base again, up to the name of the file with its figures."""
+    by_tokens = facts.get("plan", {}).get("tokens")
+    then = "trains the model" if narrow else "trains the tokenizer and the model"
+    if rotary:
+        then = "joins them as the corpus `long_texts` does, trains the model"
+    text = AGAIN.format(then=then, schedule=BY_TOKENS if by_tokens else BY_CLOCK)
+    if rotary or narrow or by_tokens:
+        return f"```sh\npython scripts/pretrain {_options(facts)}\n```\n\n{fill(text, 120)}"
+    return fill(f"`python scripts/pretrain` {text}", 120)
 
 
 def _options(facts: dict[str, Any]) -> str:

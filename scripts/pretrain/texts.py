@@ -82,51 +82,36 @@ class Texts:
     dropped: dict[str, int]
 
 
-def load_texts(cache: Path) -> Texts:
-    """Download, read, deduplicate and split. Depends on nothing but the pinned versions (and the demo's)."""
-    demo = [row["text"] for row in docstrings(packages=PACKAGES, min_chars=MIN_CHARS)]
-    of_demo = _paragraphs_of(demo)
-    every = [row["text"] for row in _pretraining_docstrings(cache)]
-    clean = [text for text in every if of_demo.isdisjoint(_paragraphs(text))]
-    train = [text for text in clean if _digest(text) % HELD_OUT_OF]
-    of_train = _paragraphs_of(train)
-    held_out = [text for text in clean if _digest(text) % HELD_OUT_OF == 0]
-    unseen = [text for text in held_out if of_train.isdisjoint(_paragraphs(text))]
-    return Texts(
-        train=sorted(train, key=_digest),  # a shuffle that needs no seed
-        held_out=sorted(unseen, key=_digest),
-        demo=sorted((text for text in demo if _digest(text) % DEMO_SAMPLE_OF == 0), key=_digest),
-        dropped={"shared_with_demo": len(every) - len(clean), "held_out_copies": len(held_out) - len(unseen)},
-    )
+def load_texts(cache: Path, join: bool = False) -> Texts:
+    """Download, read, deduplicate and split. Depends on nothing but the pinned versions (and the demo's).
 
-
-def load_joined_texts(cache: Path) -> Texts:
-    """The same docstrings, joined in reading order as the corpus `long_texts` joins them.
-
-    Held out, and measured of the demo, are whole modules; no docstring is in two texts, and one that shares a paragraph
-    is left out of its text.
+    With `join`, docstrings are joined in reading order as the corpus `long_texts` joins them. Held out, and measured of
+    the demo, are then whole modules; no docstring is in two texts, and one that shares a paragraph is left out of its.
     """
-    demo = list(docstrings(packages=PACKAGES, min_chars=MIN_CHARS))
-    of_demo = _paragraphs_of(row["text"] for row in demo)
-    every = list(_pretraining_docstrings(cache))
+    drawn_by = "module" if join else "text"
+    demo, every = list(docstrings(packages=PACKAGES, min_chars=MIN_CHARS)), list(_pretraining_docstrings(cache))
+    of_demo = _paragraphs_of(demo)
     clean = [row for row in every if of_demo.isdisjoint(_paragraphs(row["text"]))]
-    train = [row for row in clean if _digest(row["module"]) % HELD_OUT_OF]
-    of_train = _paragraphs_of(row["text"] for row in train)
-    held_out = [row for row in clean if _digest(row["module"]) % HELD_OUT_OF == 0]
+    train = [row for row in clean if _digest(row[drawn_by]) % HELD_OUT_OF]
+    of_train = _paragraphs_of(train)
+    held_out = [row for row in clean if _digest(row[drawn_by]) % HELD_OUT_OF == 0]
     unseen = [row for row in held_out if of_train.isdisjoint(_paragraphs(row["text"]))]
-    long = [text["text"] for _, rows in groupby(train, key=lambda row: row["owner"]) for text in joined(rows)]
-    return Texts(
-        train=sorted(long, key=_digest),
-        held_out=_modules(unseen),
-        demo=_modules(row for row in demo if _digest(row["module"]) % DEMO_SAMPLE_OF == 0),
-        dropped={"shared_with_demo": len(every) - len(clean), "held_out_copies": len(held_out) - len(unseen)},
-    )
+    measured = [row for row in demo if _digest(row[drawn_by]) % DEMO_SAMPLE_OF == 0]
+    dropped = {"shared_with_demo": len(every) - len(clean), "held_out_copies": len(held_out) - len(unseen)}
+    if join:
+        train = _joined(train, "owner")
+        unseen, measured = (_joined(rows, "module", min_chars=1) for rows in (unseen, measured))
+    return Texts(_shuffled(train), _shuffled(unseen), _shuffled(measured), dropped)
 
 
-def _modules(rows: Iterable[dict[str, str]]) -> list[str]:
-    """Each module's docstrings as one text, shuffled."""
-    found = (joined(of_module, min_chars=1) for _, of_module in groupby(rows, key=lambda row: row["module"]))
-    return sorted((text["text"] for texts in found for text in texts), key=_digest)
+def _joined(rows: Iterable[dict[str, str]], by: str, **bounds: int) -> list[dict[str, str]]:
+    """The texts that the rows of each owner or module are joined to."""
+    return [text for _, group in groupby(rows, key=lambda row: row[by]) for text in joined(group, **bounds)]
+
+
+def _shuffled(rows: Iterable[dict[str, str]]) -> list[str]:
+    """The rows' texts, in an order that needs no seed."""
+    return sorted((row["text"] for row in rows), key=_digest)
 
 
 def _pretraining_docstrings(cache: Path) -> Iterator[dict[str, str]]:
@@ -161,8 +146,8 @@ def _paragraphs(text: str) -> set[str]:
     return {part for part in even if len(part) >= PARAGRAPH_CHARS}
 
 
-def _paragraphs_of(texts: Iterable[str]) -> set[str]:
-    return {paragraph for text in texts for paragraph in _paragraphs(text)}
+def _paragraphs_of(rows: Iterable[dict[str, str]]) -> set[str]:
+    return {paragraph for row in rows for paragraph in _paragraphs(row["text"])}
 
 
 def _digest(text: str) -> int:

@@ -97,4 +97,4 @@ def test_the_front_door_is_light(what):
         "heavy = {'torch', 'transformers', 'peft', 'pandas', 'plotly', 'scipy', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
