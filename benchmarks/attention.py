@@ -92,16 +92,18 @@ def stepper(place: Path, **model: Any) -> Iterator[Callable[[], tuple[float, int
 
 
 def in_turn(place: Path, cases: Sequence[dict[str, Any]], steps: int, seconds: float) -> list[list[tuple[float, int]]]:
-    """Each case's steps, after one to warm up: `steps` turns, or fewer, but one, if they take longer than `seconds`."""
+    """Each case's steps: `steps` turns after one to warm up, or as many as begin within `seconds`, but one.
+
+    Where the first turn alone takes longer than that, it is the one: warming up is a small part of such a step.
+    """
     with ExitStack() as stack:
         steps_of = [stack.enter_context(stepper(place, **one)) for one in cases]
-        for step in steps_of:
-            step()
-        found: list[list[tuple[float, int]]] = [[] for _ in cases]
-        while len(found[0]) < steps and (not found[0] or sum(s for each in found for s, _ in each) < seconds):
-            for step, each in zip(steps_of, found, strict=True):
-                each.append(step())
-    return found
+        turns = [[step() for step in steps_of]]
+        if sum(s for s, _ in turns[0]) < seconds:
+            turns = []
+            while len(turns) < steps and (not turns or sum(s for turn in turns for s, _ in turn) < seconds):
+                turns.append([step() for step in steps_of])
+    return [list(each) for each in zip(*turns, strict=True)]
 
 
 def curve(shape: str, arguments: argparse.Namespace) -> list[Row]:
