@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from cllora.partition import Estimate, classes_of, mix_alpha, partitioners, pool_of, size_alpha
+from cllora.partition import Estimate, classes_of, make_partition, mix_alpha, partitioners, pool_of, size_alpha
 from cllora.partition.dealing import dirichlet
 from cllora.partition.estimate import log_rising
 from cllora.seeds import rng
@@ -143,6 +143,31 @@ def test_owners_without_a_text_are_not_missed():
     estimates = [size_alpha(draw.multinomial(600, dirichlet(np.full(200, 0.3), 1, draw)[0])) for _ in range(60)]
     assert np.median([found.alpha for found in estimates]) == pytest.approx(0.3, rel=0.15)
     assert covered(estimates, 0.3) >= 0.85
+
+
+@pytest.mark.parametrize("least", [1, 10, 40])
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
+def test_owners_that_were_topped_up_are_not_taken_at_their_size(alpha, least):
+    one = np.ones(3600, np.int64)
+    spec = PartitionSpec(scheme="quantity", num_clients=20, classes=1, min_samples=least, local_test=0, alpha=alpha)
+    pool = pool_of(spec, ids=np.arange(3600), values=np.ones(3600), lengths=one, context=8)
+    deals = [make_partition(spec, pool, np.empty(0, np.int64), seed) for seed in range(20)]
+    estimates = [size_alpha(np.diff(deal.train_offsets)) for deal in deals]
+    assert np.median([found.alpha for found in estimates]) == pytest.approx(alpha, rel=0.25)
+    assert covered(estimates, alpha) >= 0.8
+
+
+def test_a_shared_smallest_size_near_the_mean_is_no_minimum():
+    found = size_alpha(np.array([180] * 17 + [181] * 3))
+    assert found.alpha == math.inf
+    assert found.low > 50
+
+
+def test_two_likely_readings_make_one_interval():
+    """Few owners, three of them with a single text: alpha is near 0 if others are unseen, larger if these are all."""
+    found = size_alpha(np.array([1, 1, 1, 4, 30, 90, 260, 700]))
+    assert found.low < found.alpha < found.high
+    assert found.high > 0.3
 
 
 def test_classes_of_unequal_size_share_one_alpha():

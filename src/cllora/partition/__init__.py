@@ -9,6 +9,7 @@ from cllora.partition.heterogeneity import gini, heterogeneity
 from cllora.partition.make import make_partition
 from cllora.partition.owners import FeatureSkew, Inspection, Owners, inspect_owners
 from cllora.partition.pool import Alpha, Axis, Partitioner, Pool, partitioners, pool_of
+from cllora.partition.ranks import rank_alpha
 from cllora.partition.residual import place_at_length, rank_correlation
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "place_at_length",
     "pool_of",
     "quantile_classes",
+    "rank_alpha",
     "rank_correlation",
     "size_alpha",
     "warnings_of",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
-from scipy.special import chdtri, gammaln
+from scipy.special import chdtri, gammaln, logsumexp
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -20,6 +20,8 @@ LogLikelihood = Callable[[float], float]
 LEAST, MOST = 1e-4, 1e6
 """Alphas beyond are called 0 (an owner has one class; one owner has all) and infinity (no skew but chance)."""
 STEPS = 41
+PILE = 3
+"""So many owners with the smallest size may have been brought up to it; two share it by chance too often."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,27 @@ def mix_alpha(counts: Counts) -> Estimate | None:
         adjustment = (classes - 1) / 2 * math.log(sizes.sum(known) / sizes.sum(sizes.values))
         return own - sizes.sum(log_rising(sizes.values, total)) - adjustment
 
-    return _estimate(gain, 0.0)
+    return likeliest(gain, 0.0)
 
 
 def size_alpha(sizes: Counts) -> Estimate | None:
     """The alpha of `quantity` that is most likely to have given owners so many texts (K,).
 
-    Owners' shares are drawn from Dir(alpha, ..., alpha), texts fall to owners by these shares. Owners without a text
-    are never seen, whatever their number, so that the likelihood is of sizes that are at least one. With the total
-    given, Dirichlet-multinomial sizes are as independent negative binomial ones of shape alpha and any one mean mu.
-    So mu is fitted for every alpha (their mean given n > 0 is the owners' mean size), and the log-likelihood is
+    Owners' shares are drawn from Dir(alpha, ..., alpha), texts fall to owners by these shares. With the total given,
+    Dirichlet-multinomial sizes are as independent negative binomial ones of shape alpha and any one mean mu. The
+    smallest sizes can be read in two ways:
 
-        sum_k log P(n_k | alpha, mu, n_k > 0)  +  1/2 log Var(n | alpha, mu, n > 0)
+        unseen:     owners without a text are never seen, whatever their number, so that sizes are at least one:
+                    sum_k log P(n_k | alpha, mu, n_k > 0)  +  1/2 log Var(n | alpha, mu, n > 0)
+        topped up:  all owners are seen, and those below the smallest size m were brought up to it with texts of the
+                    largest, as `min_samples` does, so that they had at most m:
+                    sum_{n_k > m} log P(n_k | alpha, mu)  +  sum_{n_k = m} log P(n <= m | alpha, mu)
+                    +  1/2 log Var(n | alpha, mu)
 
-    where the last term conditions on the total, by the normal approximation of its chance (Cox and Reid 1987).
+    where mu is such that the mean size is what it is, and the last term of each conditions on the total, by the normal
+    approximation of its chance (Cox and Reid 1987). The likelihood of an alpha is that under the likelier reading. The
+    second is open if `PILE` owners or more have m texts and m is below half the mean: near the mean a shared smallest
+    size says that owners do not differ. Owners left out for having too few texts are in neither.
 
     None if nothing can be told: there are fewer than two owners, or all have a single text.
     """
@@ -84,19 +93,30 @@ def size_alpha(sizes: Counts) -> Estimate | None:
     sizes = sizes[sizes > 0]
     if len(sizes) < 2 or sizes.max() == 1:
         return None
-    tally, owners, mean = Tally.of(sizes), len(sizes), float(sizes.mean())
+    tally, mean = Tally.of(sizes), float(sizes.mean())
+    least, sharing = tally.values[0], tally.times[0]
+
+    def unseen(alpha: float) -> float:
+        mu = _mean_with_unseen(alpha, mean)
+        seen = -math.expm1(-alpha * math.log1p(mu / alpha))
+        variance = (mu + mu**2 * (1 + 1 / alpha)) / seen - mean**2
+        return tally.sum(log_size(tally.values, alpha, mu)) - len(sizes) * math.log(seen) + math.log(variance) / 2
+
+    def topped_up(alpha: float) -> float:
+        chances = log_size(tally.values, alpha, mean)
+        chances[0] = logsumexp(log_size(np.arange(least + 1), alpha, mean))
+        return tally.sum(chances) + math.log(mean + mean**2 / alpha) / 2
 
     def fit(alpha: float) -> float:
-        mu = _mean_with_unseen(alpha, mean)
-        unseen = -alpha * math.log1p(mu / alpha)  # log P(n = 0)
-        seen = -math.expm1(unseen)
-        chance = tally.sum(log_rising(tally.values, alpha)) + owners * (
-            mean * math.log(mu) - mean * math.log1p(mu / alpha) + unseen - math.log(seen)
-        )
-        variance = (mu + mu**2 * (1 + 1 / alpha)) / seen - mean**2
-        return chance + math.log(variance) / 2
+        return max(unseen(alpha), topped_up(alpha)) if sharing >= PILE and least < mean / 2 else unseen(alpha)
 
-    return _estimate(fit, fit(1e12))
+    return likeliest(fit, fit(1e12))
+
+
+def log_size(n: Array, alpha: float, mean: float) -> Array:
+    """log of the chance of n texts, which is negative binomial of shape `alpha`. Shape of `n`."""
+    per_text = math.log1p(mean / alpha)
+    return np.asarray(log_rising(n, alpha) + n * (math.log(mean) - per_text) - alpha * per_text - gammaln(n + 1))
 
 
 def log_rising(n: Array, a: float) -> Array:
@@ -137,8 +157,10 @@ def _mean_with_unseen(alpha: float, mean: float) -> float:
     return math.exp(brentq(excess, math.log(mean) - 700, math.log(mean), xtol=1e-12))
 
 
-def _estimate(fit: LogLikelihood, without_skew: float) -> Estimate | None:
+def likeliest(fit: LogLikelihood, without_skew: float) -> Estimate | None:
     """The alpha with the largest log-likelihood, and all that are within half the 95 % point of chi-squared of it.
+
+    Where there are several tops the interval goes from the first to the last that is within.
 
     Args:
         without_skew: the limit of `fit` as alpha goes to infinity.
@@ -148,7 +170,7 @@ def _estimate(fit: LogLikelihood, without_skew: float) -> Estimate | None:
         return fit(math.exp(log_alpha))
 
     steps = np.linspace(math.log(LEAST), math.log(MOST), STEPS)
-    values = [at(step) for step in steps]
+    values = np.array([at(step) for step in steps])
     if max(*values, without_skew) - min(*values, without_skew) < 1e-9:
         return None
     best = int(np.argmax(values))
@@ -158,8 +180,13 @@ def _estimate(fit: LogLikelihood, without_skew: float) -> Estimate | None:
     if without_skew >= top:
         top, log_alpha = without_skew, math.log(MOST)
     cut = top - float(chdtri(1, 0.05)) / 2
-    low = 0.0 if values[0] >= cut else math.exp(brentq(lambda x: at(x) - cut, steps[0], log_alpha))
+    within = np.append(steps[values >= cut], log_alpha)
+
+    def end(outside: float, inside: float) -> float:
+        return math.exp(brentq(lambda x: at(x) - cut, outside, inside))
+
+    low = 0.0 if values[0] >= cut else end(steps[steps < within.min()].max(), within.min())
     open_ended = without_skew >= cut or values[-1] >= cut
-    high = math.inf if open_ended else math.exp(brentq(lambda x: at(x) - cut, log_alpha, steps[-1]))
+    high = math.inf if open_ended else end(steps[steps > within.max()].min(), within.max())
     alpha = math.inf if top == without_skew else 0.0 if best == 0 and values[0] >= top else math.exp(log_alpha)
     return Estimate(alpha, low, high)

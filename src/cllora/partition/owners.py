@@ -12,6 +12,7 @@ from cllora.partition.deal import Deal
 from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
 from cllora.partition.heterogeneity import gini, heterogeneity
 from cllora.partition.pool import pool_of
+from cllora.partition.ranks import can_be_cut, rank_alpha
 from cllora.spec import Choice, PartitionSpec
 
 
@@ -33,7 +34,9 @@ class Owners:
 class FeatureSkew:
     """How unlike the owners' mixes of one feature's classes are; `realised` as `heterogeneity` has it.
 
-    There, what it calls tokens are characters, since without a model there are none.
+    There, what it calls tokens are characters, since without a model there are none. `alpha` is that of owners whose
+    classes may be cut anywhere (`rank_alpha`), while what is realised is of classes cut at the quantiles; it is of
+    those too (`mix_alpha`) where values have no order or too few are distinct.
     """
 
     by: Choice
@@ -76,7 +79,7 @@ class Inspection:
 
 
 def inspect_owners(owners: Owners, classes: int) -> Inspection:
-    """Measure owners: their sizes, and for every feature their mixes of `classes` quantile classes of all texts.
+    """Measure owners: their sizes, and how their texts differ in every feature, in `classes` classes.
 
     Raises:
         UsageError: a feature's value is not finite.
@@ -95,6 +98,7 @@ def inspect_owners(owners: Owners, classes: int) -> Inspection:
 
 
 def _skew(owners: Owners, deal: Deal, by: Choice, values: NDArray[np.float64], classes: int) -> FeatureSkew:
+    ordered = by.name not in unordered
     spec = PartitionSpec(num_clients=deal.num_clients, by=by, classes=classes, min_samples=1)
     pool = pool_of(
         spec,
@@ -102,11 +106,14 @@ def _skew(owners: Owners, deal: Deal, by: Choice, values: NDArray[np.float64], c
         values=values,
         lengths=owners.characters,
         context=int(owners.characters.max()),
-        ordered=by.name not in unordered,
+        ordered=ordered,
     )
+    realised = heterogeneity(pool, deal)
+    if ordered and can_be_cut(values, classes):
+        return FeatureSkew(by, classes, rank_alpha(owners.owner, values, classes), realised)
     cells = owners.owner * pool.num_classes + pool.classes
     counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
-    return FeatureSkew(by, classes, mix_alpha(counts), heterogeneity(pool, deal))
+    return FeatureSkew(by, classes, mix_alpha(counts), realised)
 
 
 def _medians(ordered: NDArray[np.int64], deal: Deal) -> NDArray[np.float64]:

@@ -42,7 +42,8 @@ def inspect(
 ) -> Inspection:
     """What owners are like: one file per owner, or files with a column that names the owner of every text.
 
-    A file is JSONL, CSV, Parquet or text (one text per line); a folder is one owner's `.txt` files, a text each.
+    A file is JSONL, CSV, Parquet or text (one text per line); a folder is one owner's `.txt` files, a text each. A file
+    without a usable text is left out, and warned of.
 
     Args:
         text: the column of the text, or a template over columns.
@@ -50,13 +51,15 @@ def inspect(
         classes: into how many classes each feature is cut.
 
     Raises:
-        UsageError: a file or column is missing or cannot be read, a file has no usable text, there is one owner only.
+        UsageError: a file or column is missing or cannot be read, no file has a usable text, there is one owner only.
     """
     if column is None and len(files) == 1:
         raise _one_owner(files[0])
     reading = _Reading(Recipe(parse_template(text, "--text"), None, False), column, on_rows)
     for file, name in zip(files, _names(files), strict=True):
         reading.add(file, name)
+    for reason in reading.without_texts if reading.texts else ():
+        log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in owners.dropped.items())
@@ -130,9 +133,10 @@ class _Reading:
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    without_texts: list[str] = field(default_factory=list)
 
     def add(self, file: Path, name: str) -> None:
-        """Read one file; it must have a usable text."""
+        """Read one file."""
         read = used = 0
         reasons: Counter[str] = Counter()
         for rows in batches(_rows(file)):
@@ -152,11 +156,13 @@ class _Reading:
                 self.on_rows(read, None, f"reading {file}")
         if not used:
             why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "it is empty"
-            raise UsageError(f"{file} has no usable texts: {why}")
+            self.without_texts.append(f"{file} has no usable texts: {why}")
         self.dropped.update(reasons)
 
     def owners(self, by: Sequence[Choice]) -> Owners:
         """All that was read, if it is of two owners or more, with these features."""
+        if not self.texts:
+            raise UsageError(self.without_texts[0])
         if len(self.number) < 2:
             raise UsageError(f"all texts are of one owner, '{next(iter(self.number))}'; it takes two or more")
         return Owners(
