@@ -52,6 +52,9 @@ def tiny_config(family: str):
             return t.Qwen2Config(**rotary)
         case "qwen3":
             return t.Qwen3Config(**rotary, head_dim=8)
+        case "gemma3":
+            # Embeddings are scaled as they are looked up.
+            return t.Gemma3TextConfig(**rotary, head_dim=8, query_pre_attn_scalar=8)
         case "gpt2":
             return t.GPT2Config(vocab_size=VOCABULARY, n_positions=128, n_embd=32, n_layer=2, n_head=4, **special)
         case "gpt_neox":

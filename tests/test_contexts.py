@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused():
         ([], r"local.contexts"),
         ({}, r"local.contexts"),
         ([1], r"local.contexts"),
-        (64, r"local.contexts"),
+        (64, r"local.contexts: give a list, such as \[64, 128\], or a context for each owner"),
     ],
 )
 def test_what_are_no_contexts_is_refused(contexts, message):

@@ -346,7 +346,8 @@ def test_a_base_that_lacks_weights_is_refused(tiny_models, tmp_path):
 def test_bad_models_are_refused_in_one_line(tiny_models, tmp_path):
     good = str(tiny_models("opt"))
     for spec, lora, message in [
-        (ModelSpec(name=str(tmp_path / "none")), LoraSpec(), "cannot load the model"),
+        (ModelSpec(name=str(tmp_path / "none")), LoraSpec(), "there is no folder"),
+        (ModelSpec(name=str(tmp_path)), LoraSpec(), "cannot load the model"),
         (ModelSpec(name=good, context=129), LoraSpec(), "has 128 positions"),
         (ModelSpec(name=good), LoraSpec(target_modules=("query",)), "target_modules"),
     ]:

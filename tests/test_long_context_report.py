@@ -11,6 +11,7 @@ import pytest
 from cllora import measure, seeds, store
 from cllora.presets import find_study
 from cllora.reports import Figure, Runs, figures, read_runs, report
+from cllora.reports.answer import answer
 from cllora.spec import Cell, Study
 from synthetic_study import make_study, write_study
 
@@ -188,6 +189,32 @@ def test_training_under_a_pattern_that_leaks_is_labelled_everywhere(tmp_path: Pa
         assert [note.count("attention = s2_roll") for note in figures.get(name)(runs).notes if leak in note] == [2]
     assert long.shown is not None
     assert long.shown["loss against control"].tolist()[1::2] == ["–", "–"]
+    assert runs.contrasts("final_loss")["cell"].tolist() == ["train = lora, attention = full"]
+    assert "s2_roll" not in " ".join(answer(runs).sentences)
+
+
+def test_a_study_of_leaks_alone_compares_nothing(tmp_path: Path) -> None:
+    model = {"name": "embedded", "context": 256, "attention": "s2_roll"}
+    study = long_study(1, model=model, grid={"lora.train": ["full", "lora"]}, control={"lora.train": "full"})
+    runs = read_runs(write_long(tmp_path / "study", study))
+    assert runs.contrasts("final_loss").empty
+    assert figures.get("effects")(runs).plots == ()
+
+
+def test_the_design_says_what_is_of_long_contexts(tmp_path: Path) -> None:
+    model = {"name": "embedded", "context": 256, "attention": "s2"}
+    both = {"train": "lora+norms+embeddings"}
+    study = long_study(1, model=model, lora=both, grid={"lora.r": [2, 4]}, control={"lora.r": 2})
+    told = dict(figures.get("design")(read_runs(write_long(tmp_path / "study", study))).table.to_numpy().tolist())
+    assert told["attention in training"] == "s2, groups of 64 tokens"
+    assert told["attention in evaluation"] == "full"
+    assert told["trained"] == "lora+norms+embeddings"
+    whole = {"name": "embedded", "context": 256, "positions": "interpolate"}
+    study = long_study(1, model=whole, lora={"train": "full"}, grid={"local.epochs": [1, 2]}, control={})
+    told = dict(figures.get("design")(read_runs(write_long(tmp_path / "full", study))).table.to_numpy().tolist())
+    assert told["trained"] == "full"
+    assert told["positions"] == "interpolate"
+    assert not {"attention in training", "LoRA r", "lora_alpha"} & set(told)
 
 
 def test_a_model_that_finds_no_passkey_is_said_to_find_none(runs: Runs) -> None:

@@ -258,6 +258,21 @@ def test_attention_by_name_and_by_options_is_the_same():
     assert study.base.model.attention.options == {"group": 64}
 
 
+def test_a_pattern_that_is_full_attention_at_the_context_says_so(caplog):
+    from cllora.runs.shared import attention_of
+
+    for group, context, is_full in ((128, 64, True), (127, 64, False), (64, 64, False)):
+        assert pattern("s2", group).is_full(context) == is_full
+    assert pattern("local", 64).is_full(64)
+    assert not pattern("s2_roll", 8).is_full(64)
+    asked = {"model": {"context": 64, "attention": {"name": "s2", "group": 1000}}}
+    with caplog.at_level(logging.WARNING, logger="cllora"):
+        attention_of(Experiment.parse(asked))
+    assert caplog.messages == [
+        "attention in training: s2 in groups of 1,000 tokens is full attention at a context of 64"
+    ]
+
+
 def test_a_pattern_that_leaks_says_so(caplog):
     from cllora.runs.shared import attention_of
 

@@ -222,6 +222,17 @@ def test_without_an_environment_nothing_is_made_up(folders: dict[str, Path], tmp
     assert "not recorded" in figures.get("methods")(runs).table["value"].tolist()
 
 
+def test_what_costs_no_less_than_the_full_model_saves_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folders["single run"], run)
+    environment = store.read_json(run / "environment.json")
+    environment["communication"]["full_bytes"] = 1
+    store.write_json(run / "environment.json", environment)
+    said = figures.get("communication")(read_runs(run)).conclusion
+    assert said.endswith("MB for as many messages would have been no more.")
+    assert "%" not in said
+
+
 def test_warnings_of_the_partition_are_plain_sentences(folders: dict[str, Path], tmp_path: Path) -> None:
     study = tmp_path / "study"
     shutil.copytree(folders["study"], study)

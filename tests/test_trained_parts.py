@@ -44,6 +44,7 @@ PAIRS += [
     for kind in ("both", "lora on embeddings")
 ]
 PAIRS += [("llama", "full"), ("gpt_neox", "full")]
+PAIRS += [("gemma3", kind) for kind in ("rows", "lora on embeddings", "both")]
 """Every kind where a head is tied or weights lie the other way round; elsewhere those that have the others in them."""
 
 

@@ -102,7 +102,8 @@ def first_problem(error: pydantic.ValidationError) -> str:
     value = first.get("input")
     got = f" (got {value!r})" if isinstance(value, str | int | float | bool | type(None)) else ""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f"{field}: {first['msg']}{got}{more}" if field else f"{first['msg']}{more}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {said}{got}{more}" if field else f"{said}{more}"
 
 
 def load_plugins(files: Iterable[str]) -> None:

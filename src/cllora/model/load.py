@@ -60,6 +60,8 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=DTYPES[precision], output_loading_info=True, **config
         )
+    except UsageError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
         raise UsageError(f"{what}: {one_line(error)}") from None
@@ -183,6 +185,8 @@ def take_packed_texts(model: Any, name: str) -> None:
         states = model.base_model(**row, packing=packing, use_cache=False).last_hidden_state[0]
     except TypeError:  # The model knows no such keyword.
         states = None
+    except UsageError as error:
+        raise UsageError(f"'{name}' ({model.config.model_type}): {error}") from None
     taken = states is not None and model.config._attn_implementation == attention.NAME
     if not taken or not _near(model(**row, packing=packing, use_cache=False).logits[0], alone):
         raise UsageError(

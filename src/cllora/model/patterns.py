@@ -104,6 +104,11 @@ class Pattern:
         borders = np.flatnonzero(_new(owner) | _new(group)) + 1
         return order, np.diff(borders, prepend=0, append=len(owner))
 
+    def is_full(self, length: int) -> bool:
+        """Whether every token of a text of that length sees all before it, and nothing else."""
+        both = [self.blocks(np.array([length]), shifted) for shifted in (False, True)]
+        return all(order is None and len(sizes) == 1 for order, sizes in both)
+
     def leaks(self, length: int) -> bool:
         """Whether any token of a text of that length sees a later one."""
         for shifted in (False, True):

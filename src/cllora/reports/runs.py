@@ -213,9 +213,10 @@ class Runs:
         against (what sets the control apart) before it.
 
         `outcomes` may be given to compare another number per run than those of `outcomes`. Of it, as of these, only
-        the runs that count are compared.
+        the runs that count are compared, and none that leaks.
         """
         runs = self.results if outcomes is None else self.counted(outcomes)
+        runs = runs[~runs["cell"].isin(self.leaking)]
         found = measure.contrasts(runs, list(self.axes), self.control, metric)
         labels = [dict(zip(self.axes, values, strict=True)) for values in found[list(self.axes)].to_numpy()]
         found.insert(0, "cell", [self.cell(each) for each in labels])

@@ -103,7 +103,8 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     """Who would get what, and how skewed that really is: a row per client, the classes, a summary, and the warnings.
 
     A client's bar shows its class shares by the classes' numbers. Samples and tokens count training and test texts
-    together; tokens as the model sees them.
+    together; tokens as the model sees them. Where clients have contexts of their own, `trains on` has the tokens that
+    they see of what they train on.
 
     Args:
         partition: with the `realised` numbers that `cllora.partition.make_partition` measures.
@@ -151,12 +152,13 @@ def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, A
     if spoiled is not None:
         table.add_column("spoiled", justify="right")
     if "contexts" in clients:
-        table.add_column("context", justify="right")
+        for heading in ("context", "trains on"):
+            table.add_column(heading, justify="right")
     names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
     for k in shown:
         counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
         more = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
-        more += [f"{clients['contexts'][k]:,}"] if "contexts" in clients else []
+        more += [f"{clients[of][k]:,}" for of in ("contexts", "tokens_in_context") if of in clients]
         table.add_row(Text(names[k]), *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *more)
     return table
 

@@ -82,17 +82,20 @@ class Shared:
 
 
 def attention_of(experiment: Experiment) -> tuple[Pattern, Pattern]:
-    """The patterns of attention in training and in evaluation; one that leaks is warned of."""
+    """The patterns of attention in training and in evaluation; one that leaks, or does nothing, is warned of."""
     context = experiment.model.context
     found = [pattern_of(choice, context) for choice in (experiment.model.attention, experiment.evaluation.pattern)]
     for pattern, use in zip(found, ("training", "evaluation"), strict=True):
         if pattern.leaks(context):
             log.warning(
                 "attention in %s is %s, under which tokens see later ones of their text: "
-                "its losses measure that leak, and do not compare with others",
+                "what it comes to measures that leak, and is not compared with others",
                 use,
                 pattern.name,
             )
+        if pattern.name != "full" and pattern.is_full(context):
+            size = "" if pattern.group is None else f" in groups of {pattern.group:,} tokens"
+            log.warning("attention in %s: %s%s is full attention at a context of %s", use, pattern.name, size, context)
     return found[0], found[1]
 
 

@@ -57,7 +57,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
             known = _fields_at(model, parents)
             path = ".".join([*parents, last])
             return f"unknown field '{path}'; {guess(last, known)}"
-    return first_problem(error).replace("Value error, ", "")
+    return first_problem(error)
 
 
 def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:

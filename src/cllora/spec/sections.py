@@ -206,6 +206,13 @@ class LocalSpec(Section):
     contexts: Contexts | None = None
     UNSAID = ("contexts",)
 
+    @field_validator("contexts", mode="before")
+    @classmethod
+    def _several_contexts(cls, value: Any) -> Any:
+        if value is None or isinstance(value, list | tuple | dict):
+            return value
+        raise ValueError("give a list, such as [64, 128], or a context for each owner by name; for all, model.context")
+
 
 class EvaluationSpec(Section):
     """What to evaluate, and when: every so many rounds, and always before the first and after the last.

@@ -26,6 +26,8 @@ PARTS = {
     "other": "all other weights",
 }
 
+SAVES = 0.005
+"""The share of the full model's bytes from which on anything counts as saved."""
 SENT = Key("adapters, as sent", SERIES[0], symbol="circle")
 FULL = Key("full model, had it been sent", MUTED, symbol="diamond")
 
@@ -92,6 +94,8 @@ def _conclusion(costs: pd.DataFrame) -> str:
     if costs["bytes_full"].isna().any():
         return f"{sent}; the full model's size was not recorded, so nothing can be said of what that saves."
     full = f"the full model's {span('bytes_full', words.megabytes)} MB for as many messages"
+    if (ends["saved"] < SAVES).all():
+        return f"{sent}; {full} would have been no more."
     return f"{sent}, {span('saved', words.percent)} less than {full}."
 
 

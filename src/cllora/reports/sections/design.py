@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from cllora.model.patterns import pattern_of, patterns
 from cllora.presets.scale import STAND_INS, WIDTHS
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.labels import feature_text
 from cllora.reports.runs import Runs
-from cllora.spec import Choice, Experiment, PartitionSpec, SpoilSpec, axis_text
+from cllora.spec import Choice, Experiment, LoraSpec, PartitionSpec, SpoilSpec, axis_text
 
 
 @figures.register()
@@ -75,18 +76,55 @@ def _touches(path: str, axis: str) -> bool:
 
 def _base(asked: Experiment) -> list[tuple[str, str, str]]:
     """(field, what it is called, its value) of the model, its adapters and the texts."""
-    data, lora = asked.data, asked.lora
-    modules = "the model's default" if lora.target_modules is None else ", ".join(lora.target_modules)
+    data = asked.data
     source = next(key for key in ("path", "hub", "corpus") if getattr(data, key) is not None)
     return [
         ("model.name", "model", asked.model.name),
         ("model.context", "context", words.count(asked.model.context, "token")),
+        *_long(asked),
+        *_adapted(asked.lora),
+        (f"data.{source}", "texts", data.path or data.hub or _named(data.corpus)),
+        *([] if data.spoil is None else _spoiled(data.spoil)),
+    ]
+
+
+def _long(asked: Experiment) -> list[tuple[str, str, str]]:
+    """What is of long contexts, where it is not as ever: positions, and attention in training and evaluation."""
+    model, evaluated = asked.model, asked.evaluation.pattern
+    found: list[tuple[str, str, str]] = []
+    if model.positions != "as_trained":
+        found.append(("model.positions", "positions", model.positions))
+    if model.attention.name == evaluated.name == "full":
+        return found
+    return [
+        *found,
+        ("model.attention", "attention in training", _in_groups(model.attention, model.context)),
+        ("evaluation.pattern", "attention in evaluation", _in_groups(evaluated, model.context)),
+    ]
+
+
+def _in_groups(choice: Choice, context: int) -> str:
+    if choice.name not in patterns.names():
+        return _named(choice)
+    group = pattern_of(choice, context).group
+    return choice.name if group is None else f"{choice.name}, groups of {words.count(group, 'token')}"
+
+
+def _adapted(lora: LoraSpec) -> list[tuple[str, str, str]]:
+    trained = [] if lora.train == "lora" else [("lora.train", "trained", lora.train)]
+    if lora.train == "full":
+        return trained
+    modules = "the model's default" if lora.target_modules is None else ", ".join(lora.target_modules)
+    if lora.embedding_r is not None:
+        trained.append(("lora.embedding_r", "r of LoRA on embeddings", f"{lora.embedding_r}"))
+    if lora.embedding_rows is not None:
+        trained.append(("lora.embedding_rows", "of embeddings", words.count(len(lora.embedding_rows), "row")))
+    return [
+        *trained,
         ("lora.r", "LoRA r", f"{lora.r}"),
         ("lora.lora_alpha", "lora_alpha", f"{lora.lora_alpha:g}"),
         ("lora.lora_dropout", "lora_dropout", f"{lora.lora_dropout:g}"),
         ("lora.target_modules", "target_modules", modules),
-        (f"data.{source}", "texts", data.path or data.hub or _named(data.corpus)),
-        *([] if data.spoil is None else _spoiled(data.spoil)),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cllora.reports import words
+from cllora.reports import labels, words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.forest import ANSWERS, forest, judged, keys
 from cllora.reports.runs import Runs
@@ -82,6 +82,5 @@ def _notes(runs: Runs, table: pd.DataFrame) -> tuple[str, ...]:
         "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own."
     )
     censored = "A run that never reached its control's final loss counts its last round."
-    return tuple(
-        note for note in (few, two, each, censored if "rounds_to_control" in set(table["outcome"]) else "") if note
-    )
+    reached = censored if "rounds_to_control" in set(table["outcome"]) else ""
+    return tuple(note for note in (few, two, each, reached, *labels.leak_note(runs.leaking)) if note)

@@ -1,6 +1,6 @@
 """The global model after every round."""
 
-from cllora.reports import words
+from cllora.reports import labels, words
 from cllora.reports.curves import BAND, SINGLE, by_round, marks
 from cllora.reports.figure import Figure, Plot, figures
 from cllora.reports.runs import Runs
@@ -65,4 +65,4 @@ def _unfinished(runs: Runs) -> tuple[str, ...]:
         )
     if runs.missing:
         notes.append(f"Not begun: {words.listed(list(runs.missing))}.")
-    return tuple(notes)
+    return (*notes, *labels.leak_note(runs.leaking))

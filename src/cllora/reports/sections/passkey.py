@@ -68,7 +68,7 @@ def _plot(name: str, rows: pd.DataFrame, when: str, most: float) -> Plot:
             zmin=0,
             zmax=most,
             colorscale="Viridis_r",
-            colorbar={"title": {"text": "nats per key token", "side": "right"}, "thickness": 12},
+            colorbar={"title": {"text": "nats per key token", "side": "right", "font": {"size": 12}}, "thickness": 12},
             hovertemplate="%{y} tokens, depth %{x}: %{text} found, %{z:.3f} nats per key token<extra></extra>",
         )
     )
