@@ -67,10 +67,12 @@ def judged(folder: Path, letters: str) -> pd.DataFrame:
     return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
 
 
-def long_context(folder: Path) -> pd.DataFrame:
-    """What the runs in a folder say of long contexts, as the report has it."""
-    shown = figures.get("long_context")(read_runs(folder)).shown[LONG_COLUMNS]
-    return shown.rename(columns={"of the control's": "training time of the control's"})
+def write_long_context(name: str, folder: Path) -> None:
+    """What the runs in a folder say of long contexts: as the report has it, and the numbers of every run."""
+    figure = figures.get("long_context")(read_runs(folder))
+    shown = figure.shown[LONG_COLUMNS].rename(columns={"of the control's": "training time of the control's"})
+    shown.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
+    figure.table.to_csv(TABLES / f"{file_name(name)}-runs.csv", index=False, float_format="%.6g")
 
 
 def plain_block(table: pd.DataFrame) -> str:
@@ -196,8 +198,10 @@ def measure_study(name: str, out: Path) -> None:
     """Run one study and write its CSV files."""
     folder = out / file_name(name)
     cllora.run(find_study(f"{name}@embedded"), folder)
-    table = long_context(folder) if name in LONG else measured(folder)
-    table.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
+    if name in LONG:
+        write_long_context(name, folder)
+    else:
+        measured(folder).to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     if name in JUDGED:
         judged(folder, JUDGED[name]).to_csv(TABLES / f"{file_name(name)}{VERDICTS}.csv", index=False)
 

@@ -94,7 +94,7 @@ def _answers(runs: Runs) -> list[str]:
     judged = together(runs.contrasts("final_loss"))
     cells: dict[str, list[str]] = {}
     for cell, answer in zip(judged["cell"], judged["answer"], strict=True):
-        cells.setdefault(answer, []).append(runs.short(cell))
+        cells.setdefault(answer, []).append(f"({runs.short(cell)})" if len(runs.axes) > 1 else runs.short(cell))
     said = "; ".join(f"{words.listed(of)}: {answer}" for answer, of in cells.items())
     return [f"Global loss against the control: {said}."] if said else []
 
