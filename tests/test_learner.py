@@ -306,6 +306,14 @@ def test_a_model_whose_packed_texts_would_see_each_other_is_refused(family, tmp_
         load_base(ModelSpec(name=str(tmp_path), context=32, device="cpu", precision="float32"), LoraSpec())
 
 
+def test_attention_with_what_packed_texts_do_not_support_is_refused_by_name(tmp_path):
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "head_dim": 8}
+    config = transformers.Gemma2Config(**sizes, num_hidden_layers=2, num_key_value_heads=2)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "capped")
+    with pytest.raises(UsageError, match=r"capped' \(gemma2\): the model's attention uses softcap"):
+        load_base(ModelSpec(name=str(tmp_path / "capped"), context=32, device="cpu", precision="float32"), LoraSpec())
+
+
 def windowed(folder, window):
     config = transformers.MistralConfig(
         vocab_size=300,

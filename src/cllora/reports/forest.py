@@ -61,8 +61,9 @@ def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
             figure.add_trace(_whiskers(rows, "alone_low", "alone_high", key, 5))
             figure.add_trace(_points(rows, key))
     cells = [str(cell) for cell in found["cell"]]
+    named = {cell: cell if len(runs.axes) == 1 else runs.short(cell) for cell in cells}
     several = found["verdict"].nunique() > 1
-    names = [f"{runs.short(c)}<br>{ANSWERS[v].name}" if several else runs.short(c) for c, v in _named(found)]
+    names = [f"{named[c]}<br>{ANSWERS[v].name}" if several else named[c] for c, v in _named(found)]
     rows_of_cells(figure, cells, names)
     said = "; ".join(_said(row) for _, row in found.iterrows())
     return Plot(figure, f"{subject}, difference to the control in {unit}. {said}.", words.capital(subject))
