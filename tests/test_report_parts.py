@@ -50,9 +50,9 @@ def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
     assert judged(runs, "final_loss")["verdict"].tolist() == ["differs", "undecided", "equivalent"]
     plot = figures.get("effects")(runs).plots[0]
     assert list(plot.chart.layout.yaxis.ticktext) == [
-        "0.1<br>differs",
-        "1<br>not enough seeds to tell",
-        "100<br>equivalent",
+        "alpha = 0.1<br>differs",
+        "alpha = 1<br>not enough seeds to tell",
+        "alpha = 100<br>equivalent",
     ]
     dots = [trace for trace in plot.chart.data if trace.mode == "markers"]
     assert [trace.marker.symbol for trace in dots] == ["diamond", "square", "circle-open"]
