@@ -69,6 +69,18 @@ def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) 
     assert plot.alt.count(" against ") == 12
 
 
+def test_the_first_screen_names_cells_so_that_they_can_be_told_apart(runs: Runs) -> None:
+    two = replace(
+        runs,
+        axes={"alpha": "partition.alpha", "r": "lora.r"},
+        control={"alpha": "iid", "r": "2"},
+        members=[replace(run, labels={**run.labels, "r": "2"}) for run in runs.members],
+    )
+    assert "(alpha = 0.1, r = 2)" in answer(two).headline
+    full = [replace(run, outcome={**run.outcome, "saved": -0.0002}) for run in runs.members[:3]]
+    assert answer(replace(runs, members=[*full, *runs.members[3:]])).numbers[-1][0].startswith("0.0 to ")
+
+
 def test_a_copy_of_a_run_is_no_seed(folder: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(folder / "alpha=iid,seed=0", tmp_path / name)

@@ -34,9 +34,7 @@ class Answer:
 
 def answer(runs: Runs) -> Answer:
     """How much does what was varied change the result? In a study of one cell: what did training bring?"""
-    mean = runs.results.mean(numeric_only=True)
-    saved = (words.percent(mean["saved"]), "of the communication saved against sending the full model")
-    known = [saved] if saved[0] != "–" else []
+    known = _saved(runs)
     if len(runs.cells) == 1:
         said = (_one_cell(runs), _of_different_data(runs), _unfinished(runs))
         return Answer(
@@ -54,6 +52,16 @@ def answer(runs: Runs) -> Answer:
     effect = words.effect(runs, "final_loss", "the final global loss")
     sentences = (effect, _of_the_gain(runs), _of_different_data(runs), _unfinished(runs))
     return Answer(question, _headline(runs), _given(sentences), (*main, *_change(runs, cell), *known), _main(runs))
+
+
+def _saved(runs: Runs) -> list[tuple[str, str]]:
+    """The share of the communication saved; from the least to the most where cells differ in it."""
+    shares = runs.results.groupby("cell")["saved"].mean().dropna()
+    if shares.empty:
+        return []
+    least, most = (words.percent(share) for share in (shares.min(), shares.max()))
+    told = most if least == most else f"{least.removesuffix(' %')} to {most}"
+    return [(told, "of the communication saved against sending the full model")]
 
 
 def _main(runs: Runs) -> Figure:
@@ -80,24 +88,31 @@ def _headline(runs: Runs) -> str:
     rows = {verdict: found[found["verdict"] == verdict] for verdict in ANSWERS}
     differ, same, undecided = (rows[verdict] for verdict in ("differs", "equivalent", "undecided"))
     parts = [
-        *_changed("higher", differ[differ["difference"] > 0]),
-        *_changed("lower", differ[differ["difference"] < 0]),
-        *([f"no difference worth naming at {_named(same)}"] if len(same) else []),
-        *([f"not enough seeds to tell at {_named(undecided)}{_needed(undecided)}"] if len(undecided) else []),
+        *_changed("higher", differ[differ["difference"] > 0], len(found)),
+        *_changed("lower", differ[differ["difference"] < 0], len(found)),
+        *([f"no difference worth naming at {_named(same, len(found))}"] if len(same) else []),
+        *(
+            [f"not enough seeds to tell at {_named(undecided, len(found))}{_needed(undecided)}"]
+            if len(undecided)
+            else []
+        ),
     ]
     return words.capital(f"{'; '.join(parts)}.")
 
 
-def _changed(way: str, rows: pd.DataFrame) -> list[str]:
+def _changed(way: str, rows: pd.DataFrame, of: int) -> list[str]:
     if rows.empty:
         return []
     most = words.number(rows["difference"].abs().max())
     by = f"by {most}" if len(rows) == 1 else f"by up to {most}"
-    return [f"the final global loss is {way} at {_named(rows)} ({by} {words.NATS})"]
+    return [f"the final global loss is {way} at {_named(rows, of)} ({by} {words.NATS})"]
 
 
-def _named(rows: pd.DataFrame) -> str:
-    names = [str(cell) for cell in rows["cell"][:MOST_NAMES]]
+def _named(rows: pd.DataFrame, of: int) -> str:
+    """The cells of some comparisons `of` so many; a name with a comma in it stands in brackets."""
+    if len(rows) == of > MOST_NAMES:
+        return f"all {of} other cells"
+    names = [f"({cell})" if ", " in str(cell) else str(cell) for cell in rows["cell"][:MOST_NAMES]]
     more = len(rows) - len(names)
     return words.listed([*names, f"{more} more"] if more else names)
 

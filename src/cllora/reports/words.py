@@ -29,7 +29,8 @@ def megabytes(count: float) -> str:
 
 def percent(share: float) -> str:
     """A share; near 1 with the digits that tell it from 1: 99.963 %."""
-    return "–" if math.isnan(share) else f"{100 * share:.{3 if share > 0.99 else 1}f} %".replace("-", "−")
+    digits = 3 if share > 0.99 else 1
+    return "–" if math.isnan(share) else f"{round(100 * share, digits) + 0.0:.{digits}f} %".replace("-", "−")
 
 
 def count(n: int, noun: str) -> str:
