@@ -91,7 +91,9 @@ def test_a_study_in_which_every_other_client_sees_less(tiny_models, texts, tmp_p
     assert client_spread(read_runs(folder)).table["context"].tolist() == [16, 64] * 3
     console = Console(width=100, file=io.StringIO())
     console.print(partition_view(partition, run.experiment))
-    assert "context" in console.file.getvalue()
+    heading, _, first = console.file.getvalue().splitlines()[2:5]
+    assert heading.split()[-3:] == ["cut", "at", "seen"]
+    assert first.split()[-2:] == ["16", f"{clients['tokens_in_context'][0]:,}"]
     assert "16 and 64, in turn" in design(read_runs(folder)).table["value"].tolist()
 
 

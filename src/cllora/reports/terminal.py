@@ -103,8 +103,8 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     """Who would get what, and how skewed that really is: a row per client, the classes, a summary, and the warnings.
 
     A client's bar shows its class shares by the classes' numbers. Samples and tokens count training and test texts
-    together; tokens as the model sees them. Where clients have contexts of their own, `trains on` has the tokens that
-    they see of what they train on.
+    together; tokens as the model sees them. Where clients have contexts of their own, their texts are `cut at`
+    these, and `seen` has the tokens that they see of what they train on.
 
     Args:
         partition: with the `realised` numbers that `cllora.partition.make_partition` measures.
@@ -152,7 +152,7 @@ def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, A
     if spoiled is not None:
         table.add_column("spoiled", justify="right")
     if "contexts" in clients:
-        for heading in ("context", "trains on"):
+        for heading in ("cut at", "seen"):
             table.add_column(heading, justify="right")
     names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
     for k in shown:
