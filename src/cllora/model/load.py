@@ -39,11 +39,6 @@ class Base:
     full_parameters: int
     fingerprint: str
 
-    @property
-    def stretched(self) -> bool:
-        """Whether its positions were interpolated."""
-        return self.spec.positions != "as_trained"
-
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     """Load the base, freeze it, and add LoRA.
@@ -54,9 +49,8 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     """
     place, (device, precision) = where(model.name), settle(model)
     transformers.utils.logging.disable_progress_bar()
-    stretched = model.positions != "as_trained"
     try:
-        config = {"config": _stretched(model)} if stretched else {}
+        config = {"config": _stretched(model)} if model.stretched else {}
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=DTYPES[precision], output_loading_info=True, **config
         )
@@ -76,7 +70,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         if learned_positions(base) is None:
             raise UsageError(f"model.positions: '{model.name}' has no table of learned positions; leave it out")
         stretch_table(base, model.context)
-    elif not stretched:
+    elif not model.stretched:
         check_context(base.config, model)
     full_parameters = sum(p.numel() for p in base.parameters())
     keep_freed_memory()
@@ -148,7 +142,7 @@ def save_adapter(base: Base, folder: Path) -> None:
         base.model.save_pretrained(folder)
         return
     base.model.save_pretrained(folder, save_embedding_layers=False)
-    if base.stretched:
+    if base.spec.stretched:
         causal_of(base.model).config.save_pretrained(folder)
 
 

@@ -179,7 +179,9 @@ def _rows_of_embedding(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
     chosen = torch.tensor(layer.token_indices[ADAPTER], device=tokens.device)
     at = tokens[..., None] == chosen
     rows = F.embedding(at.int().argmax(-1), layer.trainable_tokens_delta[ADAPTER]).to(y.dtype)
-    rows = rows * getattr(base, "embed_scale", 1)  # Gemma scales what it looks up.
+    scale = layer._get_embed_scale()  # Gemma scales what it looks up.
+    if scale is not None:
+        rows = rows * scale.to(rows.dtype)
     if base.padding_idx is not None:  # No gradient reaches the row of padding, as in the base.
         rows = torch.where((tokens == base.padding_idx)[..., None], rows.detach(), rows)
     return torch.where(at.any(-1, keepdim=True), rows, y)

@@ -42,16 +42,16 @@ def check_context(config: Any, model: ModelSpec) -> None:
     Raises:
         UsageError: it is longer, `model.positions` is not for this model, or does nothing at this context.
     """
-    limit, how = pretrained_positions(config), model.positions
-    if how != "as_trained":
+    limit = pretrained_positions(config)
+    if model.stretched:
         if limit is None:
             raise UsageError(
                 f"model.positions: '{model.name}' has no positions that could be interpolated; leave it out"
             )
         if model.context <= limit:
             raise UsageError(
-                f"model.positions is {how}, but '{model.name}' was pretrained at {limit} positions, and model.context "
-                f"is {model.context}; leave model.positions out, or raise model.context"
+                f"model.positions is {model.positions}, but '{model.name}' was pretrained at {limit} positions, and "
+                f"model.context is {model.context}; leave model.positions out, or raise model.context"
             )
         _check_way(config, model)
     elif limit is not None and model.context > limit:

@@ -61,7 +61,7 @@ def at_embedded_scale(study: Study) -> Study:
     What the study asks (partition, axes, control, seeds, rank, participation, context) stays.
     """
     fields = study.to_mapping()
-    stretched = study.base.model.positions != "as_trained"
+    stretched = study.base.model.stretched
     small = Study.parse(LONG).to_mapping() if stretched else demo().to_mapping()
     _stand_in(fields, small["local"]["epochs"])
     _small_texts(fields, small["data"])

@@ -62,14 +62,12 @@ def page(runs: Runs, made: dict[str, Figure]) -> str:
     """
     bare = {name: figure for name, figure in made.items() if not figure.plots and not len(figure.table)}
     drawn = {name: figure for name, figure in made.items() if name not in bare}
-    titles = {name: figure.title for name, figure in drawn.items()} | (
-        {NOT_MEASURED[0]: NOT_MEASURED[1]} if bare else {}
-    )
+    contents = [*((name, figure.title) for name, figure in drawn.items()), *([NOT_MEASURED] if bare else [])]
     return Template(_asset("page.html")).substitute(
         title=text(runs.name),
         style=_asset("style.css"),
         answer=_answer(answer(runs)),
-        contents="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in titles.items()),
+        contents="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in contents),
         sections="\n".join([*(_section(name, figure) for name, figure in drawn.items()), *_not_measured(bare)]),
         dark=json.dumps(DARK),
         library=markup.pack(plotly.offline.get_plotlyjs()),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cllora.errors import UsageError, one_line
-from cllora.store import FAILED, write_json
+from cllora.store import FAILED, by_reason, write_json
 
 SHOWN = 3
 """Reasons named in the one line about a study; the rest are counted."""
@@ -63,17 +63,15 @@ def forget_failure(folder: Path) -> None:
 
 def _sentence(failed: Mapping[str, str], cells: int) -> str:
     """Which failed and why, on one line; what ails every cell alike is said as it is."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in failed.items():
-        by_reason.setdefault(reason, []).append(name)
-    if len(by_reason) == 1 and len(failed) == cells:
-        return next(iter(by_reason))
+    reasons = by_reason(failed)
+    if len(reasons) == 1 and len(failed) == cells:
+        return next(iter(reasons))
     parts = []
-    for reason, names in list(by_reason.items())[:SHOWN]:
+    for reason, names in list(reasons.items())[:SHOWN]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         parts.append(f"{names[0]}{more}: {reason}")
-    if len(by_reason) > SHOWN:
-        parts.append(f"and for {len(by_reason) - SHOWN} other reasons")
+    if len(reasons) > SHOWN:
+        parts.append(f"and for {len(reasons) - SHOWN} other reasons")
     return (
         f"{len(failed)} of {cells} cells failed, see {FAILED} in their folders; run again to retry. {'; '.join(parts)}"
     )

@@ -54,6 +54,11 @@ class ModelSpec(Section):
     def _short(self, attention: Choice) -> str | dict[str, Any]:
         return {"name": attention.name, **attention.options} if attention.options else attention.name
 
+    @property
+    def stretched(self) -> bool:
+        """Whether the base's positions are interpolated."""
+        return self.positions != "as_trained"
+
 
 PARTS = ("lora", "norms", "embeddings", "positions")
 

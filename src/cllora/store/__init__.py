@@ -4,6 +4,7 @@ from cllora.store.files import atomic_write
 from cllora.store.folder import (
     FAILED,
     begin,
+    by_reason,
     drop_unfinished,
     last_round,
     read_experiment,
@@ -21,6 +22,7 @@ __all__ = [
     "FAILED",
     "atomic_write",
     "begin",
+    "by_reason",
     "drop_unfinished",
     "last_round",
     "message_bytes",

@@ -45,6 +45,14 @@ GLOBAL_TEST = -1
 FAILED = "failed.json"
 
 
+def by_reason(failed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Runs that failed, each with its reason, as the runs of every reason."""
+    found: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
 def begin(folder: Path, experiment: Experiment) -> None:
     """Make the folder for a run, or check that the one there is of the same experiment.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from cllora import store
 from cllora.model.patterns import pattern_of, patterns
 from cllora.presets.scale import STAND_INS, WIDTHS
 from cllora.reports import words
@@ -43,10 +44,8 @@ def _stand_ins(runs: Runs) -> tuple[str, ...]:
 
 def _failed(runs: Runs) -> tuple[str, ...]:
     """Runs that could not be finished, those of one reason together."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in runs.failed.items():
-        by_reason.setdefault(reason, []).append(name)
-    return tuple(f"Failed: {words.listed(names)}: {reason}" for reason, names in by_reason.items())
+    reasons = store.by_reason(runs.failed)
+    return tuple(f"Failed: {words.listed(names)}: {reason}" for reason, names in reasons.items())
 
 
 def _varied(runs: Runs) -> list[tuple[str, str]]:
@@ -92,7 +91,7 @@ def _long(asked: Experiment) -> list[tuple[str, str, str]]:
     """What is of long contexts, where it is not as ever: positions, and attention in training and evaluation."""
     model, evaluated = asked.model, asked.evaluation.pattern
     found: list[tuple[str, str, str]] = []
-    if model.positions != "as_trained":
+    if model.stretched:
         found.append(("model.positions", "positions", model.positions))
     if model.attention.name == evaluated.name == "full":
         return found
