@@ -1,0 +1,279 @@
+"""One model of a family, compared: cllora's packed texts with stock transformers and PEFT, one text at a time."""
+
+import re
+import tempfile
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from configs import POSITIONS
+from transformers import PretrainedConfig
+
+import stock
+from cllora.errors import UsageError
+from cllora.model.learner import Learner
+from cllora.model.load import Base, load_base, save_merged
+from cllora.spec import LocalSpec, LoraSpec, ModelSpec
+from cllora.types import Job, Samples, Work
+
+TOLERANCE = 1e-5
+"""Nats per token: more is a fault, unless float32 itself is further from float64."""
+GRADIENT = 1e-4
+"""Of the gradient's norm."""
+LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_target_positions", "context_length")
+LIMITS += ("seq_length", "original_max_position_embeddings", "floor_scale", "log_scaling_n_floor")
+LIMITS += ("attention_chunk_size", "sliding_window", "sliding_window_size", "local_attention", "attention_window_size")
+LIMITS += ("keep_window_size", "window_size", "index_topk", "indexer_budget")
+"""Fields of configs from which on something may be different for longer texts."""
+SHORT = (2, 3, 5, 8)
+EXPERTS = r"mlp|expert|feed_forward|(gate|up|down)_proj$"
+"""Names of linear layers that PEFT may take for those of experts."""
+
+
+@dataclass
+class Result:
+    """What was found of one case. Differences are the largest, in nats per token, the gradient's relative to its norm.
+
+    `contexts` are those at which cllora took the model, `refusals` what it said at the others; `targets` what it said
+    to targets of LoRA that it did not take, before others were tried.
+    """
+
+    model_class: str = ""
+    thresholds: dict[str, list[int]] = field(default_factory=dict)
+    contexts: list[int] = field(default_factory=list)
+    refusals: dict[int, str] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+    noise: float = 0.0
+    spread: float = 0.0
+    targets: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    verdict: str = ""
+
+    def differ(self, what: str, found: float, allowed: float, where: str = "") -> None:
+        """Note a difference, and a fault if it is more than is allowed or no number."""
+        if not found <= self.differences.get(what, 0.0):
+            self.differences[what] = found
+        elif found < self.differences[what]:
+            return
+        if not found <= allowed:
+            self.faults = [fault for fault in self.faults if not fault.startswith(f"{what} off by")]
+            self.faults.append(f"{what} off by {self.differences[what]:.1e}{where}")
+
+
+def thresholds(config: PretrainedConfig) -> dict[str, list[int]]:
+    """Every number in a config at which something may begin for longer texts, by its name; configs within included."""
+    found: dict[str, list[int]] = {}
+
+    def look(fields: Any) -> None:
+        if isinstance(fields, list | tuple):
+            for each in fields:
+                look(each)
+        if isinstance(fields, dict):
+            for name, value in fields.items():
+                if name in LIMITS and isinstance(value, int) and not isinstance(value, bool) and 2 < value <= POSITIONS:
+                    found[name] = sorted({*found.get(name, []), value})
+                look(value)
+
+    look(config.get_text_config().to_dict())
+    return dict(sorted(found.items()))
+
+
+def compare(folder: Path, quick: bool = False) -> Result:
+    """Everything compared for the model in a folder; with `quick` at two contexts: its least limit and its positions."""
+    result = Result()
+    model = _stock(result, folder)
+    if model is None:
+        _base(result, folder, SHORT[-1], [LoraSpec()])
+        result.verdict = _verdict(result, readable=False)
+        return result
+    result.thresholds = thresholds(model.config)
+    # The last token of a text predicts nothing: a limit of n positions is felt from texts of n + 2 tokens on.
+    edges = {edge for values in result.thresholds.values() for value in values for edge in range(value - 1, value + 3)}
+    lengths = sorted({*SHORT, *(edge for edge in edges if edge < POSITIONS), POSITIONS, POSITIONS + 1})
+    samples = made_up(lengths)
+    oracle = stock.Oracle(model)
+    result.spread = float(
+        np.std([oracle.loss(samples.tokens_of(i, POSITIONS)) / (n - 1) for i, n in enumerate(lengths)])
+    )
+    contexts, loras = [n for n in lengths if n >= SHORT[-1]], _loras(model)
+    limits = {value for values in result.thresholds.values() for value in values}
+    for context in sorted({min(limits, default=POSITIONS), POSITIONS}) if quick else contexts:
+        base = _base(result, folder, context, loras)
+        if base is not None:
+            _compare_base(result, base[0], samples, context, oracle)
+    if result.contexts:
+        result.noise = oracle.noise
+        default, *others = loras
+        for some in [others] if _kind(default) in result.targets else [[default], others]:
+            _compare_adapter(result, folder, samples, max(result.contexts), some)
+    result.verdict = _verdict(result, readable=True)
+    return result
+
+
+def _stock(result: Result, folder: Path) -> Any:
+    """The stock model, if it can read texts; else None, and why."""
+    try:
+        model = stock.load(folder)
+        result.model_class = type(model).__name__
+        for length in (SHORT[0], POSITIONS):
+            stock.mean_loss(model, tuple(range(4, 4 + length)))
+    except Exception as error:  # noqa: BLE001 - whatever a model of another kind raises
+        result.notes.append(f"stock transformers reads no text with it: {_line(error)}")
+        return None
+    return model
+
+
+def made_up(lengths: list[int]) -> Samples:
+    """Samples of random tokens with these lengths, shuffled so that long ones lie between short ones."""
+    draw = np.random.default_rng(0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = draw.integers(4, 260, offsets[-1]).astype(np.uint16)
+    tokens[offsets[:-1]] = 2
+    return Samples([""] * len(lengths), tokens, offsets, np.zeros(len(lengths), np.int32), {}, "made-up")
+
+
+def _base(result: Result, folder: Path, context: int, loras: list[LoraSpec]) -> tuple[Base, LoraSpec] | None:
+    """The base as cllora loads it with the first of some LoRAs that it takes; None where it refuses it or fails, which
+    is noted."""
+    spec = ModelSpec(name=str(folder), context=context, device="cpu", precision="float32")
+    for number, lora in enumerate(loras, 1):
+        try:
+            base = load_base(spec, lora)
+        except UsageError as error:
+            line = str(error).replace(str(folder), "NAME")
+            if "target_modules" in line and number < len(loras):
+                result.targets[_kind(lora)] = line
+                continue
+            result.refusals[context] = line
+            if "\n" in line:
+                result.faults.append(f"a refusal of {line.count(chr(10)) + 1} lines")
+            return None
+        except Exception as error:  # noqa: BLE001 - a finding
+            result.refusals[context] = _line(error)
+            fault = f"traceback when loaded: {_line(error)} {_place(error)}"
+            result.faults += [] if fault in result.faults else [fault]
+            return None
+        result.contexts = sorted({*result.contexts, context})
+        return base, lora
+    return None
+
+
+def _compare_base(result: Result, base: Base, samples: Samples, context: int, oracle: stock.Oracle) -> None:
+    """Base losses, packed with longer ones and alone."""
+    try:
+        learner = Learner(base, samples, context)
+        start, ids = learner.initial(0), np.arange(len(samples))
+        together = learner.evaluate("base", start, ids).nll
+        alone = np.array([learner.evaluate("base", start, ids[i : i + 1]).nll[0] for i in ids])
+    except Exception as error:  # noqa: BLE001 - a finding
+        result.faults.append(f"traceback at context {context}: {_line(error)} {_place(error)}")
+        return
+    for what, found in (("base", together), ("base alone", alone)):
+        _losses_differ(result, what, found, samples, context, oracle)
+
+
+def _losses_differ(result: Result, what: str, found: Any, samples: Samples, context: int, oracle: stock.Oracle) -> None:
+    texts = [samples.tokens_of(i, context) for i in range(len(samples))]
+    off = [abs(nll - oracle.loss(text)) / (len(text) - 1) for nll, text in zip(found, texts, strict=True)]
+    worst = int(np.argmax(off))
+    result.differ(
+        what, float(off[worst]), max(TOLERANCE, 10 * oracle.noise), f" (context {context}, text of {len(texts[worst])})"
+    )
+
+
+def _loras(model: Any) -> list[LoraSpec]:
+    """PEFT's default for the family; every linear layer but the head that texts go through, by their whole names; those
+    of no experts alone, since PEFT takes names of experts' layers for the fused weights of all of them."""
+    linear: set[str] = set()
+    hooks = [
+        module.register_forward_hook(lambda *_, path=path: linear.add(path))
+        for path, module in model.named_modules()
+        if type(module).__name__ in ("Linear", "Conv1D") and module is not model.get_output_embeddings()
+    ]
+    with torch.no_grad():
+        stock.mean_loss(model, tuple(range(4, 4 + POSITIONS)))
+    for hook in hooks:
+        hook.remove()
+    plain = {path for path in linear if not re.search(EXPERTS, path)}
+    return [LoraSpec(r=3, lora_dropout=0.0)] + [
+        LoraSpec(r=3, lora_dropout=0.0, target_modules=tuple(sorted(paths))) for paths in (linear, plain) if paths
+    ]
+
+
+def _kind(lora: LoraSpec) -> str:
+    if lora.target_modules is None:
+        return "default targets"
+    inside = any(re.search(EXPERTS, path) for path in lora.target_modules)
+    return "all linear layers" if inside else "linear layers outside of experts"
+
+
+def _compare_adapter(result: Result, folder: Path, samples: Samples, context: int, loras: list[LoraSpec]) -> None:
+    """Losses and a gradient under a random adapter, and losses of the merged export."""
+    kind = _kind(loras[0])
+    ids = np.arange(len(samples))
+    try:
+        found = _base(result, folder, context, loras)
+        if found is None:
+            result.faults.append(f"refused with {kind}: {result.refusals.get(context)}")
+            return
+        base, kind = found[0], _kind(found[1])
+        learner = Learner(base, samples, context)
+        draw = np.random.default_rng(1)
+        adapter = (learner.initial(0) + 0.1 * draw.standard_normal(learner.layout.size)).astype(np.float32)
+        with tempfile.TemporaryDirectory() as place:
+            saved, merged = Path(place) / "adapter", Path(place) / "merged"
+            learner.save_adapter(adapter, saved)
+            oracle = stock.Oracle(stock.load(folder, saved))
+            nll = learner.evaluate("adapter", adapter, ids).nll
+            _losses_differ(result, "adapter", nll, samples, context, oracle)
+            result.noise = max(result.noise, oracle.noise)
+            _compare_gradient(result, learner, adapter, stock.load(folder, saved, trainable=True), kind)
+            learner.adapters.write(adapter)
+            save_merged(base, merged)
+            plain = stock.Oracle(stock.load(merged))
+            exported = [plain.loss(samples.tokens_of(int(i), context)) for i in ids]
+            _losses_differ(result, "merged", exported, samples, context, oracle)
+    except Exception as error:  # noqa: BLE001 - a finding
+        result.faults.append(f"traceback with {kind}: {_line(error)} {_place(error)}")
+
+
+def _compare_gradient(result: Result, learner: Learner, adapter: Any, model: Any, kind: str) -> None:
+    """The gradient of one step on one text, and which of LoRA's layers it never reaches."""
+    sample = int(np.argmax(learner.samples.seen(np.arange(len(learner.samples)), learner.context)))
+    work = Work(start=adapter, gradient=True)
+    local = LocalSpec(steps=1, batch_size=1, optim="sgd", learning_rate=1e-9, max_grad_norm=0.0)
+    trained = learner.train([Job(work, np.array([sample]), ("one",))], local, 0)[0]
+    text = tuple(int(token) for token in learner.samples.tokens_of(sample, learner.context))
+    expected = np.concatenate([g.ravel() for g in stock.gradient(model, text, learner.layout.names)])
+    off = float(np.linalg.norm(trained.gradient - expected) / np.linalg.norm(expected))
+    result.differ("gradient", off, max(GRADIENT, 100 * result.noise), f" ({kind})")
+    parts = learner.layout.split(trained.gradient)
+    idle = [name for name, part in parts.items() if not part.any()]
+    if idle:
+        numbers = sum(parts[name].size for name in idle)
+        result.faults.append(
+            f"{numbers} of {learner.layout.size} trained numbers have no gradient ({kind}), such as {idle[0]}"
+        )
+
+
+def _verdict(result: Result, readable: bool) -> str:
+    if result.faults:
+        return "wrong" if any("off by" in fault or "gradient" in fault for fault in result.faults) else "fails"
+    if not readable:
+        return "taken unread" if result.contexts else "unreadable"
+    return "supported" if result.contexts else "refused"
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised, and in which lines of cllora."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "cllora" in Path(frame.filename).parts]
+    return "(" + ", ".join(f"{Path(f.filename).name}:{f.lineno}" for f in [*own[-1:], frames[-1]]) + ")"

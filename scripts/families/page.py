@@ -1,0 +1,99 @@
+"""docs/models.md: what the comparison found, family by family."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from configs import POSITIONS
+
+Kept = Mapping[str, Mapping[str, Any]]
+TOP = """\
+# Models
+
+Which of transformers' families of causal models cllora takes, and how nearly it agrees with stock transformers and
+PEFT. Made by `python scripts/families`; a fast part of it is `tests/test_families.py`.
+
+Every family that `AutoModelForCausalLM` knows in transformers {transformers} was built tiny, with random weights, in
+its default shape and in variants that its config allows (PEFT {peft}, torch {torch}, float32 on a CPU, {date}). Texts
+lie on both sides of every limit in its config, and contexts too. cllora's losses, of texts packed together and of each
+alone, were compared with those of the stock model, which reads one text at a time; then, under a random adapter, its
+losses, the gradient of one step and the losses of the merged export with PEFT's.
+
+The differences are the largest of all texts and contexts, in nats per token; that of the gradient is relative to its
+norm. float32 itself is some 1e-6 from float64. More than 1e-5 counts as a fault. What holds for a tiny model of a
+family holds for its larger ones where their configs differ in sizes alone.
+"""
+SUPPORTED = """
+## Supported
+
+`up to`: the longest context that is taken. `positions` and `window` are the limits in the model's own config; where
+there is none, any context is taken.
+
+| family | class | up to | base | adapter | merged | gradient | LoRA |
+|---|---|---|---|---|---|---|---|
+"""
+REFUSED = """
+## Refused
+
+When it is loaded, with one line. Nothing is computed.
+"""
+WRONG = """
+## Faults
+
+Taken, and not as stock has it; or ended in a traceback.
+"""
+NOT_BUILT = """
+## Not compared
+
+Could not be built from a config alone, or cannot read a text alone with stock transformers.
+"""
+WINDOWS = ("sliding_window", "sliding_window_size", "local_attention", "attention_window_size", "attention_chunk_size")
+
+
+def page(kept: Kept, versions: Mapping[str, str]) -> str:
+    """The whole page, from what is kept of every case."""
+    by: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(kept):
+        by[kept[name]["verdict"]].append(name)
+    date = max(found["date"] for found in kept.values())
+    text = TOP.format(**versions, date=date)
+    text += SUPPORTED + "".join(_supported(name, kept[name]) for name in by.pop("supported", []))
+    text += REFUSED + _grouped(by.pop("refused", []), kept)
+    left_out = by.pop("not built", []) + by.pop("unreadable", [])
+    text += WRONG + "".join(_fault(name, kept[name]) for names in by.values() for name in names) if by else ""
+    return text + (NOT_BUILT + "".join(_left_out(name, kept[name]) for name in sorted(left_out)) if left_out else "")
+
+
+def _supported(name: str, found: Mapping[str, Any]) -> str:
+    off = found["differences"]
+    worst = [max(off["base"], off["base alone"]), off["adapter"], off["merged"], off["gradient"]]
+    numbers = " | ".join(f"{value:.0e}" for value in worst)
+    lora = "PEFT's default" if not found["targets"] else "name the modules"
+    return f"| {name} | {found['model_class']} | {_up_to(found)} | {numbers} | {lora} |\n"
+
+
+def _up_to(found: Mapping[str, Any]) -> str:
+    longest = max(found["contexts"])
+    names = [name for name, values in found["thresholds"].items() if longest in values]
+    if longest > POSITIONS:
+        return "any"
+    return "window" if set(names) & set(WINDOWS) else "positions" if longest == POSITIONS else ", ".join(names)
+
+
+def _grouped(names: list[str], kept: Kept) -> str:
+    """Families by the reason that they are refused for."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        line = next(iter(kept[name]["refusals"].values()))
+        reasons[re.sub(r"'NAME' \([\w-]+\):? ?|'NAME' ?", "", line)].append(name)
+    ordered = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "".join(f'\n- "{reason}": {"; ".join(families)}.\n' for reason, families in ordered)
+
+
+def _fault(name: str, found: Mapping[str, Any]) -> str:
+    return f"\n- {name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}\n"
+
+
+def _left_out(name: str, found: Mapping[str, Any]) -> str:
+    return f"\n- {name}: {'; '.join(found['notes'])}\n"
