@@ -45,7 +45,7 @@ def compared(tmp_path_factory):
                 return compare.compare(folder, quick=True)
 
         yield find
-    for name in ("cases", "compare", "configs", "models", "stock"):
+    for name in ("cases", "compare", "configs", "models", "stock", "targets", "texts"):
         sys.modules.pop(name)
 
 

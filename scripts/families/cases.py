@@ -28,6 +28,11 @@ def rope(kind: str) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **ROPES[kind]}}
 
 
+PHIMOE = rope("longrope")
+PHIMOE["rope_parameters"] |= {"short_mscale": 1.1, "long_mscale": 1.3}
+HALF = rope("dynamic")
+HALF["rope_parameters"] |= {"partial_rotary_factor": 0.5}
+SPARSE_BLOCKS = {"layer_types": ["full_attention", "minimax_m3_sparse"], "index_block_size": 4, "index_topk_blocks": 2}
 _LOCAL = {"sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 1}
 _LOCAL |= {"layer_types": ["full_attention", "sliding_attention"]}
 _MASKED = ("bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta")
@@ -54,9 +59,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "rope longrope": rope("longrope") | {"original_max_position_embeddings": ORIGINAL, "sliding_window": None},
         "a window": {"sliding_window": WINDOW},
     },
-    "phimoe": {"rope longrope": {"rope_parameters": None}},
+    "phimoe": {"rope longrope": PHIMOE},
     "minicpm3": {"rope longrope": rope("longrope")},
-    "gpt_neox": {"one after the other": {"use_parallel_residual": False}, "rope dynamic": rope("dynamic")},
+    "gpt_neox": {"one after the other": {"use_parallel_residual": False}, "rope dynamic": HALF},
     "phi": {"normalised queries": {"qk_layernorm": True}, "rope dynamic": rope("dynamic")},
     "stablelm": {"parallel": {"use_parallel_residual": True}, "normalised queries": {"qk_layernorm": True}},
     "persimmon": {"rope dynamic": rope("dynamic")},
@@ -93,7 +98,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         )
     },
     "smollm3": {"windows in some layers": _LOCAL},
-    "ministral3": {"plain positions": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "minimax_m3_vl_text": {"sparse": SPARSE_BLOCKS},
     "xglm": {"untied": UNTIED},
     "ctrl": {"untied": UNTIED},
     "nanochat": {"no cap": {"final_logit_softcapping": None}},

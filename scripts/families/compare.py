@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from configs import POSITIONS
-from transformers import PretrainedConfig
+from targets import kind_of, loras_of
+from texts import made_up, thresholds
 
 import stock
 from cllora.errors import UsageError
@@ -23,14 +23,7 @@ TOLERANCE = 1e-5
 """Nats per token: more is a fault, unless float32 itself is further from float64."""
 GRADIENT = 1e-4
 """Of the gradient's norm."""
-LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_target_positions", "context_length")
-LIMITS += ("seq_length", "original_max_position_embeddings", "floor_scale", "log_scaling_n_floor")
-LIMITS += ("attention_chunk_size", "sliding_window", "sliding_window_size", "local_attention", "attention_window_size")
-LIMITS += ("keep_window_size", "window_size", "index_topk", "indexer_budget")
-"""Fields of configs from which on something may be different for longer texts."""
 SHORT = (2, 3, 5, 8)
-EXPERTS = r"mlp|expert|feed_forward|(gate|up|down)_proj$"
-"""Names of linear layers that PEFT may take for those of experts."""
 
 
 @dataclass
@@ -64,26 +57,8 @@ class Result:
             self.faults.append(f"{what} off by {self.differences[what]:.1e}{where}")
 
 
-def thresholds(config: PretrainedConfig) -> dict[str, list[int]]:
-    """Every number in a config at which something may begin for longer texts, by its name; configs within included."""
-    found: dict[str, list[int]] = {}
-
-    def look(fields: Any) -> None:
-        if isinstance(fields, list | tuple):
-            for each in fields:
-                look(each)
-        if isinstance(fields, dict):
-            for name, value in fields.items():
-                if name in LIMITS and isinstance(value, int) and not isinstance(value, bool) and 2 < value <= POSITIONS:
-                    found[name] = sorted({*found.get(name, []), value})
-                look(value)
-
-    look(config.get_text_config().to_dict())
-    return dict(sorted(found.items()))
-
-
 def compare(folder: Path, quick: bool = False) -> Result:
-    """Everything compared for the model in a folder; with `quick` at two contexts: its least limit and its positions."""
+    """Everything compared for the model in a folder; with `quick` at its least limit and its positions alone."""
     result = Result()
     model = _stock(result, folder)
     if model is None:
@@ -99,16 +74,16 @@ def compare(folder: Path, quick: bool = False) -> Result:
     result.spread = float(
         np.std([oracle.loss(samples.tokens_of(i, POSITIONS)) / (n - 1) for i, n in enumerate(lengths)])
     )
-    contexts, loras = [n for n in lengths if n >= SHORT[-1]], _loras(model)
+    contexts, loras = [n for n in lengths if n >= SHORT[-1]], loras_of(model)
     limits = {value for values in result.thresholds.values() for value in values}
     for context in sorted({min(limits, default=POSITIONS), POSITIONS}) if quick else contexts:
         base = _base(result, folder, context, loras)
         if base is not None:
             _compare_base(result, base[0], samples, context, oracle)
+    _check_positions(result, folder, loras)
     if result.contexts:
-        result.noise = oracle.noise
         default, *others = loras
-        for some in [others] if _kind(default) in result.targets else [[default], others]:
+        for some in [others] if quick or kind_of(default) in result.targets else [[default], others]:
             _compare_adapter(result, folder, samples, max(result.contexts), some)
     result.verdict = _verdict(result, readable=True)
     return result
@@ -127,15 +102,6 @@ def _stock(result: Result, folder: Path) -> Any:
     return model
 
 
-def made_up(lengths: list[int]) -> Samples:
-    """Samples of random tokens with these lengths, shuffled so that long ones lie between short ones."""
-    draw = np.random.default_rng(0)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = draw.integers(4, 260, offsets[-1]).astype(np.uint16)
-    tokens[offsets[:-1]] = 2
-    return Samples([""] * len(lengths), tokens, offsets, np.zeros(len(lengths), np.int32), {}, "made-up")
-
-
 def _base(result: Result, folder: Path, context: int, loras: list[LoraSpec]) -> tuple[Base, LoraSpec] | None:
     """The base as cllora loads it with the first of some LoRAs that it takes; None where it refuses it or fails, which
     is noted."""
@@ -146,7 +112,7 @@ def _base(result: Result, folder: Path, context: int, loras: list[LoraSpec]) -> 
         except UsageError as error:
             line = str(error).replace(str(folder), "NAME")
             if "target_modules" in line and number < len(loras):
-                result.targets[_kind(lora)] = line
+                result.targets[kind_of(lora)] = line
                 continue
             result.refusals[context] = line
             if "\n" in line:
@@ -160,6 +126,25 @@ def _base(result: Result, folder: Path, context: int, loras: list[LoraSpec]) -> 
         result.contexts = sorted({*result.contexts, context})
         return base, lora
     return None
+
+
+def _check_positions(result: Result, folder: Path, loras: list[LoraSpec]) -> None:
+    """That no context beyond the model's positions is taken, and that what a refusal advises instead is taken."""
+    beyond = POSITIONS + 1
+    limits = [name for name, values in result.thresholds.items() if POSITIONS in values]
+    if beyond in result.contexts and limits:
+        result.faults.append(f"takes a context of {beyond} tokens where {limits[0]} is {POSITIONS}")
+    if max(result.contexts, default=0) != POSITIONS:  # It has windows, too.
+        return
+    advised = re.findall(r"linear|yarn|interpolate", result.refusals.get(beyond, "").partition("model.positions to")[2])
+    for way in advised:
+        spec = ModelSpec(name=str(folder), context=beyond, device="cpu", precision="float32", positions=way)
+        try:
+            load_base(spec, loras[1])
+        except UsageError as error:
+            result.faults.append(f"advises {way} positions, then: {str(error).replace(str(folder), 'NAME')}")
+        except Exception as error:  # noqa: BLE001 - a finding
+            result.faults.append(f"advises {way} positions, then: {_line(error)} {_place(error)}")
 
 
 def _compare_base(result: Result, base: Base, samples: Samples, context: int, oracle: stock.Oracle) -> None:
@@ -180,62 +165,43 @@ def _losses_differ(result: Result, what: str, found: Any, samples: Samples, cont
     texts = [samples.tokens_of(i, context) for i in range(len(samples))]
     off = [abs(nll - oracle.loss(text)) / (len(text) - 1) for nll, text in zip(found, texts, strict=True)]
     worst = int(np.argmax(off))
-    result.differ(
-        what, float(off[worst]), max(TOLERANCE, 10 * oracle.noise), f" (context {context}, text of {len(texts[worst])})"
-    )
-
-
-def _loras(model: Any) -> list[LoraSpec]:
-    """PEFT's default for the family; every linear layer but the head that texts go through, by their whole names; those
-    of no experts alone, since PEFT takes names of experts' layers for the fused weights of all of them."""
-    linear: set[str] = set()
-    hooks = [
-        module.register_forward_hook(lambda *_, path=path: linear.add(path))
-        for path, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and module is not model.get_output_embeddings()
-    ]
-    with torch.no_grad():
-        stock.mean_loss(model, tuple(range(4, 4 + POSITIONS)))
-    for hook in hooks:
-        hook.remove()
-    plain = {path for path in linear if not re.search(EXPERTS, path)}
-    return [LoraSpec(r=3, lora_dropout=0.0)] + [
-        LoraSpec(r=3, lora_dropout=0.0, target_modules=tuple(sorted(paths))) for paths in (linear, plain) if paths
-    ]
-
-
-def _kind(lora: LoraSpec) -> str:
-    if lora.target_modules is None:
-        return "default targets"
-    inside = any(re.search(EXPERTS, path) for path in lora.target_modules)
-    return "all linear layers" if inside else "linear layers outside of experts"
+    if off[worst] > result.differences.get(what, 0.0):
+        result.noise = max(result.noise, oracle.noise(texts[worst]))
+    where = f" (context {context}, text of {len(texts[worst])})"
+    result.differ(what, float(off[worst]), max(TOLERANCE, 10 * result.noise), where)
 
 
 def _compare_adapter(result: Result, folder: Path, samples: Samples, context: int, loras: list[LoraSpec]) -> None:
     """Losses and a gradient under a random adapter, and losses of the merged export."""
-    kind = _kind(loras[0])
+    kind = kind_of(loras[0])
     ids = np.arange(len(samples))
     try:
         found = _base(result, folder, context, loras)
         if found is None:
             result.faults.append(f"refused with {kind}: {result.refusals.get(context)}")
             return
-        base, kind = found[0], _kind(found[1])
+        base, kind = found[0], kind_of(found[1])
         learner = Learner(base, samples, context)
         draw = np.random.default_rng(1)
         adapter = (learner.initial(0) + 0.1 * draw.standard_normal(learner.layout.size)).astype(np.float32)
         with tempfile.TemporaryDirectory() as place:
             saved, merged = Path(place) / "adapter", Path(place) / "merged"
             learner.save_adapter(adapter, saved)
-            oracle = stock.Oracle(stock.load(folder, saved))
+            plain, tuned = stock.load(folder, saved), stock.load(folder, saved, trainable=True)
+            lost = stock.put_in_what_is_lost(plain, saved)
+            stock.put_in_what_is_lost(tuned, saved)
+            if lost:
+                result.notes.append(
+                    f"PEFT does not read back {lost[0]} and {len(lost) - 1} others that it wrote itself"
+                )
+            oracle = stock.Oracle(plain)
             nll = learner.evaluate("adapter", adapter, ids).nll
             _losses_differ(result, "adapter", nll, samples, context, oracle)
-            result.noise = max(result.noise, oracle.noise)
-            _compare_gradient(result, learner, adapter, stock.load(folder, saved, trainable=True), kind)
+            _compare_gradient(result, learner, adapter, tuned, kind)
             learner.adapters.write(adapter)
             save_merged(base, merged)
-            plain = stock.Oracle(stock.load(merged))
-            exported = [plain.loss(samples.tokens_of(int(i), context)) for i in ids]
+            export = stock.Oracle(stock.load(merged))
+            exported = [export.loss(samples.tokens_of(int(i), context)) for i in ids]
             _losses_differ(result, "merged", exported, samples, context, oracle)
     except Exception as error:  # noqa: BLE001 - a finding
         result.faults.append(f"traceback with {kind}: {_line(error)} {_place(error)}")
@@ -262,7 +228,8 @@ def _compare_gradient(result: Result, learner: Learner, adapter: Any, model: Any
 
 def _verdict(result: Result, readable: bool) -> str:
     if result.faults:
-        return "wrong" if any("off by" in fault or "gradient" in fault for fault in result.faults) else "fails"
+        wrong = any("off by" in fault or "gradient" in fault or "takes" in fault for fault in result.faults)
+        return "wrong" if wrong else "badly refused" if not any("Error" in it for it in result.faults) else "fails"
     if not readable:
         return "taken unread" if result.contexts else "unreadable"
     return "supported" if result.contexts else "refused"

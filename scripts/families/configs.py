@@ -195,10 +195,13 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "shape_embed_dim": 8,
     },
     "xmod": {"default_language": "en_XX"},
-    "zamba": _ZAMBA,
+    "zamba": _ZAMBA | {"attention_hidden_size": 64},
     "zamba2": _ZAMBA
     | {"mamba_headdim": 8, "n_mamba_heads": 8, "attention_hidden_size": 64, "hybrid_layer_ids": [1, 3]},
     "blt": {"encoder_hash_byte_group_vocab": 300},
 }
+for _name in ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert", "data2vec-text"):
+    # Positions begin behind that of padding.
+    OVERRIDES[_name] = OVERRIDES.get(_name, {}) | {"max_position_embeddings": POSITIONS + 2}
 for _name in ("granitemoe", "granitemoeshared", "granite_swa", "granitemoe_swa", "granitemoehybrid"):
     OVERRIDES[_name] = OVERRIDES["granite"]

@@ -59,8 +59,10 @@ def page(kept: Kept, versions: Mapping[str, str]) -> str:
     date = max(found["date"] for found in kept.values())
     text = TOP.format(**versions, date=date)
     text += SUPPORTED + "".join(_supported(name, kept[name]) for name in by.pop("supported", []))
+    noted = [name for name in sorted(kept) if kept[name]["verdict"] == "supported" and kept[name]["notes"]]
+    text += "".join(_left_out(name, kept[name]) for name in noted)
     text += REFUSED + _grouped(by.pop("refused", []), kept)
-    left_out = by.pop("not built", []) + by.pop("unreadable", [])
+    left_out = [*by.pop("not built", []), *by.pop("unreadable", [])]
     text += WRONG + "".join(_fault(name, kept[name]) for names in by.values() for name in names) if by else ""
     return text + (NOT_BUILT + "".join(_left_out(name, kept[name]) for name in sorted(left_out)) if left_out else "")
 

@@ -9,6 +9,7 @@ import peft
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 
@@ -20,30 +21,50 @@ def load(folder: Path, adapter: Path | None = None, trainable: bool = False) -> 
     return model.eval()
 
 
-class Oracle:
-    """Losses of a stock model (nats, summed over a text), each text met by a model that has seen no other.
+@torch.no_grad()
+def put_in_what_is_lost(model: Any, adapter: Path) -> list[str]:
+    """The names in an adapter's file that PEFT did not read back as they are there; they are, afterwards.
 
-    `dynamic` rotary positions, for one, remember the longest text. `noise` is how far float32 is from float64 at most,
-    per token: what no comparison can be held below.
+    PEFT renames modules of some families when it reads a file, not when it writes one.
+    """
+    written, lost = load_file(adapter / "adapter_model.safetensors"), []
+    for name, parameter in _by_name(model).items():
+        if name in written and not torch.equal(parameter, written[name]):
+            lost.append(name)
+            parameter.copy_(written[name])
+    return sorted(lost)
+
+
+class Oracle:
+    """Losses of a stock model, each text met by a model that has seen no other.
+
+    `dynamic` rotary positions, for one, remember the longest text: before each text they are as they were at first.
     """
 
     def __init__(self, model: Any) -> None:
-        double = copy.deepcopy(model).double()
-        if hasattr(double, "set_experts_implementation"):
-            double.set_experts_implementation("eager")  # The grouped product is for short numbers only.
-        self._models = (model, double)
+        self._model = model
+        self._rotary = [module for module in model.modules() if "Rotary" in type(module).__name__]
+        self._first = [(dict(module.__dict__), dict(module._buffers)) for module in self._rotary]
         self._known: dict[tuple[int, ...], float] = {}
-        self.noise = 0.0
 
     @torch.no_grad()
     def loss(self, text: NDArray[np.integer[Any]]) -> float:
-        """The loss of one text (T,) of token ids."""
+        """The loss of one text (T,) of token ids, in nats, summed over its predicted tokens."""
         key = tuple(int(token) for token in text)
         if key not in self._known:
-            single, double = (float(mean_loss(copy.deepcopy(model), key)) for model in self._models)
-            self.noise = max(self.noise, abs(single - double))
-            self._known[key] = single * (len(key) - 1)
+            for module, (fields, buffers) in zip(self._rotary, self._first, strict=True):
+                module.__dict__.update(fields)
+                module._buffers.update(buffers)
+            self._known[key] = float(mean_loss(self._model, key)) * (len(key) - 1)
         return self._known[key]
+
+    @torch.no_grad()
+    def noise(self, text: NDArray[np.integer[Any]]) -> float:
+        """How far the loss of one text is from what float64 gives, per token: no comparison can be held below it."""
+        double = Oracle(copy.deepcopy(self._model).double())
+        if hasattr(double._model, "set_experts_implementation"):
+            double._model.set_experts_implementation("eager")  # The grouped product is for short numbers only.
+        return abs(self.loss(text) - double.loss(text)) / (len(text) - 1)
 
 
 def mean_loss(model: Any, text: tuple[int, ...]) -> torch.Tensor:
@@ -56,5 +77,10 @@ def mean_loss(model: Any, text: tuple[int, ...]) -> torch.Tensor:
 def gradient(model: Any, text: tuple[int, ...], names: tuple[str, ...]) -> list[NDArray[np.float32]]:
     """The gradient of a text's mean loss at the trainable parameters of a PEFT model, by their names in its files."""
     mean_loss(model, text).backward()
-    found = {name.replace(".default.", ".").removesuffix(".default"): p for name, p in model.named_parameters()}
+    found = _by_name(model)
     return [(torch.zeros_like(found[name]) if found[name].grad is None else found[name].grad).numpy() for name in names]
+
+
+def _by_name(model: Any) -> dict[str, Any]:
+    """Parameters of a PEFT model by their names in its files."""
+    return {name.replace(".default.", ".").removesuffix(".default"): p for name, p in model.named_parameters()}
