@@ -144,7 +144,7 @@ def test_other_weights_under_the_same_name_are_refused(tiny_models, texts, tmp_p
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model.model.decoder.layers[0].fc1.weight.data *= 1.01
     model.save_pretrained(tmp_path / "base")
-    with pytest.raises(UsageError, match=r"weights of .* have changed"):
+    with pytest.raises(UsageError, match=r"weights or config of .* have changed since"):
         cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
 
 

@@ -100,6 +100,7 @@ def _run_cells(
     cells = study.cells()
     total = sum(cell.experiment.federation.num_rounds + 1 for cell in cells)
     shared, tracking = Shared(folder, on_corpus), Tracking(study, folder)
+    shared.hold_files(study.base.load)
     failed: dict[str, str] = {}
     for index, cell in enumerate(_neighbours(cells)):
         begin = Progress(cell, len(cells), index, 0, cell.experiment.federation.num_rounds, resumed=False, total=total)

@@ -1,6 +1,7 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
 from cllora.spec.fields import axis_text
+from cllora.spec.model_sections import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
     PASSKEY_CONTEXT,
@@ -9,8 +10,6 @@ from cllora.spec.sections import (
     Experiment,
     FederationSpec,
     LocalSpec,
-    LoraSpec,
-    ModelSpec,
     PartitionSpec,
     SpoilSpec,
 )
