@@ -8,6 +8,7 @@ torch's global generator, and in training mode alone; this one draws a batch's m
 from typing import Any, Protocol
 
 import torch
+from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
 from cllora.model.parts import ADAPTER
@@ -18,6 +19,16 @@ MAGNITUDE = "lora_magnitude_vector"
 
 class _Meets(Protocol):
     row: Row
+
+
+@torch.no_grad()
+def set_lengths(model: Any) -> None:
+    """Let DoRA start at the base: m = |W| in float32. PEFT rounds it to the base's precision, another function."""
+    for layer in model.modules():
+        if isinstance(layer, Linear) and ADAPTER in layer.lora_magnitude_vector:
+            weight = layer.base_layer.weight.float()
+            length = (weight.t() if layer.fan_in_fan_out else weight).norm(dim=1)
+            layer.lora_magnitude_vector[ADAPTER].weight.data = length
 
 
 def dora_forward(layer: Any, adapters: _Meets, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:

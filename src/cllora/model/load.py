@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError, one_line
 from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes, take_packed_texts
 from cllora.model.device import settle
+from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
 from cllora.model.memory import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
@@ -117,6 +118,7 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
     model.peft_config[ADAPTER].fan_in_fan_out = parts["fan_in_fan_out"]
     _check_targets(model, lora)
     tie(model)
+    set_lengths(model)
     model.eval()
     return model
 

@@ -1,5 +1,6 @@
 """An adapter from which training goes on (`lora.start`), held to what a study asks for before it is taken."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,13 +89,16 @@ def _folder(place: Path) -> Path:
 
 
 def _config(folder: Path) -> Any:
+    file = folder / "adapter_config.json"
     try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
+        kind = json.loads(file.read_text(encoding="utf-8")).get("peft_type")
+        if kind != "LORA":
+            raise UsageError(f"lora.start: {folder} is no LoRA adapter (its peft_type is {kind}); choose another")
+        return peft.PeftConfig.from_pretrained(str(folder))
+    except UsageError:
+        raise
     except Exception as error:  # PEFT looks many things up in it
-        raise UsageError(f"lora.start: cannot read {folder / 'adapter_config.json'}: {one_line(error)}") from error
-    if not isinstance(config, peft.LoraConfig):
-        raise UsageError(f"lora.start: {folder} is no LoRA adapter but {config.peft_type}; choose another")
-    return config
+        raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from error
 
 
 def _check_function(theirs: Any, ours: Any, place: str) -> None:

@@ -34,6 +34,12 @@ def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     inside = text_modules(causal)
     targets = _targets(causal, inside, lora.target_modules, name)
     matched: Modules = {path: module for path, module in inside.items() if matches(path, targets)}
+    for path, module in matched.items():
+        if not isinstance(module, torch.nn.Linear | torch.nn.Embedding | Conv1D):
+            raise UsageError(
+                f"lora.target_modules: LoRA is supported on linear layers only, and {path} of '{name}' is a "
+                f"{type(module).__name__}; leave it out"
+            )
     fields: dict[str, Any] = {"target_modules": targets}
     if lora.layers_to_transform is not None:
         matched = _in_layers(matched, targets, lora.layers_to_transform, name)
