@@ -1,4 +1,4 @@
-"""Going on from an adapter (`lora.start`): training begins at it, it is what round 0 shows, and nothing else will do."""
+"""Going on from an adapter (`lora.start`): training begins at it, round 0 shows it, and nothing else will do."""
 
 import json
 import shutil

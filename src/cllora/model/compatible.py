@@ -142,7 +142,8 @@ def take_packed_texts(model: Any, name: str, context: int) -> None:
         )
     if not _near([packed[0][2]], [packed[0][1]]):
         raise UsageError(
-            f"{family} scales or caps what comes out of its head, which is not supported; "
+            f"{family} has a head that is not one matrix alone: it scales, caps or transforms what goes through it, "
+            "which is not supported; "
             f"choose another model, {FAMILIES}"
         )
     for limit, texts, found, expected in zip(tried, rows, packed, alone, strict=True):
@@ -212,7 +213,7 @@ def _ropes(config: Any) -> list[dict[str, Any]]:
 def _alone(model: Any, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What the model's backbone makes of a text (N, D), and the logits of a short one (N, V)."""
     row = text[None].to(model.device)
-    states = model.base_model(input_ids=row, use_cache=False).last_hidden_state[0]
+    states = _states(model, input_ids=row, use_cache=False)
     logits = model(input_ids=row, use_cache=False).logits[0] if len(text) <= max(SHORT) else states[:0]
     return states, logits
 
@@ -228,10 +229,19 @@ def _packed(model: Any, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, to
         "packing": attention.Packing.of_lengths(lengths, model.device),
         "use_cache": False,
     }
-    states = model.base_model(**row).last_hidden_state[0]
+    states = _states(model, **row)
     if max(lengths) > max(SHORT):
         return states, states[:0], states[:0]
     return states, model(**row).logits[0], model.get_output_embeddings()(states)
+
+
+def _states(model: Any, **row: Any) -> torch.Tensor:
+    """What the backbone makes of a row (N, D), from which the head predicts."""
+    states = getattr(model.base_model(**row), "last_hidden_state", None)
+    if states is None:
+        raise UsageError(f"its backbone returns no hidden states to predict from; choose another model, {FAMILIES}")
+    row_of_states: torch.Tensor = states[0]
+    return row_of_states
 
 
 def _all_packed(

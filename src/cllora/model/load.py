@@ -138,7 +138,10 @@ def _check_targets(model: Any, lora: LoraSpec) -> None:
                 "or set lora.train to lora+embeddings and lora.embedding_r"
             )
         if not isinstance(module, peft.tuners.lora.Linear):
-            raise UsageError(f"lora.target_modules: LoRA is supported on linear layers only; leave out {place}")
+            raise UsageError(
+                f"lora.target_modules: PEFT makes of these names LoRA on {place} too, which is no linear layer and is "
+                "not supported; name others"
+            )
         if module is head:
             raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
 
