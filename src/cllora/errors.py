@@ -1,5 +1,7 @@
 """The one exception for what a user can mend: a single line that says what is wrong and what to do."""
 
+import sys
+import unicodedata
 from typing import Any
 
 
@@ -25,3 +27,25 @@ class FieldError(UsageError):
 def one_line(error: Exception, width: int = 300) -> str:
     """An exception's message, on one line and cut to `width` characters."""
     return " ".join(str(error).split())[:width] or type(error).__name__
+
+
+JOINERS = "\u200c\u200d"
+"""What joins letters, or pictures to one, and shows nothing by itself."""
+
+
+def visible(text: str) -> str:
+    """The text with characters that would steer a terminal, or show nothing, written out: `\\x1b`, `\\u202e`."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(
+        c if unicodedata.category(c) not in hidden or c in JOINERS else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def say(text: str) -> None:
+    """A line on stderr that begins with `cllora:`. Where nobody can hear it, nothing is lost."""
+    try:
+        sys.stderr.write(f"cllora: {visible(' '.join(text.splitlines()))}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass

@@ -105,7 +105,9 @@ def check_as_written(given: Any, made: Any) -> None:
         ValueError: it did, at any depth; or a text is empty, or holds what no file's name can.
     """
     if isinstance(made, bool) != isinstance(given, bool):
-        raise ValueError("true and false are no numbers" if isinstance(given, bool) else "write true or false")
+        raise ValueError(
+            "true and false are no numbers; write a number" if isinstance(given, bool) else "write true or false"
+        )
     if isinstance(made, int | float) and isinstance(given, str):
         raise ValueError("this is text; write the number without quotes")
     if isinstance(made, str) and isinstance(given, str) and not given.strip():
@@ -157,11 +159,16 @@ def first_problem(error: pydantic.ValidationError) -> str:
     first = problems[0]
     field = ".".join(str(part) for part in first["loc"])
     value = first.get("input")
-    got = f" (got {value!r})" if isinstance(value, str | int | float | bool | type(None)) else ""
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    got = f" (got {shown})" if isinstance(value, str | int | float | bool | type(None)) else ""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
     said = first["msg"].removeprefix("Value error, ")
     if value is None and said.startswith("Input should be"):
         said, got = "there is no value here; give one, or leave the field out", ""
+    elif isinstance(value, bool) and first["type"].startswith(("greater_than", "less_than", "int_", "float_")):
+        said = "true and false are no numbers; write a number"
+    elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        said = "fields go here, such as {name: value}"
     return f"{field}: {said}{got}{more}" if field else f"{said}{more}"
 
 
@@ -190,6 +197,6 @@ def load_plugins(files: Iterable[str]) -> None:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise UsageError(f"load: {file} failed: {type(error).__name__}: {error}") from error

@@ -15,7 +15,7 @@ from cllora.federated import strategies
 from cllora.model.patterns import patterns
 from cllora.partition import partitioners
 from cllora.presets import find_study
-from cllora.registry import Registry, load_plugins
+from cllora.registry import Registry, guess, load_plugins
 from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
 from cllora.runs.prepare import check_classes
 from cllora.runs.shared import Shared, shared_parts
@@ -75,9 +75,10 @@ def check(study: Study) -> None:
         UsageError: the first that is unknown or not admitted.
     """
     load_plugins(study.base.load)
-    for name in study.report_to:
-        trackers.get(name)
     try:
+        for name in study.report_to:
+            if name not in trackers.names():
+                raise FieldError(f"unknown tracker '{name}'; {guess(name, trackers.names())}", "report_to")
         _check_cells(study)
     except FieldError as error:
         raise study.places.located(error) from None
@@ -93,6 +94,10 @@ def _check_cells(study: Study) -> None:
             written = field_of(fields, path)
             set_field(fields, path, {**(written if isinstance(written, dict) else {"name": written}), **bound})
         check_classes(cell.experiment.partition)
+        data = cell.experiment.data
+        if data.corpus is not None and data.split != "train":
+            said = f"data.split: a corpus has no splits, so none named '{data.split}'; leave it out"
+            raise FieldError(said, "data.split")
         other = same.setdefault(alike(fields), cell.name)
         if other != cell.name:
             said = f"grid: the cells '{other}' and '{cell.name}' are the same experiment; give it once"

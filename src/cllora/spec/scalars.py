@@ -21,7 +21,7 @@ AMBIGUOUS = (
     (re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?"), "the number in decimal digits"),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*(\.[0-9_]*)?|[-+]?[0-9]+\.[0-9]*_[0-9_]*"), "the number without underscores"),
     (re.compile(r"yes|no|on|off", re.I), "true or false"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "a number"),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), ""),
 )
 """What some readers of YAML take for a number, a truth or a date, and others for text; and what to write if it is no
 text."""
@@ -37,9 +37,8 @@ def plain_value(text: str) -> Any:
         return CONSTANTS[text]
     for pattern, instead in AMBIGUOUS:
         if pattern.fullmatch(text):
-            raise ValueError(
-                f"{text} is read differently by different readers; write {instead}, or text: {quoted(text)}"
-            )
+            mend = f"{instead}, or text: {quoted(text)}" if instead else f"it in quotes: {quoted(text)}"
+            raise ValueError(f"{text} is read differently by different readers; write {mend}")
     if NOT_FINITE.fullmatch(text):
         return float(text.replace(".", ""))
     if not REAL.fullmatch(text):

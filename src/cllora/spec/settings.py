@@ -12,7 +12,7 @@ SOURCES = ("data.corpus", "data.path", "data.hub")
 
 
 def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Places) -> Places:
-    """Change a study's fields by settings, of which the last one of a field holds; returns where its fields are written then.
+    """Change a study's fields by settings, of which a field's last one holds; returns where fields are written then.
 
     Raises:
         UsageError: a setting is none, or has no value.
@@ -24,7 +24,10 @@ def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Plac
             raise UsageError(f"--set takes section.field=value, not '{setting}'")
         value, given = read_setting(text, f"--set {path}={text.strip()}", path)
         places = places.with_setting(path, given)
-        _apply(fields, path, value)
+        try:
+            _apply(fields, path, value)
+        except FieldError as error:
+            raise places.located(error) from None
     return places
 
 

@@ -237,13 +237,14 @@ def _as_in_grid(control: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -
 
 def _check_once(field: str, values: Sequence[Any], prefix: str = "") -> None:
     """Refuse a value that is given twice, or two that are written alike."""
-    seen: set[Any] = set()
+    seen: dict[Any, str] = {}
     for value in values:
-        marks = {("is", alike(value)), ("reads", axis_text(value))}
-        if marks & seen:
-            path = f"{'grid.' if prefix else ''}{field}"
-            raise FieldError(f"{prefix}{field}: {axis_text(value)} is given twice; give it once", path)
-        seen |= marks
+        text = axis_text(value)
+        before = seen.get(alike(value), seen.get(("reads", text)))
+        if before is not None:
+            said = f"{text} is given twice" if before == text else f"{before} and {text} are one value"
+            raise FieldError(f"{prefix}{field}: {said}; give it once", f"{'grid.' if prefix else ''}{field}")
+        seen[alike(value)] = seen["reads", text] = text
 
 
 def _names(value: Any) -> Any:

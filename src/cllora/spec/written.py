@@ -44,6 +44,7 @@ class Places:
             keys += [key for key in self.of if key.startswith("where.") and key.endswith(f".{inner}")]
             given = [place for key in keys if _same(value, (place := self.of[key]).value)]
             found = given or [self.of[key] for key in (axis, inner) if key in self.of]
+            found += [place for key, place in self.of.items() if key.startswith((f"{axis}.", f"{inner}."))]
             if found:
                 return found[0]
         return None
@@ -69,7 +70,7 @@ def read_file(path: Path) -> tuple[Any, Places]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UsageError(
-            f"{path}, line {line}: this is not {encoding[:-4] or encoding} text; save the file as UTF-8"
+            f"{path}, line {line}: this is not {encoding.removesuffix('-sig').upper()} text; save the file as UTF-8"
         ) from None
     if path.suffix == ".json":
         return _read_json(text, path), Places(str(path))

@@ -44,6 +44,10 @@ def read_yaml(text: str, at: Callable[[int], str], prefix: str = "") -> tuple[An
     return reader.read(prefix), reader.places
 
 
+def _code(character: str | int) -> int:
+    return character if isinstance(character, int) else ord(character)
+
+
 class _Composer(yaml.BaseLoader):
     """Nodes without a reading of plain values, in which `!!str` and an anchor that is used for nothing can be told."""
 
@@ -88,7 +92,7 @@ class _Reader:
             return None if node is None else self._value(node, prefix, node)
         except yaml.reader.ReaderError as error:
             line = len(re.findall(r"\r\n|\n|\r", self._text[: error.position]))
-            said = f"the character U+{ord(error.character):04X} has no place in YAML; take it out"
+            said = f"the character U+{_code(error.character):04X} has no place in YAML; take it out"
             raise self._fail(line, said) from None
         except yaml.MarkedYAMLError as error:
             raise self._not_yaml(error) from None
@@ -111,9 +115,10 @@ class _Reader:
                 return self._fail(near, "this is not YAML: a line is indented with spaces, not tabs")
             found = re.match(r"\s*(?:- +)*(?:[^\s:{\[\"'#][^:]*:\s+)?(\S.*?)\s*$", written)
             value = found.group(1) if found else ""
-            if (value[:1] in STARTS_NO_TEXT and value not in "[{") or ": " in value:
+            whole = value[:1] not in "{[" or re.match(r"[{\[][^{}\[\]]*[}\]] *[^\s,]", value)
+            if whole and (value[:1] in STARTS_NO_TEXT or ": " in value):
                 return self._fail(near, f"this is not YAML: {said}; write text in quotes: {quoted(value)}")
-        return self._fail(line, f"this is not YAML: {said}")
+        return self._fail(line, f"this is not YAML: {said}; text that begins with a sign goes in quotes")
 
     def _value(self, node: yaml.Node, path: str, key: yaml.Node) -> Any:
         self._values += 1
@@ -141,6 +146,8 @@ class _Reader:
                 said = f"a key is a plain name, not {self._raw(key) or 'nothing'}; write text in quotes"
                 raise self._fail(key.start_mark.line, f"{said}: {quoted(self._raw(node))}")
             if node.flow_style and value.start_mark.index == value.end_mark.index:
+                if self._text[key.end_mark.index : value.end_mark.index + 1].lstrip().startswith(":"):
+                    raise self._fail(key.start_mark.line, f"{key.value} has no value; write null for none")
                 raw = self._raw(node)
                 said = f"{raw} without quotes is a mapping, of {key.value} to nothing"
                 raise self._fail(key.start_mark.line, f"{said}; write text in quotes: {quoted(raw)}")
