@@ -259,7 +259,11 @@ def _print(value: Any) -> None:
     """Print for people: no wider than the terminal, but whole where a program or a file takes it."""
     from rich.console import Console
 
-    console = Console(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rather than rich's own way out
+
+    console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
     if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
         console.width = WHOLE
     console.width = max(console.width, NARROWEST)

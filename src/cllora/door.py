@@ -1,6 +1,6 @@
 """The one door of the command line: whatever a command ends in leaves here as one line and an exit code.
 
-0: done. 2: something that the user can mend. 130, 143: stopped (Ctrl-C, SIGTERM). 141: whoever read the output has gone.
+0: done. 2: something that the user can mend. 130, 143: stopped (Ctrl-C, SIGTERM). 141: nobody reads the output.
 Any other exception is a program's error and keeps its traceback.
 """
 
@@ -56,7 +56,7 @@ def _invoke(app: typer.Typer, words: list[str]) -> int:
     """What typer does, but its errors come as ours, and it leaves Ctrl-C and closed pipes alone."""
     command: Any = typer.main.get_command(app)
     try:
-        with command.make_context("cllora", words or ["--help"]) as context:
+        with command.make_context("cllora", list(words) or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as over:
         return over.exit_code if words else 2

@@ -74,6 +74,8 @@ def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()
 
 def _preset(name: str) -> Study:
     short, at, scale = name.partition("@")
+    if short not in presets.names() and expanded(name).is_dir():
+        raise UsageError(f"{name} is a folder; give a preset's name or a YAML file")
     if short not in presets.names():
         raise UsageError(f"there is no preset and no file '{name}'; {guess(short, presets.names())}")
     if not at:
