@@ -257,16 +257,17 @@ def _at(place: Path | None) -> Path | None:
 
 def _print(value: Any) -> None:
     """Print for people: no wider than the terminal, but whole where a program or a file takes it."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
             raise  # rather than rich's own way out
 
     console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
-    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
-        console.width = WHOLE
-    console.width = max(console.width, NARROWEST)
+    columns = os.environ.get("COLUMNS", "")
+    natural = console.width if sys.stdout.isatty() else WHOLE
+    # The height too, or rich takes a dumb terminal for one of 80 columns, whatever it is told.
+    console.size = ConsoleDimensions(max(int(columns) if columns.isdecimal() else natural, NARROWEST), console.height)
     console.print(value)
 
 
