@@ -37,8 +37,8 @@ Load = Annotated[
     list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
 ]
 NARROWEST = 20
-WHOLE = 10_000
-"""Columns of what is no terminal."""
+PROSE = 80
+"""Columns of prose where there is no terminal."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -256,19 +256,22 @@ def _at(place: Path | None) -> Path | None:
 
 
 def _print(value: Any) -> None:
-    """Print for people: no wider than the terminal, but whole where a program or a file takes it."""
+    """Print for people: no wider than the terminal; where a program or a file takes it, with tables whole."""
     from rich.console import Console, ConsoleDimensions
 
+    columns = os.environ.get("COLUMNS", "")
+
     class Output(Console):
+        whole = not columns.isdecimal() and not sys.stdout.isatty()
+
         def on_broken_pipe(self) -> None:
             raise  # rather than rich's own way out
 
     console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
-    columns = os.environ.get("COLUMNS", "")
-    natural = console.width if sys.stdout.isatty() else WHOLE
+    natural = PROSE if console.whole else console.width
     # The height too, or rich takes a dumb terminal for one of 80 columns, whatever it is told.
     console.size = ConsoleDimensions(max(int(columns) if columns.isdecimal() else natural, NARROWEST), console.height)
-    console.print(value)
+    console.print(value, crop=False)
 
 
 def _print_json(value: Any) -> None:

@@ -13,6 +13,8 @@ from cllora.errors import visible
 LEAST = 10
 """Columns that a row's name keeps, however narrow the terminal."""
 DOTS = "…"
+WHOLE = 100_000
+"""Columns of what is no terminal: a console that says so (`whole`) has tables whole, and prose at its own width."""
 
 
 def cut(text: str, width: int, head: int) -> str:
@@ -101,6 +103,9 @@ class Sheet:
         if self.widest is not None:
             natural = min(natural, self.widest)
         too_wide = self._width(console, options, every, natural) - width
+        if getattr(console, "whole", False) and not self.words:
+            yield from console.render(self._table(every, natural, self.caption), options.update(max_width=WHOLE))
+            return
         if too_wide <= 0:
             yield self._table(every, natural, self.caption)
             return
@@ -109,7 +114,7 @@ class Sheet:
             return
         name = min(natural, max(LEAST, width // 3))
         for part in self._parts(console, options, every, name):
-            yield self._table(part, name, None)
+            yield self._table(part, name, None, narrow=True)
         if self.caption:
             yield Text(self.caption, style="table.caption")
 
@@ -118,18 +123,20 @@ class Sheet:
     ) -> Iterator[list[int]]:
         part: list[int] = []
         for column in columns:
-            if part and self._width(console, options, [*part, column], name) > options.max_width:
+            if part and self._width(console, options, [*part, column], name, narrow=True) > options.max_width:
                 yield part
                 part = []
             part.append(column)
         yield part
 
-    def _width(self, console: Console, options: ConsoleOptions, columns: Sequence[int], name: int) -> int:
-        table = self._table(columns, name, None)
-        return console.measure(table, options=options.update(max_width=100_000)).maximum
+    def _width(
+        self, console: Console, options: ConsoleOptions, columns: Sequence[int], name: int, narrow: bool = False
+    ) -> int:
+        table = self._table(columns, name, None, narrow=narrow)
+        return console.measure(table, options=options.update(max_width=WHOLE)).maximum
 
-    def _table(self, columns: Sequence[int], name: int, caption: str | None) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    def _table(self, columns: Sequence[int], name: int, caption: str | None, narrow: bool = False) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left", pad_edge=not narrow)
         table.caption = None if caption is None else Text(caption)
         width = max(name, 1)
         style = "bold" if self.bold else None

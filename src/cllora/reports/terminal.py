@@ -19,7 +19,7 @@ from cllora.reports.labels import feature_text, range_text
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Runs
 from cllora.reports.sections.results import finished_seeds, over_seeds
-from cllora.reports.sheet import Sheet
+from cllora.reports.sheet import WHOLE, Sheet
 from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import Partition
 
@@ -111,6 +111,8 @@ class _Members:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         longest = max((cell_len(name) for name, *_ in self.rows), default=0)
+        if getattr(console, "whole", False):
+            options = options.update(max_width=WHOLE)
         if options.max_width < ROOMY or longest > options.max_width // 3:
             yield Text(self.title, style="italic")
             for name, what, given in self.rows:
@@ -123,7 +125,7 @@ class _Members:
             table.add_column(column, overflow="fold")
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
-        yield table
+        yield from console.render(table, options)
 
 
 def members_view(title: str, rows: Sequence[tuple[str, str, str]]) -> RenderableType:
