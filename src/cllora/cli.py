@@ -2,20 +2,22 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cllora.errors import UsageError
+from cllora.door import ended
+from cllora.errors import UsageError, say, visible
+from cllora.places import expanded
 
 if TYPE_CHECKING:
     from cllora.spec import Study
 
 app = typer.Typer(
     help="Measure how the length, quantity and quality of clients' texts change federated LoRA fine-tuning.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -34,6 +36,10 @@ Settings = Annotated[
 Load = Annotated[
     list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
 ]
+NARROWEST = 20
+PROSE = 80
+"""Columns of prose where there is no terminal."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -53,14 +59,13 @@ def run(
     found = _find(study, set_, load)
     try:
         with study_progress() as (on_progress, on_corpus):
-            folder = run_study(found, out, on_progress=on_progress, on_corpus=on_corpus)
+            folder = run_study(found, _at(out), on_progress=on_progress, on_corpus=on_corpus)
     except CellsFailed as failed:
         if not failed.all:
             _report(failed.folder, None, as_json)
         raise
-    except KeyboardInterrupt:
-        sys.stderr.write("cllora: stopped; the same command goes on after the last whole round\n")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)("the same command goes on after the last whole round") from None
     _report(folder, None, as_json)
 
 
@@ -81,7 +86,7 @@ def partition(study: StudyName, set_: Settings = None, load: Load = None, as_jso
         _print_json({cell.name: dict(each.realised) for cell, each in zip(cells, dealt, strict=True)})
         return
     for cell, each in zip(cells, dealt, strict=True):
-        _print(f"\n{cell.name}")
+        _print(f"\n{visible(cell.name)}")
         _print(partition_view(each, cell.experiment))
 
 
@@ -105,10 +110,12 @@ def inspect(
     from cllora.runs.inspect import inspect as look
 
     chosen = features_of(by or [])
-    curves = curves_of(against) if against is not None else []
+    curves = [] if against is None else curves_of(expanded(against))
     classes = {"classes": curves[0].classes} if curves else {}
     with study_progress() as (_, on_rows):
-        found = look(files, column=column, text=text, by=chosen, on_rows=on_rows, **classes)
+        found = look(
+            [expanded(file) for file in files], column=column, text=text, by=chosen, on_rows=on_rows, **classes
+        )
     said = sentences(found, curves)
     if as_json:
         _print_json({**found.to_mapping(), "said": said})
@@ -124,7 +131,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
-    _report(folder, out, as_json, latex=latex)
+    _report(expanded(folder), _at(out), as_json, latex=latex)
 
 
 @app.command(name="list")
@@ -139,9 +146,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
-    from rich.table import Table
-
     from cllora.registry import guess, load_plugins
+    from cllora.reports import members_view
 
     load_plugins(str(file) for file in load or ())
     registries = _registries()
@@ -154,13 +160,11 @@ def list_(
         )
         return
     for title, registry in chosen.items():
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for column in ("name", "what it is", "options"):
-            table.add_column(column, overflow="fold")
+        rows = []
         for name in registry.names():
             options = ", ".join(f"{key}={value}" for key, value in _options(registry, name).items())
-            table.add_row(name, registry.help(name), options)
-        _print(table)
+            rows.append((visible(name), visible(registry.help(name)), visible(options)))
+        _print(members_view(title, rows))
 
 
 @app.command()
@@ -173,7 +177,12 @@ def show(study: StudyName, set_: Settings = None, load: Load = None, as_json: Js
     if as_json:
         _print_json(found.to_mapping())
     else:
-        sys.stdout.write(found.to_yaml())
+        text = found.to_yaml()
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = found.to_yaml(ascii_only=True)
+        sys.stdout.write(text)
 
 
 @app.command()
@@ -186,11 +195,11 @@ def export(
     """Write a run's adapter in PEFT's format, or base and adapter merged into one model."""
     from cllora.runs.export import export_run
 
-    written = export_run(run_folder, out, merged=merged)
+    written = export_run(expanded(run_folder), expanded(out), merged=merged)
     if as_json:
         _print_json({"folder": str(written)})
     else:
-        _print(f"Wrote {written}")
+        _print(f"Wrote {visible(str(written))}")
 
 
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
@@ -209,7 +218,7 @@ def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) 
         _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
     else:
         _print(results_table(folder))
-        _print(f"Report: {page}")
+        _print(f"Report: {visible(str(page))}")
 
 
 def _registries() -> dict[str, Any]:
@@ -242,10 +251,27 @@ def _options(registry: Any, name: str) -> dict[str, Any]:
     }
 
 
-def _print(value: Any) -> None:
-    from rich.console import Console
+def _at(place: Path | None) -> Path | None:
+    return None if place is None else expanded(place)
 
-    Console(soft_wrap=isinstance(value, str), highlight=False).print(value)
+
+def _print(value: Any) -> None:
+    """Print for people: no wider than the terminal; where a program or a file takes it, with tables whole."""
+    from rich.console import Console, ConsoleDimensions
+
+    columns = os.environ.get("COLUMNS", "")
+
+    class Output(Console):
+        whole = not columns.isdecimal() and not sys.stdout.isatty()
+
+        def on_broken_pipe(self) -> None:
+            raise  # rather than rich's own way out
+
+    console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
+    natural = PROSE if console.whole else console.width
+    # The height too, or rich takes a dumb terminal for one of 80 columns, whatever it is told.
+    console.size = ConsoleDimensions(max(int(columns) if columns.isdecimal() else natural, NARROWEST), console.height)
+    console.print(value, crop=False)
 
 
 def _print_json(value: Any) -> None:
@@ -256,7 +282,7 @@ class _Notices(logging.Handler):
     """The library's notices as lines on stderr; it is looked up each time, since progress bars stand in for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"cllora: {record.getMessage()}\n")
+        say(record.getMessage())
 
 
 def main() -> None:
@@ -264,12 +290,4 @@ def main() -> None:
     log = logging.getLogger("cllora")
     log.handlers = [_Notices()]
     log.setLevel(logging.INFO)
-    try:
-        app()
-    except UsageError as error:
-        sys.stderr.write(f"cllora: {error}\n")
-        sys.exit(2)
-    except OSError as error:
-        # A full disk or a folder without permission; a run keeps what it has and goes on from there.
-        sys.stderr.write(f"cllora: {error.filename or 'file'}: {error.strerror or error}; what was written is kept\n")
-        sys.exit(2)
+    sys.exit(ended(app, sys.argv[1:]))

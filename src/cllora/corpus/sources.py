@@ -12,6 +12,7 @@ from typing import Any
 from cllora.corpus.files import ARROW_ROWS, READERS, digest, kind_of, parquet_rows, read_files
 from cllora.corpus.registered import Row, corpora, versions
 from cllora.errors import UsageError, one_line
+from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
 
@@ -44,7 +45,7 @@ def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
 
 def _sources(data: DataSpec) -> tuple[Source, Source | None]:
     test = data.test if isinstance(data.test, str) else None
-    place = Path(data.path or "").expanduser()
+    place = expanded(data.path or "", "data.path: ")
     has_splits = data.hub is not None or (data.path is not None and (place / "dataset_dict.json").is_file())
     if not has_splits and data.split != "train":
         raise UsageError(f"data.split: only the hub and saved datasets have splits, so none named '{data.split}' here")
@@ -57,7 +58,7 @@ def _sources(data: DataSpec) -> tuple[Source, Source | None]:
         return train, None if test is None else _hub(data.hub, data.subset, test)
     if has_splits:
         return _saved(place, data.split), None if test is None else _saved(place, test)
-    return _path(place, "data.path"), None if test is None else _path(Path(test).expanduser(), "data.test")
+    return _path(place, "data.path"), None if test is None else _path(expanded(test, "data.test: "), "data.test")
 
 
 def _corpus(choice: Choice) -> Source:

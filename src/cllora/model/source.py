@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cllora.errors import UsageError
+from cllora.places import expanded
 from cllora.registry import guess
 
 BASES = ("embedded-64", "embedded-128", "embedded", "embedded-rotary")
@@ -37,6 +38,6 @@ def or_shipped(name: str) -> str:
 
 def _folder_or_hub(name: str) -> str:
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if is_path and not Path(name).expanduser().is_dir():
+    if is_path and not expanded(name, "model.name: ").is_dir():
         raise UsageError(f"model.name: there is no folder {name}")
-    return str(Path(name).expanduser()) if is_path else name
+    return str(expanded(name)) if is_path else name

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -20,7 +19,8 @@ from cllora.corpus.template import parse_template
 from cllora.errors import UsageError
 from cllora.partition.owners import Inspection, Owners, inspect_owners
 from cllora.registry import guess
-from cllora.spec import Choice
+from cllora.spec import Choice, read_setting
+from cllora.spec.fields import alike
 from cllora.types import Ids
 
 log = logging.getLogger("cllora")
@@ -73,15 +73,18 @@ def features_of(written: Sequence[str]) -> tuple[Choice, ...]:
     Raises:
         UsageError: it is neither, or there is no such feature or option.
     """
-    chosen = []
+    chosen: list[Choice] = []
     for each in written:
+        value, _ = read_setting(each, f"--by {each}")
         try:
-            choice = Choice.model_validate(yaml.safe_load(each))
-        except (yaml.YAMLError, ValidationError):
+            choice = Choice.model_validate(value)
+        except ValidationError:
             raise UsageError(
                 f"--by takes a feature's name, or {{name: length, unit: words}} for its options, not '{each}'"
             ) from None
         features.bind(choice.name, choice.options)
+        if any(alike(choice.model_dump()) == alike(other.model_dump()) for other in chosen):
+            raise UsageError(f"--by {each} is given twice; give it once")
         chosen.append(choice)
     default = () if any(choice.name == "length" for choice in chosen) else DEFAULT_BY
     return tuple(dict.fromkeys((*default, *chosen)))

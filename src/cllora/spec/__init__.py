@@ -14,6 +14,7 @@ from cllora.spec.sections import (
     SpoilSpec,
 )
 from cllora.spec.study import Cell, Study, load_study_file
+from cllora.spec.written import read_setting
 
 __all__ = [
     "PASSKEY_CONTEXT",
@@ -31,4 +32,5 @@ __all__ = [
     "Study",
     "axis_text",
     "load_study_file",
+    "read_setting",
 ]

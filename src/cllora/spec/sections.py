@@ -20,7 +20,6 @@ from pydantic import (
     model_validator,
 )
 
-from cllora.errors import UsageError
 from cllora.spec.fields import explain
 from cllora.spec.model_sections import Context, Fraction, LoraSpec, ModelSpec
 from cllora.spec.section import Choice, Section, WithOptions
@@ -62,7 +61,7 @@ class DataSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _default_corpus(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and not any(value.get(key) for key in ("corpus", "path", "hub")):
+        if isinstance(value, Mapping) and not any(key in value for key in ("corpus", "path", "hub")):
             return {**value, "corpus": "docstrings"}
         return value
 
@@ -70,7 +69,7 @@ class DataSpec(Section):
     def _one_source(self) -> "DataSpec":
         given = [key for key in ("corpus", "path", "hub") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of corpus, path and hub, not {' and '.join(given)}")
+            raise ValueError(f"give one of corpus, path and hub, not {' and '.join(given) or 'none'}")
         if self.subset is not None and self.hub is None:
             raise ValueError("subset is of a data set of the hub; leave it out")
         if self.loss_on == "answer" and self.answer is None:
@@ -216,4 +215,4 @@ class Experiment(Section):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise UsageError(explain(cls, error)) from None
+            raise explain(cls, error) from None
