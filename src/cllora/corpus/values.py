@@ -26,7 +26,7 @@ WRITTEN = (Decimal, UUID, date, time, timedelta, bytes)
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.0|-?[1-9](?:\.[0-9]+)?e\+[0-9]+")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+|-?[1-9](?:\.[0-9]+)?e\+[0-9]+")
 
 
 def flat(row: Mapping[str, object]) -> Mapping[str, object]:
@@ -73,8 +73,8 @@ def is_one(value: object) -> bool:
 def value_text(value: object) -> str | None:
     """A single value as text; None for none and NaN.
 
-    Numbers that are equal are written alike whatever their type: whole ones as whole numbers (1.0 as 1), and decimals
-    without zeros at their end. Bytes are text if they are readable, a UUID if they are sixteen, or else hexadecimal.
+    A whole number is written as one whatever its type (1.0 as 1), other decimals as they are. Bytes are text if they
+    are readable, a UUID if they are sixteen, or else hexadecimal.
     """
     value = plain(value)
     if value is None or value != value:
@@ -82,9 +82,8 @@ def value_text(value: object) -> str | None:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
     if isinstance(value, Decimal):
-        written = format(value, "f")
-        written = written.rstrip("0").rstrip(".") if "." in written else written
-        return "0" if written == "-0" else written
+        whole = value.is_finite() and value == value.to_integral_value()
+        return str(int(value)) if whole else format(value, "f")
     return _bytes_text(value) if isinstance(value, bytes) else str(value)
 
 
@@ -103,8 +102,8 @@ def owner_text(value: object, column: str) -> str:
     """The owner that a value of `column` names; empty for none, NaN and blank text.
 
     An owner is a text without spaces around it, in Unicode's composed form (NFC). Beyond that texts are told apart
-    exactly: `01`, `1` and `1.10` are three. A text such as `12.0`, as tables write the number 12 next to a missing one,
-    is that number.
+    exactly: `01`, `1` and `1.10` are three. But a text such as `12.0`, as tables write the number 12 next to a missing
+    one, is that number.
 
     Raises:
         UsageError: it is no single value, or a floating-point number so large that other ids may have become it.
@@ -115,13 +114,15 @@ def owner_text(value: object, column: str) -> str:
             f"name another column, or a field within it as {column}.FIELD"
         )
     text = _trimmed(value_text(value) or "")
-    if _FLOAT.fullmatch(text) and repr(float(text)) == text:
-        if abs(float(text)) >= EXACT:
+    whole = _WHOLE.fullmatch(text)
+    if whole is not None:
+        if repr(float(text)) == text and abs(float(text)) >= EXACT:
             raise UsageError(
                 f"column '{column}' has the floating-point number {text}: whole numbers from 2^53 on are rounded in "
                 "this form, and owners may have become one when it was written; write the ids as whole numbers or text"
             )
-        return str(int(float(text)))
+        digits: str = whole[1] or text
+        return "0" if digits == "-0" else digits
     return text
 
 
