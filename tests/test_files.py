@@ -255,6 +255,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     assert "no home folder" in fails(tmp_path / "new", path="~nosuchuser/a.jsonl")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert list(load(tmp_path, path="~/a.jsonl").texts) == TEXTS
+    assert "too long" in fails(tmp_path / "new", path="x" * 300)
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     assert "loop.jsonl" in fails(tmp_path / "new", path=str(tmp_path / "loop.jsonl"))
 

@@ -47,6 +47,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(folder / "posts.jsonl", rows)
     for owner in range(5):
         write_lines(folder / "owners" / f"owner{owner}.jsonl", rows[owner::5])
+    for number, text in enumerate(texts()):
+        (folder / "notes" / f"owner{number % 5}").mkdir(parents=True, exist_ok=True)
+        (folder / "notes" / f"owner{number % 5}" / f"{number}.txt").write_text(text)
     for shard in range(2):
         write_lines(folder / "shards" / f"{shard}.jsonl", [{"review": text + " more"} for text in texts()[shard::2]])
     parts = {"train": datasets.Dataset.from_pandas(table), "validation": datasets.Dataset.from_pandas(table[:9])}

@@ -193,6 +193,8 @@ def _row(file: Path, line: int, value: Any) -> Row:
         return value
     if isinstance(value, str):
         return {"text": value}
+    if isinstance(value, list) and value and all(map(_is_turn, value)):
+        return {"messages": value}
     raise UsageError(f"{file}, line {line}: a JSON object is wanted for every text, not a {type(value).__name__}")
 
 
@@ -209,7 +211,7 @@ def _rows_of(file: Path, line: int, value: Any) -> Iterator[Row]:
     log.info("%s has a list for every one of %d owners, who are column 'owner'", file, len(owners))
     for owner, held in owners.items():
         for each in _columns(held) if isinstance(held, dict) else held:
-            row = {"messages": each} if isinstance(each, list) else _row(file, line, each)
+            row = _row(file, line, each)
             yield {**row, "owner": row.get("owner", owner)}
 
 

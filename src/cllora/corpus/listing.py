@@ -22,6 +22,12 @@ class Listed:
     name: str
     whole: bool
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What its rows have beside their own columns: `file`, and the `folder` that it is in, if there is one."""
+        folder = self.name.rpartition("/")[0]
+        return {"file": self.name, "folder": folder} if folder else {"file": self.name}
+
 
 def expanded(written: str | Path) -> Path:
     """A path with the home folder in place of `~`.
@@ -47,10 +53,10 @@ def list_files(places: Sequence[Path], field: str) -> list[Listed]:
     found = [listed for place in places for listed in _list(place, field)]
     seen: set[str] = set()
     for listed in found:
-        real = os.path.realpath(listed.file)
-        if real in seen:
+        place_of = os.path.abspath(listed.file)
+        if place_of in seen:
             raise UsageError(f"{field}: {listed.file} is given twice")
-        seen.add(real)
+        seen.add(place_of)
     if len({listed.name for listed in found}) < len(found):
         return [Listed(listed.file, listed.file.as_posix(), listed.whole) for listed in found]
     return found

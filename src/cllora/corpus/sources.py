@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
 def _sources(data: DataSpec) -> tuple[Source, Source | None]:
     test = data.test if isinstance(data.test, str) else None
     places = [] if data.path is None else [expanded(path) for path in as_paths(data.path)]
-    has_splits = data.hub is not None or (len(places) == 1 and (places[0] / SPLITS).is_file())
+    with _readable("data.path"):
+        has_splits = data.hub is not None or (len(places) == 1 and (places[0] / SPLITS).is_file())
     if not has_splits and data.split != "train":
         raise UsageError(f"data.split: only the hub and saved datasets have splits, so none named '{data.split}' here")
     if data.corpus is not None:
@@ -96,32 +98,45 @@ def _corpus(choice: Choice) -> Source:
 
 
 def path_source(places: Sequence[Path], field: str, columns: Sequence[str]) -> Source:
-    """The rows of a file; of several (a folder, a pattern, a list), each with its file's name in the column `file`.
+    """The rows of a file; or of several (a folder, a pattern, a list), each with the columns `file` and `folder`.
 
-    A column of that name in the data is left as it is. Of several files all have those of the `columns` that one has.
+    Columns of these names in the data are left as they are. Of several files all have those of the `columns` that one
+    has.
 
     Raises:
         UsageError: there is no such file or folder, or it cannot be told what one holds.
     """
-    for place in places:
-        if (place / "state.json").is_file() and len(places) == 1:
-            return _saved(place, None)
-        if (place / "state.json").is_file() or (place / SPLITS).is_file():
-            raise UsageError(f"{field}: {place} is a saved dataset; name one, or one split of it, alone")
-    found = list_files(places, field)
-    if len(places) == 1 and places[0].is_file():
-        return _file(found[0].file)
-    return files_source(", ".join(map(str, places)), found, columns)
+    with _readable(field):
+        for place in places:
+            if (place / "state.json").is_file() and len(places) == 1:
+                return _saved(place, None)
+            if (place / "state.json").is_file() or (place / SPLITS).is_file():
+                raise UsageError(f"{field}: {place} is a saved dataset; name one, or one split of it, alone")
+        found = list_files(places, field)
+        if len(places) == 1 and places[0].is_file():
+            return _file(found[0].file)
+        return files_source(", ".join(map(str, places)), found, columns)
+
+
+@contextmanager
+def _readable(field: str) -> Iterator[None]:
+    """Turn a path that cannot be looked at (no permission, too long) into a line that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{field}: cannot read {error.filename}: {error.strerror or one_line(error)}") from None
 
 
 def files_source(name: str, files: Sequence[Listed], columns: Sequence[str]) -> Source:
     """The rows of several files, one after the other."""
+    kinds = [kind_of(each.file) for each in files]
     # The folder does not matter; what a file is called there does.
     lines = "\n".join(
-        f"{READER_VERSION} {kind_of(each.file)} {digest(each.file)} {each.whole} {each.name}" for each in files
+        f"{READER_VERSION} {kind} {digest(each.file)} {each.whole} {each.name}"
+        for each, kind in zip(files, kinds, strict=True)
     )
     identity = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(name, f"files {identity}", None, lambda: _rows_of(files, _Columns(columns)))
+    return Source(name, f"files {identity}", None, lambda: _rows_of(files, kinds, _Columns(columns)))
 
 
 def _file(file: Path) -> Source:
@@ -151,17 +166,14 @@ class _Columns:
                 raise UsageError(f"{lacking} has no column '{min(has)}', which {one} has; leave one of them out")
 
 
-def _rows_of(files: Sequence[Listed], columns: _Columns) -> Iterator[Row]:
-    for each in files:
-        kind = kind_of(each.file)
+def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns) -> Iterator[Row]:
+    for each, kind in zip(files, kinds, strict=True):
         read = read_text if kind == ".txt" and each.whole else READERS[kind]
-        first = True
-        for rows in batches(map(flat, read(each.file))):
-            if first:
+        for number, rows in enumerate(batches(map(flat, read(each.file)))):
+            if number == 0:
                 columns.check(rows, each.file)
-                first = False
             for row in rows:
-                yield row if "file" in row else {**row, "file": each.name}
+                yield {**row, **{name: value for name, value in each.columns.items() if name not in row}}
 
 
 def _saved(place: Path, split: str | None) -> Source:

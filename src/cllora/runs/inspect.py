@@ -46,7 +46,7 @@ def inspect(
 
     A file is of any kind that a study can read (a `.txt` has one text per line); a folder is one owner's files, and a
     `.txt` in it one text. A file without a usable text is left out, and warned of. With `column="file"` every file is
-    an owner, those in folders too.
+    an owner, those in folders too; with `column="folder"` every folder below the one that is named.
 
     Args:
         text: the column of the text, or a template over columns.
@@ -214,7 +214,7 @@ def _sources(places: Sequence[Path], column: str | None, columns: Sequence[str])
     if twice:
         raise UsageError(f"{twice[0]} is given twice")
     saved = [place for place in places if any((place / name).is_file() for name in ("state.json", SPLITS))]
-    if column == "file" and not saved:
+    if column in ("file", "folder") and not saved:
         listed = list_files(places, "FILE")
         return [(files_source(", ".join(map(str, places)), listed, columns), "")]
     return [(path_source([place], "FILE", columns), name) for place, name in zip(places, _names(places), strict=True)]
