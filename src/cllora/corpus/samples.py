@@ -20,7 +20,7 @@ from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples, Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when the folder's layout changes, or what is made of the same rows."""
 
 Progress = Callable[[int, int | None, str], None]

@@ -38,6 +38,8 @@ class SpoilSpec(WithOptions):
 class DataSpec(Section):
     """Where texts come from (exactly one of `corpus`, `path`, `hub`), and what is tested on.
 
+    `path` is a file, a folder of files, a pattern such as `owners/*.jsonl`, or a list of these.
+
     `text` names a column, or is a template over columns such as `"{question}"`; `answer` likewise adds a second
     part, and `loss_on: answer` takes the loss on it alone. `test` is a share of the rows, or names a file
     (with `path`) or a split (with `hub` or a saved dataset). `subset` is what the hub calls a configuration, for data
@@ -47,7 +49,7 @@ class DataSpec(Section):
     UNSAID = ("subset",)
 
     corpus: Choice | None = None
-    path: str | None = None
+    path: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     hub: str | None = None
     subset: str | None = None
     split: str = "train"
