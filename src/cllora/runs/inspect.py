@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cllora.corpus import features
-from cllora.corpus.encode import Recipe, batches
+from cllora.corpus.disk import Found
+from cllora.corpus.encode import TextRecipe, batches
 from cllora.corpus.files import READERS, kind_of, read_files
 from cllora.corpus.registered import Row
-from cllora.corpus.template import parse_template
+from cllora.corpus.samples import told
+from cllora.corpus.template import Reason, parse_template
 from cllora.errors import UsageError
 from cllora.partition.owners import Inspection, Owners, inspect_owners
 from cllora.registry import guess
@@ -55,14 +57,14 @@ def inspect(
     """
     if column is None and len(files) == 1:
         raise _one_owner(files[0])
-    reading = _Reading(Recipe(parse_template(text, "--text"), None, False), column, on_rows)
+    reading = _Reading(TextRecipe(parse_template(text, "--text"), None, False), column, on_rows)
     for file, name in zip(files, _names(files), strict=True):
         reading.add(file, name)
     for reason in reading.without_texts if reading.texts else ():
         log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in owners.dropped.items())
+        reasons = told(owners.dropped, reading.found.examples)
         log.warning("%s rows cannot be used and were dropped: %s", f"{sum(owners.dropped.values()):,}", reasons)
     return inspect_owners(owners, classes)
 
@@ -126,19 +128,19 @@ def _values(choice: Choice, texts: Sequence[str]) -> Array:
 class _Reading:
     """How rows are read, and what was read so far: the texts, and of each the number of its owner."""
 
-    recipe: Recipe
+    recipe: TextRecipe
     column: str | None
     on_rows: OnRows | None
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    found: Found = field(default_factory=Found)
     without_texts: list[str] = field(default_factory=list)
 
     def add(self, file: Path, name: str) -> None:
         """Read one file."""
         read = used = 0
-        reasons: Counter[str] = Counter()
+        reasons = Found()
         for rows in batches(_rows(file)):
             if read == 0:
                 self._check_columns(rows, file)
@@ -146,7 +148,11 @@ class _Reading:
                 found = self.recipe.parts(row)
                 owner = name if self.column is None else owner_text(row.get(self.column))
                 if isinstance(found, str) or not owner:
-                    reasons[found if isinstance(found, str) else NO_OWNER] += 1
+                    reasons.drop(
+                        found
+                        if isinstance(found, str)
+                        else Reason(NO_OWNER, (self.column or "",), row.get(self.column or ""))
+                    )
                     continue
                 used += 1
                 self.texts.append(found[0])
@@ -155,9 +161,9 @@ class _Reading:
             if self.on_rows is not None:
                 self.on_rows(read, None, f"reading {file}")
         if not used:
-            why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "it is empty"
+            why = told(reasons.dropped, reasons.examples) or "it is empty"
             self.without_texts.append(f"{file} has no usable texts: {why}")
-        self.dropped.update(reasons)
+        self.found.add(reasons)
 
     def owners(self, by: Sequence[Choice]) -> Owners:
         """All that was read, if it is of two owners or more, with these features."""
@@ -170,7 +176,7 @@ class _Reading:
             owner=np.array(self.owner, np.int64),
             characters=np.array([len(text) for text in self.texts], np.int64),
             values=tuple((choice, _values(choice, self.texts)) for choice in by),
-            dropped=self.dropped,
+            dropped=self.found.dropped,
         )
 
     def _check_columns(self, rows: Sequence[Row], file: Path) -> None:

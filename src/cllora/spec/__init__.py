@@ -1,10 +1,10 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
+from cllora.spec.data import DataSpec, SpoilSpec
 from cllora.spec.fields import axis_text
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
     PASSKEY_CONTEXT,
-    DataSpec,
     EvaluationSpec,
     Experiment,
     FederationSpec,
@@ -12,7 +12,6 @@ from cllora.spec.sections import (
     LoraSpec,
     ModelSpec,
     PartitionSpec,
-    SpoilSpec,
 )
 from cllora.spec.study import Cell, Study, load_study_file
 
