@@ -214,7 +214,7 @@ def test_templates(tmp_path: Path) -> None:
     assert list(samples.texts) == ["{3} Q: Why?", "{1} Q: ?", "{} Q: Who?"]
     assert samples.dropped == {"empty (columns 'n', 'q')": 2, "not text (column 'q')": 1}
     assert samples.examples == {"empty (columns 'n', 'q')": "''", "not text (column 'q')": "[1]"}
-    assert list(samples.columns["n"])[:2] == ["3", "1"]
+    assert list(samples.columns["n"])[:2] == [3, 1]
 
 
 def test_answers(tmp_path: Path) -> None:
