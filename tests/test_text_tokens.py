@@ -39,7 +39,11 @@ def metaspace(prepend):
         made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     else:
         made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=prepend, split=False)
-    made.train_from_iterator(TRAINED_ON, trainers.BpeTrainer(vocab_size=330, special_tokens=with_bytes()))
+    made.train_from_iterator(TRAINED_ON, trainers.BpeTrainer(vocab_size=120, special_tokens=SPECIAL))
+    parts = json.loads(made.to_str())
+    vocab = parts["model"]["vocab"]
+    parts["model"]["vocab"] = {**vocab, **{word: len(vocab) + i for i, word in enumerate(with_bytes()[3:])}}
+    made = tk.Tokenizer.from_str(json.dumps(parts))
     strip = [] if prepend == "never" else [decoders.Strip(" ", 1, 0)]
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     made.post_processor = template("<s> $A")
@@ -154,7 +158,8 @@ def test_what_is_decoded_is_what_was_given(name, load, tmp_path):
         assert ids == stock(text)["input_ids"]
         said = stock.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if name not in LOSSY:
-            assert said in (text, f" {text}"), name  # a space before the text is the tokenizer's own
+            own = [text.removeprefix(" ")] if name in ("mistral", "unigram") else []
+            assert said in (text, f" {text}", *own), name  # a space before the text is the tokenizer's own
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -174,7 +179,9 @@ def test_prompt_and_answer_are_encoded_as_one(name, load, tmp_path):
             assert prompt.lstrip().startswith(before), "nothing of the answer is before the border"
             longer = stock.decode(ids[: border + 1], skip_special_tokens=True, clean_up_tokenization_spaces=False)
             assert not prompt.startswith(longer.lstrip()) or not longer.strip() or "�" in longer, "nor is it too early"
-            assert (before + after).split() == (prompt + answer).split()
+            assert (prompt + answer).endswith(after.lstrip())
+            whole = stock.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            assert whole.lstrip() == prompt + answer
 
 
 def test_a_number_that_follows_directly_has_no_space_before_it(load, tmp_path):
@@ -183,21 +190,20 @@ def test_a_number_that_follows_directly_has_no_space_before_it(load, tmp_path):
     samples = samples_of(tmp_path, tokenizer, [{"q": "Answer:", "a": "18"}], text="q", answer="a", loss_on="answer")
     assert stock.decode(samples.tokens_of(0, 99)) == "<s> Answer:18</s>"
     assert stock.decode(samples.tokens_of(0, 99)[samples.prompts[0] :]) == "18</s>"
-    assert samples.predicted(np.array([0]), 99).tolist() == [3]
+    assert samples.predicted(np.array([0]), 99).tolist() == [2]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_special_tokens_in_a_text_stay_text(name, load, tmp_path):
     tokenizer, stock = load(name)
-    texts = ["<s> and </s>", "</s>", "x</s>y <unk> z <0x0A>"]
+    texts = ["<s> and </s>", "</s>", "x</s>y <unk> z"]
     samples = samples_of(tmp_path, tokenizer, [{"text": text} for text in texts])
-    own = {"$A": 0}
     for i, text in enumerate(texts):
         ids = samples.tokens_of(i, 999).tolist()
         plain = stock("Answer")["input_ids"]
         begins, ends = plain[0] == 1, plain[-1] == 2
         inner = ids[begins : len(ids) - ends]
-        assert not {1, 2} & set(inner), own
+        assert not {1, 2} & set(inner)
         if name not in LOSSY:
             assert stock.decode(inner, clean_up_tokenization_spaces=False).strip() == text
 

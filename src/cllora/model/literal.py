@@ -14,6 +14,8 @@ from cllora.errors import UsageError
 MARKS = "𐎀𐎁𐎂𐎃𐎄𐎅𐎆𐎇"
 """Letters (Ugaritic) that normalisers leave as they are; one that a text does not have marks what is told apart."""
 
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
 Placed = tuple[list[int], NDArray[np.int64], NDArray[np.int64]]
 """Token ids, and where in the text each starts and stops, in characters."""
 
@@ -23,7 +25,9 @@ class ControlTokens:
 
     def __init__(self, backend: Any, names: Sequence[str]) -> None:
         self._backend = backend
-        self.names = sorted(filter(None, names), key=len, reverse=True)
+        # Bytes that a tokenizer falls back on are text, also where they are called special.
+        said = (name for name in names if name and not BYTE.fullmatch(name))
+        self.names = sorted(dict.fromkeys(said), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self.names)) or r"(?!)")
         self._renamed: dict[str, Any] = {}
 
