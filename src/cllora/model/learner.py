@@ -193,10 +193,10 @@ class Learner:
 
     def _scored_bytes(self, ids: Ids) -> int:
         """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
-        begins = np.maximum(self.samples.prompts[ids], 1)
+        stretches = zip(*self.samples.answered(ids, self.context), strict=True)
         return sum(
-            self._tokenizer.bytes_of(self.samples.tokens_of(int(i), self.context).tolist(), int(begin))
-            for i, begin in zip(ids, begins, strict=True)
+            self._tokenizer.bytes_of(self.samples.tokens_of(int(ids[place]), int(stop)).tolist(), int(start))
+            for place, start, stop in stretches
         )
 
     def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:

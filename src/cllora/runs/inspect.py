@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cllora.corpus import features, owner_text
-from cllora.corpus.encode import Recipe, batches
+from cllora.corpus.disk import Found
+from cllora.corpus.encode import TextRecipe, batches
 from cllora.corpus.files import short_name
 from cllora.corpus.listing import list_files
 from cllora.corpus.registered import Row
+from cllora.corpus.samples import told
 from cllora.corpus.sources import SPLITS, Source, files_source, path_source
-from cllora.corpus.template import parse_template
+from cllora.corpus.template import Reason, parse_template
 from cllora.errors import UsageError
 from cllora.partition.owners import Inspection, Owners, inspect_owners
 from cllora.places import expanded
@@ -60,14 +62,14 @@ def inspect(
     places = [place for file in files for place in _meant(file)]
     if column is None and len(places) == 1:
         raise _one_owner(places[0])
-    reading = _Reading(Recipe(parse_template(text, "--text"), None, False), column, on_rows)
+    reading = _Reading(TextRecipe(parse_template(text, "--text"), None, False), column, on_rows)
     for source, name in _sources(places, column, reading.columns):
         reading.add(source, name)
     for reason in reading.without_texts if reading.texts else ():
         log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in owners.dropped.items())
+        reasons = told(owners.dropped, reading.found.examples)
         log.warning("%s rows cannot be used and were dropped: %s", f"{sum(owners.dropped.values()):,}", reasons)
     return inspect_owners(owners, classes)
 
@@ -134,13 +136,13 @@ def _values(choice: Choice, texts: Sequence[str]) -> Array:
 class _Reading:
     """How rows are read, and what was read so far: the texts, and of each the number of its owner."""
 
-    recipe: Recipe
+    recipe: TextRecipe
     column: str | None
     on_rows: OnRows | None
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    found: Found = field(default_factory=Found)
     without_texts: list[str] = field(default_factory=list)
 
     @property
@@ -151,7 +153,7 @@ class _Reading:
     def add(self, source: Source, name: str) -> None:
         """Read one file, or all of a folder."""
         read = used = 0
-        reasons: Counter[str] = Counter()
+        reasons = Found()
         for rows in batches(source.rows()):
             if read == 0:
                 self._check_columns(rows, source.name)
@@ -159,7 +161,11 @@ class _Reading:
                 found = self.recipe.parts(row)
                 owner = name if self.column is None else owner_text(row.get(self.column), self.column)
                 if isinstance(found, str) or not owner:
-                    reasons[found if isinstance(found, str) else NO_OWNER] += 1
+                    reasons.drop(
+                        found
+                        if isinstance(found, str)
+                        else Reason(NO_OWNER, (self.column or "",), row.get(self.column or ""))
+                    )
                     continue
                 used += 1
                 self.texts.append(found[0])
@@ -168,9 +174,9 @@ class _Reading:
             if self.on_rows is not None:
                 self.on_rows(read, None, f"reading {source.name}")
         if not used:
-            why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "it is empty"
+            why = told(reasons.dropped, reasons.examples) or "it is empty"
             self.without_texts.append(f"{source.name} has no usable texts: {why}")
-        self.dropped.update(reasons)
+        self.found.add(reasons)
 
     def owners(self, by: Sequence[Choice]) -> Owners:
         """All that was read, if it is of two owners or more, with these features."""
@@ -183,7 +189,7 @@ class _Reading:
             owner=np.array(self.owner, np.int64),
             characters=np.array([len(text) for text in self.texts], np.int64),
             values=tuple((choice, _values(choice, self.texts)) for choice in by),
-            dropped=self.dropped,
+            dropped=self.found.dropped,
         )
 
     def _check_columns(self, rows: Sequence[Row], file: str) -> None:

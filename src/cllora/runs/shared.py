@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cllora.corpus import load_samples
+from cllora.corpus.samples import told
 from cllora.errors import UsageError
 from cllora.model.patterns import Pattern, pattern_of
 from cllora.runs.pins import Pins
@@ -119,7 +120,9 @@ def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Sam
     from cllora.model.tokenizer import ModelTokenizer
 
     samples = load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+    for note in samples.notes:
+        log.warning("%s", note)
     if samples.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in samples.dropped.items())
+        reasons = told(samples.dropped, samples.examples)
         log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
     return samples

@@ -1,17 +1,16 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
+from cllora.spec.data import DataSpec, SpoilSpec
 from cllora.spec.fields import axis_text
-from cllora.spec.model_sections import LoraSpec, ModelSpec
+from cllora.spec.model import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
     PASSKEY_CONTEXT,
-    DataSpec,
     EvaluationSpec,
     Experiment,
     FederationSpec,
     LocalSpec,
     PartitionSpec,
-    SpoilSpec,
 )
 from cllora.spec.study import Cell, Study, load_study_file
 from cllora.spec.written import read_setting
