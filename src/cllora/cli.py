@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,6 +194,31 @@ def export(
         _print(f"Wrote {written}")
 
 
+@app.command()
+def generate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one finished run.")],
+    prompt: Annotated[str, typer.Argument(help="What the models go on from; - reads it from stdin.")],
+    client: Annotated[str | None, typer.Option(metavar="K[,K]", help="Clients, or none; one by default.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to write, at most.")] = 64,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0: the likeliest token each time.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws at a temperature.")] = 0,
+    chat: Annotated[bool | None, typer.Option("--chat/--text", help="A user's turn; by default as trained.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the base, the global model and a client's own write after a prompt."""
+    from cllora.progress import work_progress
+    from cllora.runs import generate as writing
+
+    text, found = sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt, []
+    asked = writing.Asked(text, writing.client_numbers(client), max_new_tokens, temperature, seed, chat)
+    with work_progress() as on_work:
+        for passage in writing.generate(run_folder, asked, on_work):
+            found.append(asdict(passage))
+            sys.stdout.write("" if as_json else passage.to_text())
+    if as_json:
+        _print_json({"run": str(run_folder), **asdict(asked), "models": found})
+
+
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
     from cllora.presets import find_study
 
@@ -235,11 +261,8 @@ def _registries() -> dict[str, Any]:
 
 
 def _options(registry: Any, name: str) -> dict[str, Any]:
-    required = "(required)"
-    return {
-        key: required if parameter.default is parameter.empty else parameter.default
-        for key, parameter in registry.options(name).items()
-    }
+    options = registry.options(name).items()
+    return {key: "(required)" if option.default is option.empty else option.default for key, option in options}
 
 
 def _print(value: Any) -> None:

@@ -128,4 +128,5 @@ def test_the_set_of_commands_is_what_the_design_says():
         "list",
         "show",
         "export",
+        "generate",
     }

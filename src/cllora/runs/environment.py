@@ -11,6 +11,7 @@ import torch
 
 from cllora.model.learner import Learner
 from cllora.model.parts import numbers_by_part
+from cllora.model.source import origin_of
 from cllora.spec import Experiment
 from cllora.store import message_bytes
 from cllora.types import Samples
@@ -39,9 +40,16 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "full_bytes": 4 * base.full_parameters,
             "parts": {part: 4 * count for part, count in numbers_by_part(base.model, learner.layout).items()},
         },
-        "model": {"name": experiment.model.name, "type": base.model.config.model_type},
+        "model": {"name": experiment.model.name, "type": base.model.config.model_type, "fingerprint": base.fingerprint}
+        | _origin(experiment),
         "attention": {use: {"name": it.name, "group": it.group} for use, it in learner.patterns.items()},
     }
+
+
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    """Where a base from a GGUF file comes from, and under which licence."""
+    found = origin_of(experiment.model.name)
+    return {} if found is None else {"origin": found}
 
 
 def _cpu() -> str:
