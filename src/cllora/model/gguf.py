@@ -67,7 +67,7 @@ def folder_of(path: Path) -> Path:
         status = path.stat()
     except OSError as error:
         raise UsageError(f"model.name: cannot read {path}: {error.strerror}") from None
-    return _folder_of(path, status.st_mtime_ns, status.st_size)
+    return _folder_of(path, cache_folder() / "gguf", status.st_mtime_ns, status.st_size)
 
 
 def origin(folder: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def origin(folder: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def _folder_of(path: Path, changed: int, size: int) -> Path:
+def _folder_of(path: Path, root: Path, changed: int, size: int) -> Path:
     """Once for every state of a file in a process: its bytes, and those in the cache, are read for their hashes."""
     _check_packages(path)
     try:
@@ -86,7 +86,6 @@ def _folder_of(path: Path, changed: int, size: int) -> Path:
         raise UsageError(f"model.name: cannot read {path}: {error.strerror}") from None
     made_by = {name: importlib.metadata.version(name) for name in ("gguf", "transformers")}
     key = hashlib.sha256(json.dumps([FORMAT, sha, made_by], sort_keys=True).encode()).hexdigest()[:16]
-    root = cache_folder() / "gguf"
     place = root / f"{re.sub(r'[^A-Za-z0-9._-]', '-', path.stem)[:60]}-{key}"
     if not place.is_dir():
         content = read(path)

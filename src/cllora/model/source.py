@@ -65,6 +65,7 @@ def origin_of(name: str) -> dict[str, Any] | None:
         metadata = importlib.metadata.metadata(PACKAGED[name].distribution)
         licence = next((metadata[key] for key in ("License-Expression", "License") if key in metadata), "")
         found["package"] = {"name": metadata["Name"], "version": metadata["Version"], "license": licence}
+        found["package"]["urls"] = metadata.get_all("Project-URL") or []
     return found
 
 
@@ -93,7 +94,7 @@ def or_shipped(name: str) -> str:
     of a hub, and not one of them."""
     if name in BASES or name in PACKAGED or "/" in name or Path(name).exists():
         return ""
-    return f" (of the bases that are known by name: {guess(name, (*BASES, *PACKAGED))})"
+    return f" (of the bases that come with cllora or a package: {guess(name, (*BASES, *PACKAGED))})"
 
 
 def _in_package(name: str, packaged: Packaged) -> Path:
@@ -121,4 +122,8 @@ def _folder_or_hub(name: str) -> str:
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
     if is_path and not Path(name).expanduser().is_dir():
         raise UsageError(f"model.name: there is no folder {name}")
-    return str(Path(name).expanduser()) if is_path else name
+    path = Path(name).expanduser()
+    inside = sorted(path.glob("*.gguf")) if path.is_dir() and not (path / "config.json").exists() else []
+    if inside:
+        raise UsageError(f"model.name: {name} is a folder of GGUF files; name one of them, such as {inside[0]}")
+    return str(path) if is_path else name

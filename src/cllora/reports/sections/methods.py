@@ -118,6 +118,7 @@ def _base(origin: Mapping[str, Any] | None) -> str:
     ]
     if package:
         parts.append(f"from the package {package['name']} {package['version']} ({package['license']})")
+        parts += package.get("urls", [])
     return "; ".join(parts)
 
 
