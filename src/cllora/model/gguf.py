@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -20,7 +21,7 @@ from typing import Any
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.errors import UsageError, one_line
-from cllora.model.gguf_families import FAMILIES, config_of, expected_weights
+from cllora.model.gguf_families import FAMILIES, ROPE_FACTORS, config_of
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
@@ -133,6 +134,11 @@ class Content:
         self.shapes = {name: tuple(int(n) for n in reversed(it.shape)) for name, it in tensors.items()}
         self.architecture = str(fields.get("general.architecture"))
 
+    @property
+    def numbers(self) -> int:
+        """How many weights there are."""
+        return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
+
     def origin(self) -> dict[str, Any]:
         """Its name, licence and source as it states them, and how its weights are stored."""
         general = {
@@ -206,14 +212,10 @@ def _convert(content: Content, folder: Path) -> None:
     """Write config, weights and tokenizer of a GGUF file into a folder.
 
     Raises:
-        UsageError: what the file holds is not what its family has.
+        UsageError: what the file holds is not what its family has, or there is no room.
     """
-    import shutil
-
-    import torch
     import transformers
     from safetensors import SafetensorError
-    from transformers.utils.quantization_config import GgufConfig
 
     from cllora.model.gguf_tokenizer import build_tokenizer, check_reread
 
@@ -221,15 +223,32 @@ def _convert(content: Content, folder: Path) -> None:
     transformers.utils.logging.disable_progress_bar()
     tokenizer = build_tokenizer(content.fields, name)
     config = config_of(content, name)
-    room, needed = shutil.disk_usage(folder).free, 4 * sum(map(math.prod, content.shapes.values())) + DISK_ROOM
+    room, needed = shutil.disk_usage(folder).free, 4 * content.numbers + DISK_ROOM
     if room < needed:
         raise UsageError(
             f"{name} takes {needed / 1e6:,.0f} MB in {folder.parent}, and {room / 1e6:,.0f} MB are free; "
             "make room, or set CLLORA_CACHE to another folder"
         )
+    model = _model(content, config, name)
+    model.generation_config = _generation(content, transformers)
+    with cache_errors(folder.parent):
+        try:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except SafetensorError as error:
+            raise OSError(one_line(error)) from None
+    check_reread(tokenizer, folder, name)
+
+
+def _model(content: Content, config: Any, name: str) -> Any:
+    """The dequantised model, every weight of it in the file and every weight of the file in it."""
+    import torch
+    import transformers
+    from transformers.utils.quantization_config import GgufConfig
+
     try:
         with _quiet(transformers):
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            read, found = transformers.AutoModelForCausalLM.from_pretrained(
                 content.path.parent,
                 gguf_file=content.path.name,
                 config=config,
@@ -240,28 +259,22 @@ def _convert(content: Content, folder: Path) -> None:
             )
     except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
         raise UsageError(f"{name} cannot be loaded: {one_line(error)}") from None
-    if found["mismatched_keys"]:
-        raise UsageError(f"{name}: {sorted(found['mismatched_keys'])[0][0]} is not of the size that the rest asks for")
-    if lacking := sorted(found["missing_keys"]):
-        raise UsageError(f"{name} lacks {len(lacking)} of its weights, such as {lacking[0]}; choose a whole file")
-    held = sum(p.numel() for p in model.parameters())
-    if held != sum(math.prod(content.shapes[key]) for key in expected_weights(content)):
-        raise UsageError(
-            f"{name}: the model has {held:,} weights, and the file another number of them; choose another file"
-        )
     # A model that remembers having been GGUF cannot be saved: its weights go into one that does not.
     with torch.device("meta"):
-        plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    plain.load_state_dict(model.state_dict(), assign=True)
-    plain.tie_weights()
-    plain.generation_config = _generation(content, transformers)
-    with cache_errors(folder.parent):
-        try:
-            plain.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-        except SafetensorError as error:
-            raise OSError(one_line(error)) from None
-    check_reread(tokenizer, folder, name)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    weights, sizes = read.state_dict(), {key: value.shape for key, value in model.state_dict().items()}
+    wrong = [key for key, *_ in found["mismatched_keys"]]
+    wrong += [key for key, shape in sizes.items() if key in weights and weights[key].shape != shape]
+    if wrong:
+        raise UsageError(f"{name}: {min(wrong)} is not of the size that the rest asks for; choose another file")
+    if lacking := sorted(found["missing_keys"]):
+        raise UsageError(f"{name} lacks {len(lacking)} of its weights, such as {lacking[0]}; choose a whole file")
+    held = sum(p.numel() for p in read.parameters())
+    if held != content.numbers:
+        raise UsageError(f"{name} has {content.numbers:,} weights, and the model {held:,}; choose another file")
+    model.load_state_dict(weights, assign=True)
+    model.tie_weights()
+    return model
 
 
 @contextmanager

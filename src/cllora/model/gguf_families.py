@@ -164,8 +164,3 @@ def _llama3(content: "Content", rope: dict[str, Any], width: int, name: str) -> 
     if given.shape != expected.shape or not np.allclose(given, expected, rtol=1e-3):
         raise UsageError(f"{name}: its rotary factors ({ROPE_FACTORS}) are not Llama 3's, which is not supported")
     return found
-
-
-def expected_weights(content: "Content") -> list[str]:
-    """The names of the file's tensors that are weights of the model; others say something of its config."""
-    return [key for key in content.shapes if key != ROPE_FACTORS]
