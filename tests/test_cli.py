@@ -89,11 +89,11 @@ def test_an_axis_is_changed_and_added_by_its_field(command):
 
 
 def test_list_names_every_member(command):
-    from cllora.cli import _registries
+    from cllora.catalog import registries
 
     code, out, _ = command("list")
     assert code == 0
-    for kind, registry in _registries().items():
+    for kind, registry in registries().items():
         assert kind in out
         for name in registry.names():
             assert name in out

@@ -120,7 +120,7 @@ def test_one_object_is_one_row_unless_it_has_lists_alone(tmp_path: Path) -> None
         (tmp_path / "a.json").write_text(json.dumps(row, indent=1))
         assert list(load(tmp_path, path=str(tmp_path / "a.json")).texts) == ["one two"]
     (tmp_path / "b.json").write_text(json.dumps({"messages": turns}))
-    assert "choices: messages" in fails(tmp_path / "new", path=str(tmp_path / "b.json"))
+    assert "holds chats (column 'messages')" in fails(tmp_path / "new", path=str(tmp_path / "b.json"))
     jsonl(tmp_path / "c.jsonl", {"ann": ["a b"]})
     assert "choices: ann" in fails(tmp_path / "new", path=str(tmp_path / "c.jsonl"))
 

@@ -161,13 +161,14 @@ def test_a_cache_of_nobody(monkeypatch):
     ],
 )
 def test_every_command_has_the_same_door(command, monkeypatch, words, error, code, line):
-    from cllora import cli
+    from cllora import catalog, cli
 
     def fails(*_, **__):
         raise error
 
-    for name in ("_find", "_registries", "_report", "expanded"):
+    for name in ("_find", "_report", "expanded"):
         monkeypatch.setattr(cli, name, fails)
+    monkeypatch.setattr(catalog, "registries", fails)
     ended, out, err = command(*words)
     assert (ended, out) == (code, "")
     assert err.startswith(line)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,23 +147,24 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
+    from cllora.catalog import options_of, registries
     from cllora.registry import guess, load_plugins
     from cllora.reports import members_view
 
     load_plugins(str(file) for file in load or ())
-    registries = _registries()
-    if kind is not None and kind not in registries:
-        raise UsageError(f"there is no list of '{kind}'; {guess(kind, registries)}")
-    chosen = {kind: registries[kind]} if kind else registries
+    every = registries()
+    if kind is not None and kind not in every:
+        raise UsageError(f"there is no list of '{kind}'; {guess(kind, every)}")
+    chosen = {kind: every[kind]} if kind else every
     if as_json:
         _print_json(
-            {k: {n: {"help": r.help(n), "options": _options(r, n)} for n in r.names()} for k, r in chosen.items()}
+            {k: {n: {"help": r.help(n), "options": options_of(r, n)} for n in r.names()} for k, r in chosen.items()}
         )
         return
     for title, registry in chosen.items():
         rows = []
         for name in registry.names():
-            options = ", ".join(f"{key}={value}" for key, value in _options(registry, name).items())
+            options = ", ".join(f"{key}={value}" for key, value in options_of(registry, name).items())
             rows.append((visible(name), visible(registry.help(name)), visible(options)))
         _print(members_view(title, rows))
 
@@ -202,6 +204,31 @@ def export(
         _print(f"Wrote {visible(str(written))}")
 
 
+@app.command()
+def generate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one finished run.")],
+    prompt: Annotated[str, typer.Argument(help="What the models go on from; - reads it from stdin.")],
+    client: Annotated[str | None, typer.Option(metavar="K[,K]", help="Clients, or none; one by default.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to write, at most.")] = 64,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0: the likeliest token each time.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws at a temperature.")] = 0,
+    chat: Annotated[bool | None, typer.Option("--chat/--text", help="A user's turn; by default as trained.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the base, the global model and a client's own write after a prompt."""
+    from cllora.progress import work_progress
+    from cllora.runs import generate as writing
+
+    text, found = sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt, []
+    asked = writing.Asked(text, writing.client_numbers(client), max_new_tokens, temperature, seed, chat)
+    with work_progress() as on_work:
+        for passage in writing.generate(run_folder, asked, on_work):
+            found.append(asdict(passage))
+            sys.stdout.write("" if as_json else passage.to_text())
+    if as_json:
+        _print_json({"run": str(run_folder), **asdict(asked), "models": found})
+
+
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
     from cllora.presets import find_study
 
@@ -219,36 +246,6 @@ def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) 
     else:
         _print(results_table(folder))
         _print(f"Report: {visible(str(page))}")
-
-
-def _registries() -> dict[str, Any]:
-    from cllora.corpus import corpora, features, spoilers
-    from cllora.federated import strategies
-    from cllora.model.patterns import patterns
-    from cllora.partition import partitioners
-    from cllora.presets import presets
-    from cllora.reports import figures
-    from cllora.runs import trackers
-
-    return {
-        "corpora": corpora,
-        "features": features,
-        "spoilers": spoilers,
-        "partitioners": partitioners,
-        "patterns": patterns,
-        "strategies": strategies,
-        "presets": presets,
-        "figures": figures,
-        "trackers": trackers,
-    }
-
-
-def _options(registry: Any, name: str) -> dict[str, Any]:
-    required = "(required)"
-    return {
-        key: required if parameter.default is parameter.empty else parameter.default
-        for key, parameter in registry.options(name).items()
-    }
 
 
 def _at(place: Path | None) -> Path | None:

@@ -131,6 +131,17 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
         yield on_round, on_corpus
 
 
+@contextmanager
+def work_progress() -> Iterator[Callable[[str, int | None], None]]:
+    """A callback that says what is being done, and how many tokens there are of it, while a terminal looks on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _what, _tokens: None
+        return
+    with console.status("") as status:
+        yield lambda what, tokens: status.update(escape(what if tokens is None else f"{what}: {tokens} tokens"))
+
+
 def _line(tally: Tally, progress: "Progress", elapsed: float) -> None:
     """A line per cell where no bar can be drawn, such as in a log file."""
     left = tally.seconds_left(elapsed)

@@ -20,7 +20,7 @@ from cllora.model.fingerprint import fingerprint_of
 from cllora.model.memory import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
 from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
-from cllora.model.source import or_shipped, where, where_tokenizer
+from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer
 from cllora.model.start import read_start
 from cllora.model.targets import lora_targets
 from cllora.model.text import text_parameters
@@ -149,9 +149,12 @@ def _check_targets(model: Any, lora: LoraSpec) -> None:
 def save_adapter(base: Base, folder: Path) -> None:
     """Write the adapter that the model has, in PEFT's format; or, where every weight is trained, the whole model.
 
-    Beside an adapter of a base with interpolated positions lies that base's `config.json`.
+    Beside an adapter of a base with interpolated positions lies that base's `config.json`; beside one of a base from a
+    GGUF file its tokenizer, which is in no folder that others have.
     """
     write_out_ties(base.model)
+    if gguf_file(base.spec.name) is not None:
+        transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
         return

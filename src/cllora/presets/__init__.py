@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cllora.errors import UsageError
 from cllora.places import expanded
-from cllora.presets.first import demo
+from cllora.presets.first import demo, real
 from cllora.presets.longlora import long_rank, longlora
 from cllora.presets.paper import length, quantity, table1
 from cllora.presets.registered import presets
@@ -43,6 +43,7 @@ __all__ = [
     "presets",
     "quantity",
     "rank",
+    "real",
     "sizes",
     "table1",
 ]

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from cllora.model.fingerprint import fingerprint_of_arrays
 from cllora.model.learner import Learner
 from cllora.model.parts import numbers_by_part
 from cllora.model.precision import cpu_name
+from cllora.model.source import origin_of
 from cllora.spec import Experiment
 from cllora.store import message_bytes
 from cllora.types import Samples
@@ -44,6 +46,14 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "type": base.model.config.model_type,
             "fingerprint": base.fingerprint,
             "lora_on": list(base.targets),
-        },
+            **({} if base.start is None else {"start_fingerprint": fingerprint_of_arrays(base.start)}),
+        }
+        | _origin(experiment),
         "attention": {use: {"name": it.name, "group": it.group} for use, it in learner.patterns.items()},
     }
+
+
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    """Where a base from a GGUF file comes from, and under which licence."""
+    found = origin_of(experiment.model.name)
+    return {} if found is None else {"origin": found}

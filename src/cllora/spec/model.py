@@ -21,8 +21,8 @@ PARTS = ("lora", "norms", "embeddings", "positions")
 
 
 class ModelSpec(Section):
-    """The frozen base: `embedded`, the narrower `embedded-64` and `embedded-128` or `embedded-rotary`, a hub name or a
-    folder; and how much of a text it sees.
+    """The frozen base: `embedded`, the narrower `embedded-64` and `embedded-128`, `embedded-rotary`, `smollm2-135m`, a
+    hub name, a folder or a GGUF file; and how much of a text it sees.
 
     `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation. Two ways to spend
     less memory change no result: with `checkpointing` layers are computed again when their gradients are due, and
