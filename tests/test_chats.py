@@ -329,6 +329,17 @@ def test_a_template_that_asks_for_the_date_is_told_always_the_same(make, tmp_pat
     assert load(tmp_path, tokenizer, [{"messages": TURNS}]).texts[0].startswith("26 Jul 2024<|im_start|>user")
 
 
+def test_a_mask_that_leaves_out_the_closing_token_is_said(make, tmp_path):
+    short = CHATML.replace("+ '<|im_end|>\n' }}{% endgeneration %}", "}}{% endgeneration %}{{ '<|im_end|>\n' }}")
+    tokenizer, stock = make(short, "<|im_end|>")
+    # Of a last character of several tokens transformers marks the first alone: this one has one.
+    samples = load(tmp_path, tokenizer, [{"messages": TURNS[:2]}], loss_on="answer")
+    assert labels(samples, 0) == marked_labels(stock, TURNS[:2], short)[1]
+    assert "models do not learn to stop" in samples.notes[-1]
+    whole, _ = make(CHATML, "<|im_end|>")
+    assert "learn to stop" not in " ".join(load(tmp_path, whole, [{"messages": TURNS}], loss_on="answer").notes)
+
+
 def test_instructions(make, tmp_path):
     rows = [
         {"instruction": "Add.", "input": "2, 2", "output": "4"},

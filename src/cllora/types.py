@@ -131,8 +131,7 @@ class Samples:
     def predicted(self, ids: Ids, context: int) -> NDArray[np.int64]:
         """Tokens of each sample that carry loss: seen, not of the prompt, and not the first. Shape (len(ids),)."""
         place, starts, stops = self.answered(ids, context)
-        counted = np.bincount(place, stops - starts, len(ids))
-        return counted.astype(np.int64)
+        return stops - starts if self.spans is None else np.bincount(place, stops - starts, len(ids)).astype(np.int64)
 
     def answered(self, ids: Ids, context: int | NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
         """The stretches of tokens that carry loss: seen, and not a sample's first token, which nothing predicts.

@@ -93,6 +93,10 @@ class ChatTokenizer(EndingTokenizer, Protocol):
         """Whether the template has a place for a system turn."""
         ...
 
+    def trains_to_stop(self, template: str) -> bool:
+        """Whether the token that closes a turn is among what the assistant says."""
+        ...
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -156,6 +156,10 @@ def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer
     notes = [f"{name} is read as {layout.name} (column {columns}), by {whose}; {loss} (data.text sets it otherwise)"]
     if not system:
         notes.append("the chat template has no system turn: it is put before what the first user says")
+    if data.loss_on == "answer" and not writer.trains_to_stop(template):
+        notes.append(
+            "the chat template does not count the token that closes an answer as generated: models do not learn to stop"
+        )
     return ChatRecipe(layout, template, data.loss_on == "answer", data.end != "none", system), notes
 
 

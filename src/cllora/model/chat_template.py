@@ -56,6 +56,17 @@ class ChatWriter:
         except _failures():
             return False
 
+    @cached_property
+    def trains_to_stop(self) -> bool:
+        """Whether what the template marks as generated has the token that closes a turn, or it marks nothing."""
+        turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "ANSWER"})
+        try:
+            text, spans = self._written(turns, None, None, answers=True)
+        except _failures():
+            return True  # whatever is refused of such a chat is refused of each
+        closing = [start for start, _ in self._control.found(text) if start > text.rfind("ANSWER")]
+        return not closing or any(start <= closing[0] < stop for start, stop in spans or [])
+
     def encode(self, chat: Chat, answers: bool, ends: bool) -> EncodedChat | str:
         """A chat's text, tokens, and with `answers` the spans of tokens that the assistant says; or why there is none.
 

@@ -76,6 +76,10 @@ class ModelTokenizer:
         """Whether a chat template has a place for a system turn."""
         return self._writer(template).has_system
 
+    def trains_to_stop(self, template: str) -> bool:
+        """Whether the token that closes a turn of the assistant is among what the template says is its."""
+        return self._writer(template).trains_to_stop
+
     def encode_chats(
         self, chats: Sequence[Chat], template: str, *, answers: bool, ends: bool
     ) -> list[EncodedChat | str]:
