@@ -2,7 +2,7 @@
 matrix product measured in the same run. Counted are 4 N operations per trained token and 2 N per evaluated one, N
 being the parameters without position tables (training a frozen base needs no weight gradients).
 
-    python benchmarks/learner.py [--shapes embedded opt-125m] [--precision bfloat16] [--out FILE.json]
+    python benchmarks/learner.py [--shapes embedded opt-125m] [--precision bfloat16] [--device cuda] [--out FILE.json]
 
 Run it alone: anything else on the machine slows several threads far more than its share.
 """
@@ -28,7 +28,12 @@ from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work
 
 SHAPES = {"opt-125m": (768, 12, 12, 768), "opt-350m": (1024, 24, 16, 512), "opt-1.3b": (2048, 24, 32, 2048)}
+TEXTS = {("cpu", True): 64, ("cpu", False): 16, ("cuda", True): 2048, ("cuda", False): 512}
+"""Texts by the device, and by whether the shape is small."""
 LENGTHS = {"full": lambda draw, n: np.full(n, 128), "spread": lambda draw, n: np.clip(draw.lognormal(4, 1, n), 6, 128)}
+
+
+BATCH = {"cpu": 8, "cuda": 32}
 
 
 def model_folder(shape: str, place: Path) -> str:
@@ -68,13 +73,17 @@ def rate(work: Callable[[], float], repeats: int) -> float:
     return statistics.median(found)
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
-    """Operations per second of a square matrix product."""
-    a = torch.randn(size, size).to(dtype)
+def matrix_rate(dtype: torch.dtype, device: str) -> float:
+    """Operations per second of a square matrix product, large enough for the device."""
+    size, times = (2048, 1) if device == "cpu" else (8192, 20)
+    a = torch.randn(size, size, device=device).to(dtype)
 
     def product() -> float:
-        a @ a
-        return 2.0 * size**3
+        for _ in range(times):
+            a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return 2.0 * size**3 * times
 
     return rate(product, 15)
 
@@ -91,19 +100,19 @@ def side_by_side(learner: Learner, clients: int, batch_size: int) -> float:
     return rate(lambda: sum(trained.tokens for trained in learner.train(jobs, local, 0)), 3) / rate(one_by_one, 3)
 
 
-def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, float | str]:
+def measure(shape: str, lengths: str, precision: str, device: str, place: Path) -> dict[str, float | str]:
     base = load_base(
-        ModelSpec(name=model_folder(shape, place), precision=precision, device="cpu"),
+        ModelSpec(name=model_folder(shape, place), precision=precision, device=device),
         LoraSpec(lora_dropout=0, target_modules=("q_proj", "v_proj")),
     )
     counted = sum(p.numel() for n, p in base.model.named_parameters() if "embed_positions" not in n and "lora" not in n)
-    count = 64 if shape == "embedded" else 16
+    count = TEXTS[device, shape == "embedded"]
     learner = Learner(base, made_up(lengths, count, base.model.config.vocab_size), 128)
     start, ids = learner.initial(0), np.arange(count)
-    local = LocalSpec(epochs=1, batch_size=8, learning_rate=1e-4)
+    local = LocalSpec(epochs=1, batch_size=BATCH[device], learning_rate=1e-4)
     training = rate(lambda: learner.train([Job(Work(start), ids, ("benchmark",))], local, 0)[0].tokens, 3)
     evaluation = rate(lambda: float(learner.evaluate("global", start, ids).tokens.sum()), 3)
-    machine = matrix_rate(DTYPES[precision])
+    machine = matrix_rate(DTYPES[precision], device)
     seen = learner.samples.seen(ids, 128)
     rows = list(packed(learner.samples, [ids], 128, 4096, base.device))
     return {
@@ -118,6 +127,7 @@ def measure(shape: str, lengths: str, precision: str, place: Path) -> dict[str, 
         "padding in the network %": round(100 * (sum(row.tokens.numel() for row in rows) / seen.sum() - 1), 1),
         "2 clients at once, batches of 8": round(side_by_side(learner, 2, 8), 2),
         "8 clients at once, batches of 2": round(side_by_side(learner, 8, 2), 2),
+        "peak GPU memory MB": round(torch.cuda.max_memory_allocated() / 1e6) if device == "cuda" else "",
     }
 
 
@@ -125,11 +135,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=["embedded", "opt-125m"], choices=["embedded", *SHAPES])
     parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"], choices=list(DTYPES))
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = [
-            measure(shape, lengths, precision, Path(folder))
+            measure(shape, lengths, precision, arguments.device, Path(folder))
             for shape in arguments.shapes
             for precision in arguments.precision
             for lengths in LENGTHS

@@ -89,11 +89,11 @@ def test_an_axis_is_changed_and_added_by_its_field(command):
 
 
 def test_list_names_every_member(command):
-    from cllora.cli import _registries
+    from cllora.catalog import registries
 
     code, out, _ = command("list")
     assert code == 0
-    for kind, registry in _registries().items():
+    for kind, registry in registries().items():
         assert kind in out
         for name in registry.names():
             assert name in out
@@ -181,7 +181,8 @@ def test_unusable_rows_are_dropped_with_a_printed_count(command, study_file, tmp
         file.write('{"text": "  "}\n{"text": 7}\n{"text": ""}\n')
     code, _, err = command("partition", study)
     assert code == 0
-    assert "cllora: 3 rows cannot be used and were dropped: 2 empty, 1 not text" in err
+    said = "2 empty (column 'text'), such as '  '; 1 not text (column 'text'), such as 7"
+    assert f"cllora: 3 rows cannot be used and were dropped: {said}" in err
 
 
 def test_a_strategy_that_explodes_is_one_line_and_keeps_the_rounds_before(command, study_file, tmp_path):

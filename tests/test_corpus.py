@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cllora.corpus import corpora, load_samples, versions
+from cllora.corpus.samples import told
 from cllora.errors import UsageError
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
@@ -206,12 +207,14 @@ def test_an_own_corpus_is_read_each_time_and_told_by_its_rows(tmp_path: Path, mo
 
 
 def test_templates(tmp_path: Path) -> None:
-    rows = [{"q": "Why", "n": 3}, {"q": None, "n": 1}, {"q": " ", "n": ""}]
-    path = jsonl(tmp_path / "a.jsonl", *rows)
+    nan = float("nan")
+    rows = [{"q": "Why", "n": 3}, {"q": None, "n": 1}, {"q": " ", "n": ""}, {"q": "Who", "n": nan}, {"q": [1], "n": 2}]
+    path = jsonl(tmp_path / "a.jsonl", *rows, {"n": None})
     samples = load(tmp_path, path=path, text="{{{n}}} Q: {q}?")
-    assert list(samples.texts) == ["{3} Q: Why?"]
-    assert samples.dropped == {"not text": 1, "empty": 1}
-    assert list(samples.columns["q"]) == ["Why"]
+    assert list(samples.texts) == ["{3} Q: Why?", "{1} Q: ?", "{} Q: Who?"]
+    assert samples.dropped == {"empty (columns 'n', 'q')": 2, "not text (column 'q')": 1}
+    assert samples.examples == {"empty (columns 'n', 'q')": "''", "not text (column 'q')": "[1]"}
+    assert list(samples.columns["n"])[:2] == [3, 1]
 
 
 def test_answers(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_answers(tmp_path: Path) -> None:
     assert list(samples.texts) == ["Why? So"]
     assert samples.tokens.tolist() == [BOS, *b"Why? So"]
     assert samples.prompts.tolist() == [6]
-    assert samples.dropped == {"no answer": 1, "empty": 1, "not text": 1}
+    assert samples.dropped == {"no answer (column 'a')": 1, "empty (column 'q')": 1, "no value (column 'a')": 1}
     everywhere = load(tmp_path, **fields)
     assert everywhere.tokens.tolist() == samples.tokens.tolist()
     assert everywhere.prompts.tolist() == [0]
@@ -234,7 +237,11 @@ def test_rows_of_no_use_are_counted_by_reason(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", *({"text": text} for text in texts), {"title": "no text"})
     samples = load(tmp_path, BareTokenizer(), path=path)
     assert list(samples.texts) == ["of use"]
-    assert samples.dropped == {"empty": 1, "not text": 4, "fewer than two tokens": 1, "not valid Unicode": 1}
+    reasons = {"empty": 1, "no value": 2, "not text": 2, "fewer than two tokens": 1, "not valid Unicode": 1}
+    assert samples.dropped == {f"{reason} (column 'text')": count for reason, count in reasons.items()}
+    assert samples.examples["not text (column 'text')"] == "7"
+    assert samples.examples["not valid Unicode (column 'text')"] == r"'\ud800 half'"
+    assert told({"empty (column 'text')": 1_000}, samples.examples) == "1,000 empty (column 'text'), such as '  \\n'"
 
 
 def test_limit_stops_reading(tmp_path: Path) -> None:
@@ -243,7 +250,7 @@ def test_limit_stops_reading(tmp_path: Path) -> None:
     file.write_text("\n".join(rows))
     samples = load(tmp_path, path=str(file), limit=2)
     assert list(samples.texts) == ["ab", "cd"]
-    assert samples.dropped == {"empty": 1}
+    assert samples.dropped == {"empty (column 'text')": 1}
     assert len(load(tmp_path, path=str(file), limit=99)) == 3
 
 

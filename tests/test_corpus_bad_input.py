@@ -10,10 +10,14 @@ from test_corpus import ROWS, fails, jsonl, write_source
 BAD_FILES = [
     ("a.jsonl", b'{"text": "ab"}\n\n{"text": \n', ["a.jsonl, line 3", "broken JSON"]),
     ("a.jsonl", b'{"text": "ab"}\n[1]\n', ["line 2", "not a list"]),
-    ("a.json", b'[\n{"text": "ab"}\n]\n', ["line 1", "one JSON object per line"]),
+    ("a.jsonl", b'{"text":\n', ["a.jsonl, line 2", "broken JSON", "one JSON object per line"]),
     ("a.jsonl", '{"text": "ab"}\n{"text": "ü"}\n'.encode("latin-1"), ["a.jsonl, line 2", "UTF-8", "convert"]),
     ("a.jsonl", b"", ["no usable rows", "empty"]),
-    ("a.jsonl", b'{"text": " "}\n{"text": 1}\n', ["no usable rows: 1 empty, 1 not text"]),
+    (
+        "a.jsonl",
+        b'{"text": " "}\n{"text": 1}\n',
+        ["no usable rows: 1 empty (column 'text'), such as ' '; 1 not text (column 'text'), such as 1"],
+    ),
     ("a.jsonl", b'{"texts": "ab"}\n', ["no column 'text'", "did you mean 'texts'?"]),
     ("a.jsonl.gz", gzip.compress(b'{"text": "ab"}\n' * 999, mtime=0)[:-30], ["cannot read", "a.jsonl.gz"]),
     ("a.jsonl.gz", b'{"text": "ab"}\n', ["cannot read", "a.jsonl.gz"]),

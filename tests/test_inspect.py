@@ -101,7 +101,8 @@ def test_rows_without_text_or_owner_are_dropped_with_a_printed_count(command, tm
         file.write('{"who": "owner 1", "text": " "}\n{"who": null, "text": "one"}\n{"text": "two"}\n')
     code, _, err = command(whole, "--column", "who")
     assert code == 0
-    assert "cllora: 3 rows cannot be used and were dropped: 1 empty, 2 no owner" in err
+    said = "1 empty (column 'text'), such as ' '; 2 no owner (column 'who'), such as None"
+    assert f"cllora: 3 rows cannot be used and were dropped: {said}" in err
 
 
 def test_an_owner_without_texts_is_left_out_and_named(command, tmp_path):
@@ -113,7 +114,7 @@ def test_an_owner_without_texts_is_left_out_and_named(command, tmp_path):
     assert code == 0
     assert json.loads(out)["by_owner"]["names"] == ["ann", "bob"]
     said = " ".join(err.split())
-    assert "eve.jsonl has no usable texts: 1 empty, and is left out" in said
+    assert "eve.jsonl has no usable texts: 1 empty (column 'text'), such as ' ', and is left out" in said
     assert "joe.csv has no usable texts: it is empty, and is left out" in said
 
 

@@ -1,5 +1,6 @@
 """Identical work is not done twice within a study."""
 
+import json
 import pkgutil
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ from cllora.model.learner import Learner
 from cllora.runs import shared
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import study_fields
+from conftest import interrupted, study_fields
 
 
 @pytest.fixture(autouse=True)
@@ -144,8 +145,80 @@ def test_other_weights_under_the_same_name_are_refused(tiny_models, texts, tmp_p
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model.model.decoder.layers[0].fc1.weight.data *= 1.01
     model.save_pretrained(tmp_path / "base")
-    with pytest.raises(UsageError, match=r"weights of .* have changed"):
+    with pytest.raises(UsageError, match=r"weights or config of .* have changed since"):
         cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
+
+
+def most_rows_of_the_embedding(model):
+    """All but every 512th number: a fingerprint that samples them sees none of it."""
+    flat = model.get_input_embeddings().weight.data.view(-1)
+    kept = flat[::512].clone()
+    flat.add_(0.5)
+    flat[::512] = kept
+
+
+def one_number(model):
+    model.model.decoder.layers[1].fc2.bias.data[3] += 1e-3
+
+
+def another_activation(model):
+    model.config.activation_function = "gelu"
+
+
+@pytest.mark.parametrize("change", [most_rows_of_the_embedding, one_number, another_activation])
+def test_whatever_changed_in_a_base_its_losses_are_not_those_of_before(tiny_models, texts, tmp_path, change):
+    """Half old, half new losses under one name are what nobody would notice."""
+    shutil.copytree(tiny_models("opt"), tmp_path / "base")
+    fields = study_fields(tmp_path / "base", texts, grid={"partition.alpha": ["iid"]})
+    study = Study.parse(fields)
+    interrupted(study, tmp_path / "out", round=0)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    change(model)
+    model.save_pretrained(tmp_path / "base")
+    with pytest.raises(UsageError, match=r"weights or config of .* have changed"):
+        cllora.run(study, tmp_path / "out")
+    (tmp_path / "out" / "pins.json").unlink()  # even so its losses are measured anew
+    shutil.rmtree(tmp_path / "out" / "alpha=iid,seed=0")
+    mixed, fresh = (cllora.run(study, tmp_path / name) / "alpha=iid,seed=0" for name in ("out", "fresh"))
+    assert read_losses(mixed).equals(read_losses(fresh))
+
+
+def test_what_decides_no_loss_is_no_part_of_a_base(tiny_models, tmp_path):
+    from cllora.model.load import load_base
+    from cllora.spec import LoraSpec, ModelSpec
+
+    def fingerprint(folder):
+        return load_base(ModelSpec(name=str(folder), precision="float32", device="cpu"), LoraSpec()).fingerprint
+
+    copy = shutil.copytree(tiny_models("opt"), tmp_path / "elsewhere")
+    file = copy / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "transformers_version": "5.0.0", "use_cache": False}))
+    assert fingerprint(copy) == fingerprint(tiny_models("opt"))
+
+
+def test_a_users_code_that_changed_is_refused(tiny_models, texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_members", dict(features._members))
+    code = tmp_path / "features.py"
+    code.write_text(
+        "from cllora.corpus import features\n@features.register()\ndef ones_once(rows):\n    return rows.tokens * 0.0\n"
+    )
+    fields = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]}, load=[str(code)])
+    cllora.run(Study.parse(fields), tmp_path / "out")
+    code.write_text(code.read_text() + "# another\n")
+    with pytest.raises(UsageError, match=r"features\.py, which the study loads, has changed since"):
+        cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
+
+
+def test_a_feature_of_the_bases_losses_is_of_that_pattern_of_evaluation(tiny_models, texts, tmp_path):
+    """Cells that share their texts do not share what another pattern of attention made of them."""
+    from cllora.runs.prepare import deal_all
+
+    fields = study_fields(tiny_models("opt"), texts, partition__by="perplexity", grid={}, control={})
+    plain = Study.parse(fields).base
+    other = Study.parse({**fields, "evaluation": {"pattern": {"name": "local", "group": 4}}}).base
+    together, alone = deal_all([plain, other])[1], deal_all([other])[0]
+    assert together.realised["classes"] == alone.realised["classes"]
+    assert together.realised["classes"] != deal_all([plain])[0].realised["classes"]
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", None])

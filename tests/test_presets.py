@@ -25,7 +25,7 @@ def test_a_preset_is_a_study_with_a_control_and_enough_seeds(name, scale):
     check(study)
     assert Study.parse(yaml.safe_load(study.to_yaml())) == study
     assert study.name == name.replace("/", "-") + scale
-    if name not in {"demo", "paper/table1"}:
+    if name not in {"demo", "real", "paper/table1"}:
         assert study.control
         assert len(study.seeds) >= 5
 

@@ -2,20 +2,23 @@
 
 import json
 import logging
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cllora.errors import UsageError
+from cllora.door import ended
+from cllora.errors import UsageError, say, visible
+from cllora.places import expanded
 
 if TYPE_CHECKING:
     from cllora.spec import Study
 
 app = typer.Typer(
     help="Measure how the length, quantity and quality of clients' texts change federated LoRA fine-tuning.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -34,6 +37,10 @@ Settings = Annotated[
 Load = Annotated[
     list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
 ]
+NARROWEST = 20
+PROSE = 80
+"""Columns of prose where there is no terminal."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -53,14 +60,13 @@ def run(
     found = _find(study, set_, load)
     try:
         with study_progress() as (on_progress, on_corpus):
-            folder = run_study(found, out, on_progress=on_progress, on_corpus=on_corpus)
+            folder = run_study(found, _at(out), on_progress=on_progress, on_corpus=on_corpus)
     except CellsFailed as failed:
         if not failed.all:
             _report(failed.folder, None, as_json)
         raise
-    except KeyboardInterrupt:
-        sys.stderr.write("cllora: stopped; the same command goes on after the last whole round\n")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)("the same command goes on after the last whole round") from None
     _report(folder, None, as_json)
 
 
@@ -81,7 +87,7 @@ def partition(study: StudyName, set_: Settings = None, load: Load = None, as_jso
         _print_json({cell.name: dict(each.realised) for cell, each in zip(cells, dealt, strict=True)})
         return
     for cell, each in zip(cells, dealt, strict=True):
-        _print(f"\n{cell.name}")
+        _print(f"\n{visible(cell.name)}")
         _print(partition_view(each, cell.experiment))
 
 
@@ -105,10 +111,12 @@ def inspect(
     from cllora.runs.inspect import inspect as look
 
     chosen = features_of(by or [])
-    curves = curves_of(against) if against is not None else []
+    curves = [] if against is None else curves_of(expanded(against))
     classes = {"classes": curves[0].classes} if curves else {}
     with study_progress() as (_, on_rows):
-        found = look(files, column=column, text=text, by=chosen, on_rows=on_rows, **classes)
+        found = look(
+            [expanded(file) for file in files], column=column, text=text, by=chosen, on_rows=on_rows, **classes
+        )
     said = sentences(found, curves)
     if as_json:
         _print_json({**found.to_mapping(), "said": said})
@@ -124,7 +132,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
-    _report(folder, out, as_json, latex=latex)
+    _report(expanded(folder), _at(out), as_json, latex=latex)
 
 
 @app.command(name="list")
@@ -139,28 +147,26 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
-    from rich.table import Table
-
+    from cllora.catalog import options_of, registries
     from cllora.registry import guess, load_plugins
+    from cllora.reports import members_view
 
     load_plugins(str(file) for file in load or ())
-    registries = _registries()
-    if kind is not None and kind not in registries:
-        raise UsageError(f"there is no list of '{kind}'; {guess(kind, registries)}")
-    chosen = {kind: registries[kind]} if kind else registries
+    every = registries()
+    if kind is not None and kind not in every:
+        raise UsageError(f"there is no list of '{kind}'; {guess(kind, every)}")
+    chosen = {kind: every[kind]} if kind else every
     if as_json:
         _print_json(
-            {k: {n: {"help": r.help(n), "options": _options(r, n)} for n in r.names()} for k, r in chosen.items()}
+            {k: {n: {"help": r.help(n), "options": options_of(r, n)} for n in r.names()} for k, r in chosen.items()}
         )
         return
     for title, registry in chosen.items():
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for column in ("name", "what it is", "options"):
-            table.add_column(column, overflow="fold")
+        rows = []
         for name in registry.names():
-            options = ", ".join(f"{key}={value}" for key, value in _options(registry, name).items())
-            table.add_row(name, registry.help(name), options)
-        _print(table)
+            options = ", ".join(f"{key}={value}" for key, value in options_of(registry, name).items())
+            rows.append((visible(name), visible(registry.help(name)), visible(options)))
+        _print(members_view(title, rows))
 
 
 @app.command()
@@ -173,7 +179,12 @@ def show(study: StudyName, set_: Settings = None, load: Load = None, as_json: Js
     if as_json:
         _print_json(found.to_mapping())
     else:
-        sys.stdout.write(found.to_yaml())
+        text = found.to_yaml()
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = found.to_yaml(ascii_only=True)
+        sys.stdout.write(text)
 
 
 @app.command()
@@ -186,11 +197,36 @@ def export(
     """Write a run's adapter in PEFT's format, or base and adapter merged into one model."""
     from cllora.runs.export import export_run
 
-    written = export_run(run_folder, out, merged=merged)
+    written = export_run(expanded(run_folder), expanded(out), merged=merged)
     if as_json:
         _print_json({"folder": str(written)})
     else:
-        _print(f"Wrote {written}")
+        _print(f"Wrote {visible(str(written))}")
+
+
+@app.command()
+def generate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one finished run.")],
+    prompt: Annotated[str, typer.Argument(help="What the models go on from; - reads it from stdin.")],
+    client: Annotated[str | None, typer.Option(metavar="K[,K]", help="Clients, or none; one by default.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to write, at most.")] = 64,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0: the likeliest token each time.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws at a temperature.")] = 0,
+    chat: Annotated[bool | None, typer.Option("--chat/--text", help="A user's turn; by default as trained.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the base, the global model and a client's own write after a prompt."""
+    from cllora.progress import work_progress
+    from cllora.runs import generate as writing
+
+    text, found = sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt, []
+    asked = writing.Asked(text, writing.client_numbers(client), max_new_tokens, temperature, seed, chat)
+    with work_progress() as on_work:
+        for passage in writing.generate(run_folder, asked, on_work):
+            found.append(asdict(passage))
+            sys.stdout.write("" if as_json else passage.to_text())
+    if as_json:
+        _print_json({"run": str(run_folder), **asdict(asked), "models": found})
 
 
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
@@ -209,43 +245,30 @@ def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) 
         _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
     else:
         _print(results_table(folder))
-        _print(f"Report: {page}")
+        _print(f"Report: {visible(str(page))}")
 
 
-def _registries() -> dict[str, Any]:
-    from cllora.corpus import corpora, features, spoilers
-    from cllora.federated import strategies
-    from cllora.model.patterns import patterns
-    from cllora.partition import partitioners
-    from cllora.presets import presets
-    from cllora.reports import figures
-    from cllora.runs import trackers
-
-    return {
-        "corpora": corpora,
-        "features": features,
-        "spoilers": spoilers,
-        "partitioners": partitioners,
-        "patterns": patterns,
-        "strategies": strategies,
-        "presets": presets,
-        "figures": figures,
-        "trackers": trackers,
-    }
-
-
-def _options(registry: Any, name: str) -> dict[str, Any]:
-    required = "(required)"
-    return {
-        key: required if parameter.default is parameter.empty else parameter.default
-        for key, parameter in registry.options(name).items()
-    }
+def _at(place: Path | None) -> Path | None:
+    return None if place is None else expanded(place)
 
 
 def _print(value: Any) -> None:
-    from rich.console import Console
+    """Print for people: no wider than the terminal; where a program or a file takes it, with tables whole."""
+    from rich.console import Console, ConsoleDimensions
 
-    Console(soft_wrap=isinstance(value, str), highlight=False).print(value)
+    columns = os.environ.get("COLUMNS", "")
+
+    class Output(Console):
+        whole = not columns.isdecimal() and not sys.stdout.isatty()
+
+        def on_broken_pipe(self) -> None:
+            raise  # rather than rich's own way out
+
+    console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
+    natural = PROSE if console.whole else console.width
+    # The height too, or rich takes a dumb terminal for one of 80 columns, whatever it is told.
+    console.size = ConsoleDimensions(max(int(columns) if columns.isdecimal() else natural, NARROWEST), console.height)
+    console.print(value, crop=False)
 
 
 def _print_json(value: Any) -> None:
@@ -256,7 +279,7 @@ class _Notices(logging.Handler):
     """The library's notices as lines on stderr; it is looked up each time, since progress bars stand in for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"cllora: {record.getMessage()}\n")
+        say(record.getMessage())
 
 
 def main() -> None:
@@ -264,12 +287,4 @@ def main() -> None:
     log = logging.getLogger("cllora")
     log.handlers = [_Notices()]
     log.setLevel(logging.INFO)
-    try:
-        app()
-    except UsageError as error:
-        sys.stderr.write(f"cllora: {error}\n")
-        sys.exit(2)
-    except OSError as error:
-        # A full disk or a folder without permission; a run keeps what it has and goes on from there.
-        sys.stderr.write(f"cllora: {error.filename or 'file'}: {error.strerror or error}; what was written is kept\n")
-        sys.exit(2)
+    sys.exit(ended(app, sys.argv[1:]))

@@ -1,6 +1,5 @@
 """Progress on stderr: bars with rates and time left, over a study's rounds and a corpus's rows."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.text import Text
+
+from cllora.errors import say, visible
 
 if TYPE_CHECKING:
     from cllora.runs.study import Progress
@@ -88,6 +90,7 @@ def span(seconds: float) -> str:
 def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
     """Two callbacks that draw: rounds over the whole study, and rows of a corpus being read."""
     console = Console(stderr=True)
+    live = console.is_terminal and not console.is_dumb_terminal
     bars = Bars(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -97,7 +100,7 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not live,
         # A round may take minutes; the pace is that of the last hours, not of rich's last 30 seconds.
         speed_estimate_period=PACE_SECONDS,
     )
@@ -107,7 +110,7 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
     def on_round(progress: "Progress") -> None:
         cells = tally.cells
         tally.count(progress)
-        if not console.is_terminal:
+        if not live:
             if tally.cells > cells and not progress.resumed and progress.failed is None:
                 _line(tally, progress, time.monotonic() - began)
             return
@@ -121,11 +124,22 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
 
     def on_corpus(done: int, total: int | None, what: str) -> None:
         if what not in tasks:
-            tasks[what] = int(bars.add_task(what, total=total))
+            tasks[what] = int(bars.add_task(escape(visible(what)), total=total))
         bars.update(bars.tasks[tasks[what]].id, completed=done, total=total)
 
     with bars:
         yield on_round, on_corpus
+
+
+@contextmanager
+def work_progress() -> Iterator[Callable[[str, int | None], None]]:
+    """A callback that says what is being done, and how many tokens there are of it, while a terminal looks on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _what, _tokens: None
+        return
+    with console.status("") as status:
+        yield lambda what, tokens: status.update(escape(what if tokens is None else f"{what}: {tokens} tokens"))
 
 
 def _line(tally: Tally, progress: "Progress", elapsed: float) -> None:
@@ -133,4 +147,4 @@ def _line(tally: Tally, progress: "Progress", elapsed: float) -> None:
     left = tally.seconds_left(elapsed)
     when = f", {span(left)} left" if left and tally.cells < progress.cells else ""
     failed = f", {tally.failed} failed" if tally.failed else ""
-    sys.stderr.write(f"cllora: {tally.cells} of {progress.cells} cells, {progress.cell.name}{failed}{when}\n")
+    say(f"{tally.cells} of {progress.cells} cells, {progress.cell.name}{failed}{when}")

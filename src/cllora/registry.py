@@ -6,6 +6,7 @@ options fail with the list of choices and a guess; values are held to the annota
 
 import difflib
 import functools
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import pydantic
 
-from cllora.errors import UsageError
+from cllora.errors import FieldError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,19 +80,77 @@ class Registry(Generic[F]):
         known = self.options(name)
         for key in options:
             if key not in known:
-                raise UsageError(f"{self.kind} '{name}' has no option '{key}'; {guess(key, known)}")
+                raise FieldError(f"{self.kind} '{name}' has no option '{key}'; {guess(key, known)}", key)
         hints = get_type_hints(self.get(name), include_extras=True)
         fields: dict[str, Any] = {
             key: (hints.get(key, Any), ... if p.default is inspect.Parameter.empty else p.default)
             for key, p in known.items()
         }
-        config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
-        checker = pydantic.create_model(f"{name}_options", __config__=config, **fields)
+        config = pydantic.ConfigDict(
+            arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+        )
+        checker = pydantic.create_model(f"{name}_options", __config__=config, __validators__=_AS_WRITTEN, **fields)
         try:
             checked = checker(**options)
         except pydantic.ValidationError as error:
-            raise UsageError(f"{self.kind} '{name}': {first_problem(error)}") from None
+            raise field_error(error, f"{self.kind} '{name}': ") from None
         return functools.partial(self.get(name), **{key: getattr(checked, key) for key in known})
+
+
+def check_as_written(given: Any, made: Any) -> None:
+    """Refuse a value that pydantic turned into one of another kind: `true` into 1, `"20"` into 20, 1 or `yes` into
+    true.
+
+    Raises:
+        ValueError: it did, at any depth; or a text is empty, or holds what no file's name can.
+    """
+    if isinstance(made, bool) != isinstance(given, bool):
+        raise ValueError(
+            "true and false are no numbers; write a number" if isinstance(given, bool) else "write true or false"
+        )
+    if isinstance(made, int | float) and isinstance(given, str):
+        raise ValueError("this is text; write the number without quotes")
+    if isinstance(made, str) and isinstance(given, str) and not given.strip():
+        raise ValueError("this text is empty; give one, or leave the field out")
+    if isinstance(made, str) and "\0" in made:
+        raise ValueError("there is a NUL character in this text; take it out")
+    if isinstance(made, list | tuple) and isinstance(given, list | tuple):
+        for each, become in zip(given, made, strict=False):
+            check_as_written(each, become)
+    if isinstance(made, Mapping) and isinstance(given, Mapping):
+        for key in given.keys() & made.keys():
+            check_as_written(given[key], made[key])
+
+
+def as_written(value: Any, handler: Callable[[Any], Any]) -> Any:
+    """A pydantic wrap validator for every field: what a value is turned into must be of its own kind."""
+    made = handler(value)
+    check_as_written(value, made)
+    return made
+
+
+def _named_once(value: Any) -> Any:
+    """Refuse a list of names in which one is given twice: of an option, nothing comes of the second."""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        twice = [each for each in dict.fromkeys(value) if value.count(each) > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is given twice; name it once")
+    return value
+
+
+def _option(value: Any, handler: Callable[[Any], Any]) -> Any:
+    return as_written(_named_once(value), handler)
+
+
+_AS_WRITTEN: dict[str, Any] = {"as_written": pydantic.field_validator("*", mode="wrap")(_option)}
+
+
+def field_error(error: pydantic.ValidationError, prefix: str = "") -> FieldError:
+    """What pydantic found first, as one line about its field."""
+    first = error.errors()[0]
+    wants_text = first["type"] in ("string_type", "string_sub_type")
+    field = ".".join(str(part) for part in first["loc"])
+    return FieldError(prefix + first_problem(error), field, first.get("input"), wants_text=wants_text)
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
@@ -100,9 +159,16 @@ def first_problem(error: pydantic.ValidationError) -> str:
     first = problems[0]
     field = ".".join(str(part) for part in first["loc"])
     value = first.get("input")
-    got = f" (got {value!r})" if isinstance(value, str | int | float | bool | type(None)) else ""
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    got = f" (got {shown})" if isinstance(value, str | int | float | bool | type(None)) else ""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
     said = first["msg"].removeprefix("Value error, ")
+    if value is None and said.startswith("Input should be"):
+        said, got = "there is no value here; give one, or leave the field out", ""
+    elif isinstance(value, bool) and first["type"].startswith(("greater_than", "less_than", "int_", "float_")):
+        said = "true and false are no numbers; write a number"
+    elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        said = "fields go here, such as {name: value}"
     return f"{field}: {said}{got}{more}" if field else f"{said}{more}"
 
 
@@ -113,9 +179,14 @@ def load_plugins(files: Iterable[str]) -> None:
         UsageError: a file is missing or fails while it is run.
     """
     for file in files:
-        path = Path(file).resolve()
-        name = f"cllora_plugin_{path.stem}"
-        if not path.is_file():
+        try:
+            path = Path(file).expanduser().resolve()
+            is_file = path.is_file()
+        except (RuntimeError, ValueError, OSError) as error:  # no such user, a NUL, a name too long
+            raise UsageError(f"load: there is no file {file} ({error})") from None
+        # Two files of one name in different folders are two modules.
+        name = f"cllora_plugin_{path.stem}_{hashlib.sha256(str(path).encode(errors='replace')).hexdigest()[:8]}"
+        if not is_file:
             raise UsageError(f"load: there is no file {file}")
         if getattr(sys.modules.get(name), "__file__", None) == str(path):
             continue
@@ -126,6 +197,6 @@ def load_plugins(files: Iterable[str]) -> None:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise UsageError(f"load: {file} failed: {type(error).__name__}: {error}") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,15 +55,31 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class EndingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that also knows which token ends a text (`end`, None if none does), and where tokens lie."""
+
+    end: int | None
+
+    def encode_with_stops(self, texts: Sequence[str]) -> list[tuple[list[int], NDArray[np.int64]]] | None:
+        """Token ids per text, as `encode` has them, and for each where in the text it ends (in characters; 0 for one
+        that is not of the text). None if the tokenizer cannot tell."""
+        ...
+
+
 @dataclass(frozen=True)
 class Samples:
     """Texts as tokens, read once and memory-mapped. A sample is known by its integer id, 0 to `len - 1`.
 
     `tokens` holds all samples one after the other, uncut; sample i is `tokens[offsets[i]:offsets[i + 1]]`.
-    `prompts[i]` is how many of its first tokens carry no loss (0 unless the loss is on answers only).
+    `prompts[i]` is how many of its first tokens carry no loss (0 unless the loss is on answers only). Where several
+    parts of a sample carry loss, as the assistant's turns in a chat, `spans` (M, 2) has the first token and the one
+    after the last of each, M in all; sample i's are `spans[span_offsets[i]:span_offsets[i + 1]]`, in order, and
+    `prompts[i]` is where they begin. Both are None where every sample carries loss from `prompts[i]` to its end.
     `texts` and `columns` (the source's own) are read from disk as they are asked for; `test` are the ids of the
     global test set when the source names one.
-    `dropped` counts rows that could not be used, by reason. `known` keeps what was once computed of the samples.
+    `dropped` counts rows that could not be used, by reason, and `examples` shows one for each; `notes` say what was
+    found out about the source. `known` keeps what was once computed of the samples.
 
     Where texts are spoiled (`data.spoil`), the last samples are spoiled forms of others, the `originals`, which come
     first; `trained_as[i]` is what is trained on in place of original i: itself or its spoiled form. Shape (originals,).
@@ -79,6 +95,10 @@ class Samples:
     dropped: Mapping[str, int] = field(default_factory=dict)
     known: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     trained_as: Ids | None = None
+    spans: NDArray[np.int32] | None = None
+    span_offsets: NDArray[np.int64] | None = None
+    examples: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def once(self, what: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """What `compute` gives, computed the first time that this is asked for; not to be written to."""
@@ -110,8 +130,27 @@ class Samples:
 
     def predicted(self, ids: Ids, context: int) -> NDArray[np.int64]:
         """Tokens of each sample that carry loss: seen, not of the prompt, and not the first. Shape (len(ids),)."""
-        labelled: NDArray[np.int64] = np.maximum(self.seen(ids, context) - np.maximum(self.prompts[ids], 1), 0)
-        return labelled
+        place, starts, stops = self.answered(ids, context)
+        return stops - starts if self.spans is None else np.bincount(place, stops - starts, len(ids)).astype(np.int64)
+
+    def answered(self, ids: Ids, context: int | NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
+        """The stretches of tokens that carry loss: seen, and not a sample's first token, which nothing predicts.
+
+        `context` is that of all, or of each. Returns three arrays of one length: the place in `ids` of the sample that
+        a stretch is of (ascending), its first token, and the one after its last. Some may be empty.
+        """
+        seen = np.minimum(self.offsets[ids + 1] - self.offsets[ids], context)
+        if self.spans is None or self.span_offsets is None:
+            place, starts, stops = np.arange(len(ids)), self.prompts[ids].astype(np.int64), seen
+        else:
+            firsts = self.span_offsets[ids]
+            counts = self.span_offsets[ids + 1] - firsts
+            place = np.repeat(np.arange(len(ids)), counts)
+            which = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - firsts, counts)
+            spans = self.spans[which].astype(np.int64)
+            starts, stops = spans[:, 0], np.minimum(spans[:, 1], seen[place])
+        starts = np.maximum(starts, 1)
+        return place, starts, np.maximum(starts, stops)
 
     def tokens_of(self, sample: int, context: int) -> NDArray[np.int64]:
         """The first `context` tokens of one sample."""

@@ -107,10 +107,10 @@ def test_every_yaml_study_shown_is_valid():
 
 
 def test_every_registered_name_is_explained():
-    from cllora.cli import _registries
+    from cllora.catalog import registries
 
     method = "\n".join(page.read_text() for page in PAGES)
-    for kind, registry in _registries().items():
+    for kind, registry in registries().items():
         for name in registry.names():
             assert f"`{name}`" in method, f"{kind}: '{name}' is not in the docs"
 
@@ -128,4 +128,5 @@ def test_the_set_of_commands_is_what_the_design_says():
         "list",
         "show",
         "export",
+        "generate",
     }

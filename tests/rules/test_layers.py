@@ -18,7 +18,7 @@ ROWS = [
     {"partition", "model", "store"},
     {"federated", "measure"},
     {"runs", "reports"},
-    {"progress"},
+    {"progress", "door", "catalog"},
     {"cli"},
     {"__main__"},
 ]

@@ -12,6 +12,7 @@ from cllora.corpus.registered import Row, corpora, versions
 from cllora.corpus.repeats import repeated_in
 from cllora.corpus.samples import load_samples
 from cllora.corpus.spoilers import Part, spoilers
+from cllora.corpus.values import owner_text
 
 __all__ = [
     "BaseLosses",
@@ -22,6 +23,7 @@ __all__ = [
     "feature_values",
     "features",
     "load_samples",
+    "owner_text",
     "repeated_in",
     "spoilers",
     "unordered",

@@ -1,26 +1,38 @@
 """`rows.arrow`: the samples' texts and the source's scalar columns, written while the types are still being learnt.
 
-A type can only widen: null to anything, whole numbers to fractions, mixed ones to text. Each time one does, a new
-file is begun; in the end several files are joined into one of the final types. Most sources need only one.
+A type can only widen: null to anything, whole numbers to fractions where these hold them exactly, all else to text, as
+`value_text` writes each value. Nothing is lost, and what a value is does not depend on the others. Each time a type
+widens, a new file is begun; in the end several files are joined into one of the final types. Most sources need only
+one.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+
+from cllora.corpus.values import EXACT, WRITTEN, is_one, plain, value_text
+
+log = logging.getLogger("cllora")
 
 _TYPES = {
     "null": pa.null(),
     "bool": pa.bool_(),
+    "small": pa.int64(),
     "int": pa.int64(),
     "float": pa.float64(),
     "str": pa.large_string(),
 }
+"""`small` is whole numbers that are exact as fractions, `int` others."""
+
 _OTHER = "other"
-"""What is no scalar (a list, a dict, bytes, a date): the whole column is left out."""
+"""What is no single value (a list, fields, an image): the whole column is left out."""
+
+MOST_FIELDS = 256
+"""Columns with more different fields within them than this hold names as fields: those are left out."""
 
 
 class ArrowFile:
@@ -51,18 +63,33 @@ class RowWriter:
         self._without = without
         self._kinds: dict[str, str] = {}
         self._parts: list[ArrowFile] = []
+        self._crowded: set[str] = set()
 
     def add(self, texts: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
         """Append some rows; a row that lacks a column has None there."""
-        names = dict.fromkeys([*self._kinds, *(name for row in rows for name in row if name != self._without)])
-        values = {name: [_plain(row.get(name)) for row in rows] for name in names}
+        names = self._names(rows)
+        values = {name: [plain(row.get(name)) for row in rows] for name in names}
         kinds = {name: _widen(self._kinds.get(name, "null"), _kind(values[name])) for name in names}
+        kinds |= {name: _OTHER for name in names if self._within_crowded(name)}
         if kinds != self._kinds or not self._parts:
             self.close()
             self._kinds = kinds
             self._parts.append(ArrowFile(self._folder / f"rows-{len(self._parts)}.arrow", _schema(kinds)))
         columns = [_array(values[name], kind) for name, kind in kinds.items() if kind != _OTHER]
         self._parts[-1].write([pa.array(texts, pa.large_string()), *columns])
+
+    def _names(self, rows: Sequence[Mapping[str, object]]) -> list[str]:
+        """All columns so far, but for new ones within columns that have too many."""
+        found = dict.fromkeys([*self._kinds, *(name for row in rows for name in row if name != self._without)])
+        tops = {name for row in rows for name, value in row.items() if isinstance(value, Mapping)} - self._crowded
+        for top in tops:
+            if sum(name.startswith(f"{top}.") for name in found) > MOST_FIELDS:
+                log.warning("column '%s' has more than %d different fields; they are no columns", top, MOST_FIELDS)
+                self._crowded.add(top)
+        return [name for name in found if name in self._kinds or not self._within_crowded(name)]
+
+    def _within_crowded(self, name: str) -> bool:
+        return any(name.startswith(f"{top}.") for top in self._crowded)
 
     def finish(self) -> None:
         """Join what was written into `rows.arrow`."""
@@ -108,25 +135,26 @@ def read_batches(path: Path) -> Iterable[pa.RecordBatch]:
 
 
 def _array(values: list[Any], kind: str) -> pa.Array:
-    if kind in ("float", "str"):  # the two that others widen to
-        cast = float if kind == "float" else str
-        values = [None if value is None else cast(value) for value in values]
+    if kind == "float":
+        values = [None if value is None else float(value) for value in values]
+    elif kind == "str":
+        values = [value if isinstance(value, str) else value_text(value) for value in values]
     return pa.array(values, _TYPES[kind])
-
-
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _kind(values: Sequence[object]) -> str:
     kind = reduce(_widen, map(_kind_of_type, set(map(type, values))), "null")
-    if kind == "int" and any(value is not None and not -(2**63) <= value < 2**63 for value in values):  # type: ignore[operator]
-        return "str"
-    return kind
+    if kind in ("small", "float"):
+        largest = max((abs(value) for value in values if isinstance(value, int)), default=0)
+        if largest >= EXACT:
+            return "str" if kind == "float" or largest >= 2**63 else "int"
+    return kind if all(map(is_one, values)) else _OTHER
 
 
 def _kind_of_type(kind: type) -> str:
-    for name, known in (("null", type(None)), ("bool", bool), ("int", int), ("float", float), ("str", str)):
+    if issubclass(kind, WRITTEN):
+        return "str"
+    for name, known in (("null", type(None)), ("bool", bool), ("small", int), ("float", float), ("str", str)):
         if issubclass(kind, known):
             return name
     return _OTHER
@@ -140,4 +168,6 @@ def _widen(one: str, other: str) -> str:
         return other
     if _OTHER in (one, other):
         return _OTHER
-    return "float" if {one, other} == {"int", "float"} else "str"
+    return {frozenset(("small", "int")): "int", frozenset(("small", "float")): "float"}.get(
+        frozenset((one, other)), "str"
+    )

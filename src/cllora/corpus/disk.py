@@ -4,6 +4,8 @@ meta.json       counts, types and the fingerprint
 tokens.bin      all tokens, one sample after the other, little-endian uint16 or uint32
 offsets.npy     int64, where each sample starts, and the end
 prompts.npy     int32, per sample
+spans.npy       int32 (M, 2), only where a sample carries loss elsewhere than from its prompt to its end
+span_offsets.npy  int64, with it: where each sample's spans start, and the end
 rows.arrow      Arrow IPC: the texts, then the source's scalar columns
 starts.npy      float64, only where texts have spoiled forms: for each the share from which on it is used
 
@@ -13,7 +15,9 @@ Spoiled forms follow all other samples, in the order of the training texts that 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -49,6 +53,50 @@ class Column(Sequence[Any]):
             yield from chunk.to_pylist()
 
 
+@dataclass
+class Found:
+    """What was found out on the way: rows that were dropped, by reason, an example of each, and notes to be read."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str) -> None:
+        """Count a row that is no use; the first one's example is kept."""
+        self.dropped[reason] += 1
+        example = getattr(reason, "example", None)
+        if example is not None:
+            self.examples.setdefault(str(reason), example)
+
+    def add(self, other: "Found") -> None:
+        """Take over what another source's rows were dropped for."""
+        self.dropped.update(other.dropped)
+        self.examples = {**other.examples, **self.examples}
+
+
+class Spans:
+    """The parts of samples that carry loss, as `Samples.spans` has them, while samples are appended."""
+
+    def __init__(self) -> None:
+        self._spans: list[NDArray[np.int32]] = []
+        self._counts: list[NDArray[np.int64]] = []
+        self._plain = True
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Append the spans of some samples."""
+        each = [sample.spans or ((sample.prompt, len(sample.tokens)),) for sample in samples]
+        self._plain &= all(not sample.spans for sample in samples)
+        self._spans.append(np.array(list(chain.from_iterable(each)), np.int32).reshape(-1, 2))
+        self._counts.append(np.array([len(spans) for spans in each], np.int64))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`spans` (M, 2) and `span_offsets` (samples + 1,); nothing where all are from a prompt to the end."""
+        if self._plain:
+            return {}
+        offsets = np.concatenate([[0], *self._counts]).cumsum(dtype=np.int64)
+        return {"spans": np.concatenate(self._spans), "span_offsets": offsets}
+
+
 class SampleWriter:
     """Appends samples to the files of a folder; what is in memory is eight bytes per sample."""
 
@@ -59,6 +107,7 @@ class SampleWriter:
         self._rows = RowWriter(folder, without=text_column)
         self._lengths: list[np.ndarray[Any, np.dtype[np.int32]]] = []
         self._prompts: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._spans = Spans()
         self._hash = hashlib.sha256(self._dtype.str.encode())
         self.count = 0
 
@@ -72,9 +121,10 @@ class SampleWriter:
         self._rows.add([sample.text for sample in samples], [sample.row for sample in samples])
         self._lengths.append(lengths)
         self._prompts.append(np.array([sample.prompt for sample in samples], np.int32))
+        self._spans.add(samples)
         self.count += len(samples)
 
-    def finish(self, test_start: int | None, dropped: Mapping[str, int], starts: Sequence[float] | None = None) -> None:
+    def finish(self, test_start: int | None, found: Found, starts: Sequence[float] | None = None) -> None:
         """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are spoiled forms."""
         offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
         prompts = np.concatenate(self._prompts)
@@ -87,13 +137,18 @@ class SampleWriter:
         if starts is not None:
             np.save(self._folder / "starts.npy", np.array(starts, np.float64))
             self._hash.update(np.array(starts, "<f8").data)
+        for name, array in self._spans.arrays().items():
+            np.save(self._folder / f"{name}.npy", array)
+            self._hash.update(array.data)
         meta = {
             "dtype": self._dtype.str,
             "tokens": int(offsets[-1]),
             "samples": self.count,
             "test_start": test_start,
             "spoiled_forms": 0 if starts is None else len(starts),
-            "dropped": dict(dropped),
+            "dropped": dict(found.dropped),
+            "examples": found.examples,
+            "notes": found.notes,
             "fingerprint": self._hash.hexdigest(),
         }
         (self._folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
@@ -117,6 +172,10 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
     tokens = np.memmap(folder / "tokens.bin", np.dtype(meta["dtype"]), mode="r")
     table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
     originals = meta["samples"] - meta.get("spoiled_forms", 0)
+    spans, span_offsets = (
+        np.load(file, mmap_mode="r") if (file := folder / f"{name}.npy").is_file() else None
+        for name in ("spans", "span_offsets")
+    )
     samples = Samples(
         texts=Column(table.column(0)),
         tokens=tokens,
@@ -127,6 +186,10 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
         test=None if meta["test_start"] is None else np.arange(meta["test_start"], originals, dtype=np.int64),
         dropped=meta["dropped"],
         trained_as=None if share is None else _trained_as(np.load(folder / "starts.npy"), share, originals),
+        spans=spans,
+        span_offsets=span_offsets,
+        examples=meta["examples"],
+        notes=tuple(meta["notes"]),
     )
     if len(tokens) != meta["tokens"] or not len(samples) == len(samples.texts) == meta["samples"]:
         raise ValueError("it is cut short")

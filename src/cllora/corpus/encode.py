@@ -1,18 +1,19 @@
 """From rows to samples: which text a row stands for, its tokens, and why some rows are no use."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
 
 from cllora.corpus.registered import Row
-from cllora.corpus.template import Template, parse_template
+from cllora.corpus.template import EMPTY, Reason, Template, parse_template
 from cllora.errors import UsageError
 from cllora.registry import guess
 from cllora.spec import DataSpec
-from cllora.types import Tokenizer
+from cllora.types import EndingTokenizer, Tokenizer
 
-NOT_TEXT = "not text"
 NOT_UNICODE = "not valid Unicode"
-EMPTY = "empty"
 NO_ANSWER = "no answer"
 TOO_SHORT = "fewer than two tokens"
 
@@ -20,12 +21,16 @@ BATCH_ROWS = 4096
 BATCH_CHARACTERS = 1 << 22
 """A batch ends at whichever comes first, so that long texts do not fill the memory."""
 
+Pair = tuple[str, str]
+"""What a sample is made of in two texts: what stays when it is spoiled, and what is spoiled of it."""
+
 
 @dataclass(frozen=True)
 class Sample:
     """A row that can be trained on: its whole text, its tokens, and how many of the first carry no loss.
 
-    `answer` is the end of `text` that is its answer, empty where none is asked for.
+    `spans` are the tokens that carry loss, first and one after the last, where they are not all after the `prompt`.
+    `answer` is what is spoiled of it if it is an answer, empty where none is asked for; `pair` is what it is made of.
     """
 
     row: Row
@@ -33,72 +38,142 @@ class Sample:
     tokens: Sequence[int]
     prompt: int
     answer: str = ""
+    pair: Pair = ("", "")
+    spans: tuple[tuple[int, int], ...] | None = None
+
+
+class Recipe(Protocol):
+    """What makes a sample of a row."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether samples have answers."""
+        ...
+
+    def check_columns(self, rows: Sequence[Row], name: str) -> None:
+        """Hold the columns asked for against those of the first rows of the source `name`."""
+        ...
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any) -> list[Sample | str]:
+        """For every row, in order, its sample or the reason why it is none."""
+        ...
+
+    def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: Any) -> list[Sample | str]:
+        """For every pair, in order, its sample (of an empty row) or why it is none."""
+        ...
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What makes a sample of a row: `DataSpec.text`, `answer` and `loss_on`, read once."""
+class TextRecipe:
+    """A text, with or without an answer: `DataSpec.text`, `answer`, `loss_on` and `end`, read once."""
 
     text: Template
     answer: Template | None
     on_answer: bool
+    end: str = "answer"
 
     @classmethod
-    def of(cls, data: DataSpec) -> "Recipe":
+    def of(cls, data: DataSpec) -> "TextRecipe":
         answer = None if data.answer is None else parse_template(data.answer, "data.answer")
-        return cls(parse_template(data.text, "data.text"), answer, data.loss_on == "answer")
+        return cls(parse_template(data.text, "data.text"), answer, data.loss_on == "answer", data.end)
+
+    @property
+    def answers(self) -> bool:
+        return self.answer is not None
+
+    @property
+    def ends(self) -> bool:
+        """Whether a sample ends with the token that ends texts."""
+        return self.end == "all" or (self.end == "answer" and self.answers)
 
     def check_columns(self, rows: Sequence[Row], name: str) -> None:
-        """Hold the columns asked for against those of the first rows of the source `name`."""
         known = dict.fromkeys(column for row in rows for column in row)
         for field, template in (("text", self.text), ("answer", self.answer)):
             for column in () if template is None else template.columns:
                 if column not in known:
                     raise UsageError(f"data.{field}: {name} has no column '{column}'; {guess(column, known)}")
 
-    def parts(self, row: Row) -> tuple[str, str] | str:
+    def parts(self, row: Row) -> Pair | str:
         """The row's text and answer ("" if none is asked for), or the reason why there are none."""
         text = self.text.render(row)
         answer = "" if self.answer is None else self.answer.render(row)
-        if text is None or answer is None:
-            return NOT_TEXT
+        for rendered in (text, answer):
+            if isinstance(rendered, Reason):
+                return rendered
         if not text.strip():
-            return EMPTY
+            return Reason(EMPTY, self.text.columns, text)
         if self.answer is not None and not answer.strip():
-            return NO_ANSWER
-        valid = all(valid_unicode(value) for value in row.values() if isinstance(value, str))
-        return (text, answer) if valid else NOT_UNICODE
+            return Reason(NO_ANSWER, self.answer.columns, answer)
+        return invalid(row) or (text, answer)
 
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer) -> list[Sample | str]:
-        """For every row, in order, its sample or the reason why it is none."""
-        return self.encode_parts([self.parts(row) for row in rows], tokenizer, rows)
+        return self._encode([self.parts(row) for row in rows], tokenizer, rows)
 
-    def encode_parts(
-        self, parts: Sequence[tuple[str, str] | str], tokenizer: Tokenizer, rows: Sequence[Row] | None = None
-    ) -> list[Sample | str]:
-        """For every text and answer, in order, its sample (of an empty row, unless `rows` are given) or why it is none.
+    def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: Tokenizer) -> list[Sample | str]:
+        found = [pair if isinstance(pair, str) or self.answers else (pair[1], "") for pair in pairs]
+        return self._encode(found, tokenizer, [{}] * len(pairs))
 
-        The answer is joined to the text directly, and its tokens to the text's: the text with the tokenizer's
-        special tokens, the answer without, so that the tokens of the text do not depend on the answer.
-        """
+    def _encode(self, parts: Sequence[Pair | str], tokenizer: Tokenizer, rows: Sequence[Row]) -> list[Sample | str]:
+        """The answer is joined to the text directly, and both are encoded at once."""
         usable = [part for part in parts if not isinstance(part, str)]
-        heads = tokenizer.encode([text for text, _ in usable]) if usable else []
-        tails: list[list[int]] = [[] for _ in usable]
-        if self.answer is not None and usable:
-            tails = tokenizer.encode([answer for _, answer in usable], special=False)
-        tokens = zip(heads, tails, strict=True)
+        encoded = iter(bordered(usable, tokenizer) if self.answers else whole([text for text, _ in usable], tokenizer))
+        end = getattr(tokenizer, "end", None) if self.ends else None
         return [
-            part if isinstance(part, str) else self._sample(row, part, *next(tokens))
-            for row, part in zip(rows or [{}] * len(parts), parts, strict=True)
+            part if isinstance(part, str) else self._sample(row, part, *next(encoded), end)
+            for row, part in zip(rows, parts, strict=True)
         ]
 
-    def _sample(self, row: Row, part: tuple[str, str], head: list[int], tail: list[int]) -> Sample | str:
-        if self.answer is not None and not tail:
-            return NO_ANSWER
-        if len(head) + len(tail) < 2:
-            return TOO_SHORT
-        prompt = len(head) if self.on_answer else 0
-        return Sample(row, "".join(part), head + tail if tail else head, prompt, part[1])
+    def _sample(self, row: Row, part: Pair, tokens: list[int], border: int, end: int | None) -> Sample | str:
+        if self.answer is not None and border == len(tokens):
+            return Reason(NO_ANSWER, self.answer.columns, part[1])
+        # A tokenizer may end every text itself. A text's first token is where it begins, even if it is the same.
+        if end is not None and len(tokens) > 0 and (tokens[-1] != end or len(tokens) == 1):
+            tokens = [*tokens, end]
+        if len(tokens) < 2:
+            return Reason(TOO_SHORT, self.text.columns, part[0])
+        pair = part if self.answers else ("", part[0])
+        return Sample(row, "".join(part), tokens, border if self.on_answer else 0, part[1], pair)
+
+
+def whole(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[list[int], int]]:
+    """The tokens of texts without a border."""
+    return [(tokens, 0) for tokens in tokenizer.encode(texts)] if texts else []
+
+
+def bordered(parts: Sequence[Pair], tokenizer: Tokenizer) -> list[tuple[list[int], int]]:
+    """The tokens of texts with their answers, encoded as one, and how many of them are before the answer.
+
+    A token that is of both belongs to the answer, since a part of that is to be predicted. Where a tokenizer cannot
+    tell where its tokens lie, the answer begins where the text alone is encoded otherwise than the whole.
+    """
+    if not parts:
+        return []
+    texts = [text + answer for text, answer in parts]
+    placed = tokenizer.encode_with_stops(texts) if isinstance(tokenizer, EndingTokenizer) else None
+    if placed is not None:
+        return [
+            (tokens, first_after(stops, len(text))) for (tokens, stops), (text, _) in zip(placed, parts, strict=True)
+        ]
+    alone, wholes = tokenizer.encode([text for text, _ in parts]), tokenizer.encode(texts)
+    return [(tokens, common_prefix(head, tokens)) for head, tokens in zip(alone, wholes, strict=True)]
+
+
+def first_after(stops: Any, place: int) -> int:
+    """The first of the tokens that end after a place in the text; how many there are if none does."""
+    after = np.flatnonzero(stops > place)
+    return int(after[0]) if len(after) else len(stops)
+
+
+def common_prefix(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many of the first items two sequences have in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def invalid(row: Row) -> Reason | None:
+    """The reason why a row with a text that no file can hold is none; None if it is well."""
+    bad = [name for name, value in row.items() if isinstance(value, str) and not valid_unicode(value)]
+    return Reason(NOT_UNICODE, (bad[0],), row[bad[0]]) if bad else None
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -107,12 +182,20 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        characters += sum(map(_characters, row.values()))
         if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def _characters(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
 def valid_unicode(text: str) -> bool:

@@ -69,7 +69,15 @@ def _after(samples: Samples, ids: Ids, prefix: NDArray[np.int64], context: int, 
     offsets = np.concatenate([[0], np.cumsum([len(each) for each in tokens])]).astype(np.int64)
     prompts = np.ones(len(ids), np.int32) if hidden else prefix.astype(np.int32)
     everything = np.concatenate([np.empty(0, np.int64), *tokens])
-    return Samples([""] * len(ids), everything, offsets, prompts, {}, f"parts of {samples.fingerprint}")
+    spans = span_offsets = None
+    if samples.spans is not None:
+        place, starts, stops = samples.answered(ids, context)
+        gone = np.maximum(prefix - 1, 0)[place] if hidden else np.zeros(len(place), np.int64)
+        begins = np.minimum(np.maximum(starts, prefix[place]), stops)
+        spans = np.stack([begins - gone, stops - gone], axis=1).clip(0).astype(np.int32)
+        span_offsets = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(ids)))]).astype(np.int64)
+    name = f"parts of {samples.fingerprint}"
+    return Samples([""] * len(ids), everything, offsets, prompts, {}, name, spans=spans, span_offsets=span_offsets)
 
 
 features: Registry[Callable[..., Array]] = Registry("feature")

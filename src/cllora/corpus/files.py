@@ -1,127 +1,119 @@
-"""Rows out of files: JSON lines, CSV, Parquet and plain text. What is wrong with a file is named by its line."""
+"""Rows out of a file of any kind: which reader it needs is told by its name, and by its content where that differs."""
 
-import csv
-import gzip
+import codecs
 import hashlib
 import json
-import sys
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import pyarrow as pa
-
+from cllora.corpus.json_rows import read_json, read_json_lines
 from cllora.corpus.registered import Row
-from cllora.errors import UsageError, one_line
+from cllora.corpus.streams import COMPRESSED, chunks, head_of, is_compressed, lines
+from cllora.corpus.tables import read_arrow, read_csv, read_parquet, read_tsv
+from cllora.errors import UsageError
 
-ARROW_ROWS = 4096
-"""How many rows of a columnar file are turned into Python objects at a time."""
+log = logging.getLogger("cllora")
 
-_TO_UTF8 = "is not UTF-8; convert the file, such as with `iconv -f latin1 -t utf-8 OLD > NEW`"
-
-
-def read_jsonl(file: Path) -> Iterator[Row]:
-    """One JSON object per line; blank lines are passed over.
-
-    Raises:
-        UsageError: a line is not UTF-8 or not a JSON object.
-    """
-    with closing(_lines(file)) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                whole = " (one JSON object per line is wanted)" if number == 1 else ""
-                raise UsageError(f"{file}, line {number}: broken JSON: {error}{whole}") from None
-            if not isinstance(row, dict):
-                raise UsageError(f"{file}, line {number}: a JSON object per line is wanted, not a {type(row).__name__}")
-            yield row
-
-
-def read_csv(file: Path) -> Iterator[Row]:
-    """Comma-separated values under a header line. Every value is text, as it stands in the file.
-
-    Raises:
-        UsageError: a line is not UTF-8, quotes are broken, or a row has more or fewer fields than the header.
-    """
-    csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
-    with closing(_lines(file)) as lines:
-        reader = csv.reader(lines, strict=True)
-        header: list[str] | None = None
-        while True:
-            start = reader.line_num + 1
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise UsageError(f"{file}, row that starts on line {start}: broken CSV: {error}") from None
-            if fields is None:
-                return
-            if not fields:
-                continue
-            if header is None:
-                header = fields
-                if len(set(header)) < len(header):
-                    raise UsageError(f"{file}, line {start}: two columns of one name in {', '.join(header)}")
-            elif len(fields) != len(header):
-                raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
-            else:
-                yield dict(zip(header, fields, strict=True))
+READER_VERSION = 2
+"""Goes up when the same bytes are read as other rows."""
 
 
 def read_text_lines(file: Path) -> Iterator[Row]:
     """One text per line, as column `text`."""
-    with closing(_lines(file)) as lines:
-        for line in lines:
+    with closing(lines(file)) as found:
+        for line in found:
             yield {"text": line.rstrip("\r\n")}
 
 
-def read_parquet(file: Path) -> Iterator[Row]:
-    """The rows of a Parquet file, a few thousand at a time."""
-    try:
-        for batch in _parquet(file).iter_batches(batch_size=ARROW_ROWS):
-            yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {file}: {one_line(error)}") from None
-
-
-def parquet_rows(file: Path) -> int:
-    """How many rows a Parquet file has, by its footer."""
-    return int(_parquet(file).metadata.num_rows)
+def read_text(file: Path) -> Iterator[Row]:
+    """The whole file as one text."""
+    with closing(chunks(file)) as found:
+        yield {"text": "".join(found)}
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": read_jsonl,
-    ".json": read_jsonl,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
     ".csv": read_csv,
+    ".tsv": read_tsv,
     ".txt": read_text_lines,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
 }
-"""The reader for each kind of file. All but Parquet may be compressed, with a further `.gz` at the end."""
+"""The reader for each kind of file. All but Parquet and Arrow may be compressed: `.gz`, `.zst`, `.bz2`, `.xz`."""
+
+BINARY = (".parquet", ".arrow", ".feather")
+_REFUSED = (
+    (b"PK\x03\x04", "is a ZIP archive or an Excel file; unpack it, or save the table as CSV"),
+    (b"\xd0\xcf\x11\xe0", "is an Excel or Word file; save the table as CSV"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself; get that with `git lfs pull`"),
+)
+
+
+def ending_of(file: Path) -> str:
+    """The key of `READERS` that a file's name ends with, before what it is compressed by; empty if there is none."""
+    name = file.name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    ending = Path(name).suffix
+    return ending if ending in READERS else ""
+
+
+def short_name(file: Path) -> str:
+    """A file's name without its ending and that of its compression."""
+    name = file.name
+    for ending in COMPRESSED:
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return name.rsplit(".", 1)[0] if "." in name.lstrip(".") else name
 
 
 def kind_of(file: Path) -> str:
-    """The key of `READERS` for a file, by its name.
+    """The key of `READERS` for a file, by its content and name.
 
     Raises:
-        UsageError: the name has no known ending.
+        UsageError: it cannot be read, or neither tells.
     """
-    name = file.name.lower().removesuffix(".gz")
-    kind = Path(name).suffix
-    if kind not in READERS or (kind == ".parquet" and file.name.lower().endswith(".gz")):
-        raise UsageError(f"cannot tell what {file} holds; choices: {', '.join(READERS)} (all but .parquet also .gz)")
-    return kind
+    ending, head = ending_of(file), head_of(file)
+    for magic, why in _REFUSED:
+        if head.startswith(magic):
+            raise UsageError(f"{file} {why}")
+    found = _by_content(head, ending)
+    if found == ".txt" and _is_object(head.decode("utf-8", "ignore").split("\n", 1)[0]):
+        log.warning("%s looks like JSON lines, and is read as plain text; call it .jsonl if that is wrong", file)
+    if not found:
+        known = f"{', '.join(READERS)} (all but {', '.join(BINARY)} also {', '.join(COMPRESSED)})"
+        raise UsageError(f"cannot tell what {file} holds; choices: {known}")
+    if found in BINARY and is_compressed(file):
+        raise UsageError(f"{file} is {found[1:].capitalize()} and compressed once more; decompress it")
+    if ending and found != ending:
+        log.info("%s holds %s, whatever its name says", file, found[1:])
+    return found
 
 
-def read_files(files: Iterable[tuple[Path, str]]) -> Iterator[Row]:
-    """The rows of many files, each given with its name; a `.txt` among them is one text, with its name as `file`."""
-    for file, name in files:
-        if kind_of(file) == ".txt":
-            yield {"text": "".join(_lines(file)), "file": name}
-        else:
-            yield from READERS[kind_of(file)](file)
+def _by_content(head: bytes, ending: str) -> str:
+    if head.startswith(b"PAR1"):
+        return ".parquet"
+    if head.startswith(b"ARROW1"):
+        return ".arrow"
+    text = head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "ignore").lstrip()
+    rows = text.startswith(("{", "["))
+    if ending in BINARY or not ending:
+        return ".json" if rows else ending
+    if ending in (".csv", ".tsv") and rows and _is_object(text.splitlines()[0]):
+        return ".jsonl"
+    return ending
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def digest(file: Path) -> str:
@@ -131,25 +123,3 @@ def digest(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _lines(file: Path) -> Generator[str, None, None]:
-    """Decoded lines with their ends. Only a newline ends a line, as everywhere else that lines are counted."""
-    number = 0
-    try:
-        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{file}, line {number}: {_TO_UTF8}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"cannot read {file} after line {number}: {one_line(error)}") from None
-
-
-def _parquet(file: Path) -> "pa.parquet.ParquetFile":
-    import pyarrow.parquet  # slow, and not everyone's
-
-    try:
-        return pyarrow.parquet.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{file} is not a Parquet file: {one_line(error)}") from None

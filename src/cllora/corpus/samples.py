@@ -3,16 +3,18 @@
 import contextlib
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
-from cllora.corpus.disk import SampleWriter, read_samples
-from cllora.corpus.encode import Recipe, Sample, batches
+from cllora.corpus.disk import Found, SampleWriter, read_samples
+from cllora.corpus.encode import Recipe, Sample, TextRecipe, batches
 from cllora.corpus.files import digest
+from cllora.corpus.recipes import read_template, recipe_for
+from cllora.corpus.registered import Row
 from cllora.corpus.sources import Source, open_sources
 from cllora.corpus.spoiling import Spool, spoiling_identity
 from cllora.errors import UsageError, one_line
@@ -20,7 +22,7 @@ from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples, Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when the folder's layout changes, or what is made of the same rows."""
 
 Progress = Callable[[int, int | None, str], None]
@@ -36,20 +38,21 @@ def load_samples(
     `data.limit` the first so many usable ones are kept and reading ends there. Where `data.test` names a file or a
     split, its rows follow the others (without a limit) and `Samples.test` has their ids.
 
-    An answer is joined to its text directly, so a space between them is for the template to give. The text is encoded
-    with the tokenizer's special tokens, the answer without. `Samples.texts` has both; `Samples.columns` has every
-    scalar column (str, int, float, bool) of the source but the one that `data.text` names.
+    An answer is joined to its text directly, so a space between them is for the template to give. Both are encoded at
+    once, with the tokenizer's special tokens, and end as `data.end` says. Where the source has chats, they are written
+    by a chat template. `Samples.texts` has the whole; `Samples.columns` has every scalar column (str, int, float, bool)
+    of the source but the one that `data.text` names.
 
     With `data.spoil` every training text has a spoiled form too. These follow all other samples, without columns;
     `Samples.trained_as` says which are used. They are the same at every share, and so are the cached files.
 
-    `Samples.fingerprint` is the SHA-256 of tokens, offsets, prompts and where the test rows start: what was really
-    used, wherever it came from.
+    `Samples.fingerprint` is the SHA-256 of tokens, offsets, prompts, spans and where the test rows start: what was
+    really used, wherever it came from.
 
     Raises:
         UsageError: the source is missing, broken or without usable rows, or the cache cannot be written.
     """
-    recipe = Recipe.of(data)
+    reading = _Reading(data, tokenizer, progress)
     sources = open_sources(data)
     root = cache_folder() if cache is None else cache
     key = _key(data, tokenizer, sources)
@@ -57,7 +60,7 @@ def load_samples(
     if key is not None and (root / key).is_dir():
         return _read(root / key, share)
     with new_folder(root) as folder:
-        _write(folder, data, recipe, tokenizer, sources, progress)
+        _write(folder, reading, sources)
         place = root / (key or _content(folder))
         with cache_errors(root):
             publish(folder, place)
@@ -74,6 +77,8 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
         "train": train.identity,
         "test": test and test.identity,
         "data": data.model_dump(mode="json", include={"text", "answer", "loss_on", "limit"}),
+        "end": data.end,
+        "template": None if data.template is None else read_template(data.template),
         "tokenizer": [tokenizer.fingerprint, tokenizer.vocabulary],
     }
     spoiling = spoiling_identity(data)
@@ -82,92 +87,94 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _write(
-    folder: Path,
-    data: DataSpec,
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    sources: tuple[Source, Source | None],
-    progress: Progress | None,
-) -> None:
+@dataclass
+class _Reading:
+    """What samples are made with; how is decided when the first rows are seen, and what is found is kept."""
+
+    data: DataSpec
+    tokenizer: Tokenizer
+    progress: Progress | None
+    found: Found = field(default_factory=Found)
+    recipe: Recipe | None = None
+
+    def __post_init__(self) -> None:
+        TextRecipe.of(self.data)  # what is wrong with the templates is said before anything is read
+
+    def samples(self, source: Source, limit: int | None) -> Iterator[list[Sample]]:
+        """The source's samples by the batch, `limit` at most; rows that are none are counted as dropped."""
+        read = used = 0
+        reasons = Found()
+        for rows in batches(source.rows()):
+            samples: list[Sample] = []
+            for result in self._recipe(rows, source.name, first=read == 0).encode(rows, self.tokenizer):
+                if isinstance(result, str):
+                    reasons.drop(result)
+                    continue
+                samples.append(result)
+                if used + len(samples) == limit:
+                    break
+            read, used = read + len(rows), used + len(samples)
+            if self.progress is not None:
+                self.progress(read, source.total, f"reading {source.name}")
+            if samples:
+                yield samples
+            if used == limit:
+                break
+        if not used:
+            why = told(reasons.dropped, reasons.examples) or "it is empty"
+            raise UsageError(f"{source.name} has no usable rows: {why}")
+        self.found.add(reasons)
+
+    def forms(self, spool: Spool, writer: SampleWriter) -> list[float]:
+        """Write the spoiled forms; the share from which on each is used."""
+        assert self.data.spoil is not None
+        assert self.recipe is not None
+        starts: list[float] = []
+        for samples, from_ in spool.forms(self.data.spoil, self.recipe, self.tokenizer):
+            writer.add(samples)
+            starts += from_
+            if self.progress is not None:
+                self.progress(len(starts), None, f"spoiling texts by {self.data.spoil.kind}")
+        return starts
+
+    def _recipe(self, rows: Sequence[Row], name: str, first: bool) -> Recipe:
+        if self.recipe is None:
+            self.recipe, self.found.notes = recipe_for(self.data, rows, name, self.tokenizer)
+        elif first:
+            self.recipe.check_columns(rows, name)
+        return self.recipe
+
+
+def told(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:
+    """How many rows were dropped for which reason, each with an example."""
+    shown = {reason: f", such as {examples[reason]}" if reason in examples else "" for reason in dropped}
+    return "; ".join(f"{count:,} {reason}{shown[reason]}" for reason, count in dropped.items())
+
+
+def _write(folder: Path, reading: _Reading, sources: tuple[Source, Source | None]) -> None:
     """Read the sources and write their samples into `folder`."""
-    train, test = sources
-    dropped: Counter[str] = Counter()
+    (train, test), data = sources, reading.data
     with cache_errors(folder.parent):
-        writer = SampleWriter(folder, tokenizer.vocabulary, data.text)
+        writer = SampleWriter(folder, reading.tokenizer.vocabulary, data.text)
         spool = None if data.spoil is None else Spool(folder)
     try:
-        for samples in _samples(train, recipe, tokenizer, data.limit, dropped, progress):
+        for samples in reading.samples(train, data.limit):
             with cache_errors(folder.parent):
                 writer.add(samples)
                 if spool is not None:
                     spool.add(samples)
         test_start = None if test is None else writer.count
-        for samples in () if test is None else _samples(test, recipe, tokenizer, None, dropped, progress):
+        for samples in () if test is None else reading.samples(test, None):
             with cache_errors(folder.parent):
                 writer.add(samples)
         with cache_errors(folder.parent):
-            starts = None if spool is None else _add_forms(writer, spool, data, recipe, tokenizer, progress)
-            writer.finish(test_start, dropped, starts)
+            starts = None if spool is None else reading.forms(spool, writer)
+            writer.finish(test_start, reading.found, starts)
     finally:
         with contextlib.suppress(OSError):  # what matters of it was raised above
             writer.close()
             if spool is not None:
                 spool.close()
-
-
-def _add_forms(
-    writer: SampleWriter,
-    spool: Spool,
-    data: DataSpec,
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    progress: Progress | None,
-) -> list[float]:
-    """Write the spoiled forms; the share from which on each is used."""
-    assert data.spoil is not None
-    starts: list[float] = []
-    for samples, from_ in spool.forms(data.spoil, recipe, tokenizer):
-        writer.add(samples)
-        starts += from_
-        if progress is not None:
-            progress(len(starts), None, f"spoiling texts by {data.spoil.kind}")
-    return starts
-
-
-def _samples(
-    source: Source,
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    limit: int | None,
-    dropped: Counter[str],
-    progress: Progress | None,
-) -> Iterator[list[Sample]]:
-    """The source's samples by the batch, `limit` at most; rows that are none are counted into `dropped`."""
-    read = used = 0
-    reasons: Counter[str] = Counter()
-    for rows in batches(source.rows()):
-        if read == 0:
-            recipe.check_columns(rows, source.name)
-        samples: list[Sample] = []
-        for result in recipe.encode(rows, tokenizer):
-            if isinstance(result, str):
-                reasons[result] += 1
-                continue
-            samples.append(result)
-            if used + len(samples) == limit:
-                break
-        read, used = read + len(rows), used + len(samples)
-        if progress is not None:
-            progress(read, source.total, f"reading {source.name}")
-        if samples:
-            yield samples
-        if used == limit:
-            break
-    if not used:
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "it is empty"
-        raise UsageError(f"{source.name} has no usable rows: {why}")
-    dropped.update(reasons)
 
 
 def _content(folder: Path) -> str:

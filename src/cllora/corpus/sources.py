@@ -1,19 +1,28 @@
 """Where rows come from: a registered corpus, files, a saved dataset or the hub, all under one small shape."""
 
-import glob
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cllora.corpus.files import ARROW_ROWS, READERS, digest, kind_of, parquet_rows, read_files
+from cllora.corpus.encode import batches
+from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
+from cllora.corpus.listing import Listed, list_files
 from cllora.corpus.registered import Row, corpora, versions
+from cllora.corpus.tables import ARROW_ROWS, parquet_rows
+from cllora.corpus.template import parse_template
+from cllora.corpus.values import flat
 from cllora.errors import UsageError, one_line
+from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
+
+SPLITS = "dataset_dict.json"
+"""The file that tells a saved dataset with several splits."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,9 @@ def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
 
 def _sources(data: DataSpec) -> tuple[Source, Source | None]:
     test = data.test if isinstance(data.test, str) else None
-    place = Path(data.path or "").expanduser()
-    has_splits = data.hub is not None or (data.path is not None and (place / "dataset_dict.json").is_file())
+    places = [] if data.path is None else [expanded(path, "data.path: ") for path in as_paths(data.path)]
+    with _readable("data.path"):
+        has_splits = data.hub is not None or (len(places) == 1 and (places[0] / SPLITS).is_file())
     if not has_splits and data.split != "train":
         raise UsageError(f"data.split: only the hub and saved datasets have splits, so none named '{data.split}' here")
     if data.corpus is not None:
@@ -56,8 +66,15 @@ def _sources(data: DataSpec) -> tuple[Source, Source | None]:
         train = _hub(data.hub, data.subset, data.split)
         return train, None if test is None else _hub(data.hub, data.subset, test)
     if has_splits:
-        return _saved(place, data.split), None if test is None else _saved(place, test)
-    return _path(place, "data.path"), None if test is None else _path(Path(test).expanduser(), "data.test")
+        return _saved(places[0], data.split), None if test is None else _saved(places[0], test)
+    columns = [name for written in (data.text, data.answer or "") for name in parse_template(written, "data").columns]
+    train = path_source(places, "data.path", columns)
+    return train, None if test is None else path_source([expanded(test, "data.test: ")], "data.test", columns)
+
+
+def as_paths(path: str | Sequence[str]) -> tuple[str, ...]:
+    """`DataSpec.path` as a sequence."""
+    return (path,) if isinstance(path, str) else tuple(path)
 
 
 def _corpus(choice: Choice) -> Source:
@@ -68,7 +85,7 @@ def _corpus(choice: Choice) -> Source:
         for row in read():
             if not isinstance(row, Mapping):
                 raise UsageError(f"corpus '{choice.name}' must yield rows (dicts), not a {type(row).__name__}")
-            yield row
+            yield flat(row)
 
     identity = None
     if choice.name in versions.names():
@@ -81,38 +98,90 @@ def _corpus(choice: Choice) -> Source:
     return Source(f"corpus '{choice.name}'", identity, None, rows)
 
 
-def _path(place: Path, field: str) -> Source:
-    if (place / "state.json").is_file():
-        return _saved(place, None)
-    if place.is_dir():
-        found = [(file, file.relative_to(place).as_posix()) for file in sorted(place.rglob("*.txt"))]
-        if not found:
-            raise UsageError(
-                f"{field}: no .txt files in {place}; name other files with a glob, such as {place}/*.parquet"
-            )
-        return _many(place, found)
-    if place.is_file():
-        kind = kind_of(place)
-        total = parquet_rows(place) if kind == ".parquet" else None
-        return Source(str(place), f"file {kind} {digest(place)}", total, lambda: READERS[kind](place))
-    if glob.has_magic(str(place)):
-        names = [name for name in sorted(glob.glob(str(place), recursive=True)) if Path(name).is_file()]
-        if names:
-            return _many(place, [(Path(name), name) for name in names])
-    raise UsageError(f"{field}: there is no file or folder {place}")
+def path_source(places: Sequence[Path], field: str, columns: Sequence[str]) -> Source:
+    """The rows of a file; or of several (a folder, a pattern, a list), each with the columns `file` and `folder`.
+
+    Columns of these names in the data are left as they are. Of several files all have those of the `columns` that one
+    has.
+
+    Raises:
+        UsageError: there is no such file or folder, or it cannot be told what one holds.
+    """
+    with _readable(field):
+        for place in places:
+            if (place / "state.json").is_file() and len(places) == 1:
+                return _saved(place, None)
+            if (place / "state.json").is_file() or (place / SPLITS).is_file():
+                raise UsageError(f"{field}: {place} is a saved dataset; name one, or one split of it, alone")
+        found = list_files(places, field)
+        if len(places) == 1 and places[0].is_file():
+            return _file(found[0].file)
+        return files_source(", ".join(map(str, places)), found, columns)
 
 
-def _many(place: Path, files: list[tuple[Path, str]]) -> Source:
-    lines = "\n".join(f"{kind_of(file)} {digest(file)} {name}" for file, name in files)
+@contextmanager
+def _readable(field: str) -> Iterator[None]:
+    """Turn a path that cannot be looked at (no permission, too long) into a line that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{field}: cannot read {error.filename}: {error.strerror or one_line(error)}") from None
+
+
+def files_source(name: str, files: Sequence[Listed], columns: Sequence[str]) -> Source:
+    """The rows of several files, one after the other."""
+    kinds = [kind_of(each.file) for each in files]
+    # The folder does not matter; what a file is called there does.
+    lines = "\n".join(
+        f"{READER_VERSION} {kind} {digest(each.file)} {each.whole} {each.name}"
+        for each, kind in zip(files, kinds, strict=True)
+    )
     identity = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(str(place), f"files {identity}", None, lambda: read_files(files))
+    return Source(name, f"files {identity}", None, lambda: _rows_of(files, kinds, _Columns(columns)))
+
+
+def _file(file: Path) -> Source:
+    kind = kind_of(file)
+    total = parquet_rows(file) if kind == ".parquet" else None
+    identity = f"file {READER_VERSION} {kind} {digest(file)}"
+    return Source(str(file), identity, total, lambda: map(flat, READERS[kind](file)))
+
+
+@dataclass
+class _Columns:
+    """Holds the files of a source to have the same of the columns that are asked for."""
+
+    asked: Sequence[str]
+    before: tuple[Path, frozenset[str]] | None = None
+
+    def check(self, rows: Sequence[Row], file: Path) -> None:
+        """Hold a file's first rows against those of the first file."""
+        known = dict.fromkeys(name for row in rows for name in row)
+        own = frozenset(name for name in self.asked if name in known)
+        if self.before is None:
+            self.before = (file, own)
+        other, theirs = self.before
+        for lacking, has in ((file, theirs - own), (other, own - theirs)):
+            if has:
+                one = other if lacking == file else file
+                raise UsageError(f"{lacking} has no column '{min(has)}', which {one} has; leave one of them out")
+
+
+def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns) -> Iterator[Row]:
+    for each, kind in zip(files, kinds, strict=True):
+        read = read_text if kind == ".txt" and each.whole else READERS[kind]
+        for number, rows in enumerate(batches(map(flat, read(each.file)))):
+            if number == 0:
+                columns.check(rows, each.file)
+            for row in rows:
+                yield {**row, **{name: value for name, value in each.columns.items() if name not in row}}
 
 
 def _saved(place: Path, split: str | None) -> Source:
     """A folder written by `save_to_disk`: one dataset, or one split of several."""
     folder = place
     if split is not None:
-        splits = json.loads((place / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        splits = json.loads((place / SPLITS).read_text(encoding="utf-8"))["splits"]
         if split not in splits:
             raise UsageError(f"{place} has no split '{split}'; {guess(split, splits)}")
         folder = place / split
@@ -147,4 +216,4 @@ def _hub(name: str, subset: str | None, split: str) -> Source:
 def _dataset_rows(dataset: Any) -> Iterator[Row]:
     # Arrow's own rows: whatever else the dataset has (images, audio) is not decoded.
     for table in dataset.with_format("arrow").iter(batch_size=ARROW_ROWS):
-        yield from table.to_pylist()
+        yield from map(flat, table.to_pylist())

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from cllora.corpus.columns import ArrowFile, read_batches
-from cllora.corpus.encode import EMPTY, NOT_UNICODE, Recipe, Sample, valid_unicode
+from cllora.corpus.encode import NOT_UNICODE, Pair, Recipe, Sample, valid_unicode
 from cllora.corpus.files import digest
 from cllora.corpus.spoilers import Part, spoilers
+from cllora.corpus.template import EMPTY
 from cllora.errors import UsageError
 from cllora.seeds import rng, seed_for
 from cllora.spec import DataSpec, SpoilSpec
@@ -47,7 +48,7 @@ def spoiling_identity(data: DataSpec) -> str | None:
     if spoil is None:
         return None
     bound = spoilers.bind(spoil.kind, spoil.options)
-    if spoil.kind == "wrong_answer" and data.answer is None:
+    if spoil.kind == "wrong_answer" and data.answer is None and "{" in data.text:
         raise UsageError("data.spoil: wrong_answer needs answers; name their column as data.answer")
     code = digest(Path(inspect.getsourcefile(spoilers.get(spoil.kind)) or ""))
     options = json.dumps(getattr(bound, "keywords", {}), sort_keys=True, default=repr)
@@ -63,9 +64,8 @@ class Spool:
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Append samples, in order."""
-        prompts = [sample.text.removesuffix(sample.answer) if sample.answer else "" for sample in samples]
-        texts = [sample.answer or sample.text for sample in samples]
-        self._file.write([pa.array(prompts, pa.large_string()), pa.array(texts, pa.large_string())])
+        prompts, texts = zip(*(sample.pair for sample in samples), strict=True)
+        self._file.write([pa.array(list(prompts), pa.large_string()), pa.array(list(texts), pa.large_string())])
         # The answers of the smallest hashes: a fair draw of the distinct ones, whatever their order.
         found = {seed_for(0, "other", sample.answer): sample.answer for sample in samples if sample.answer}
         self._others = dict(heapq.nsmallest(OTHERS, {**self._others, **found}.items()))
@@ -93,10 +93,10 @@ def _forms(
 
     It is then spoiled at no share.
     """
-    spoiled = [_spoiled(part, kind, spoiler) for part in parts]
-    encoded = recipe.encode_parts([_whole(p, text, recipe) for p, text in zip(parts, spoiled, strict=True)], tokenizer)
-    own = recipe.encode_parts(
-        [_whole(p, p.text, recipe) if isinstance(form, str) else EMPTY for p, form in zip(parts, encoded, strict=True)],
+    spoiled = [_spoiled(part, kind, spoiler) if part.text else "" for part in parts]
+    encoded = recipe.encode_pairs([_pair(p, text) for p, text in zip(parts, spoiled, strict=True)], tokenizer)
+    own = recipe.encode_pairs(
+        [(p.prompt, p.text) if isinstance(form, str) else EMPTY for p, form in zip(parts, encoded, strict=True)],
         tokenizer,
     )
     samples: list[Sample] = []
@@ -117,10 +117,8 @@ def _spoiled(part: Part, kind: str, spoiler: Callable[..., str]) -> str:
     return text
 
 
-def _whole(part: Part, text: str, recipe: Recipe) -> tuple[str, str] | str:
-    """What is encoded, text and answer, or why it cannot be."""
+def _pair(part: Part, text: str) -> Pair | str:
+    """What is encoded with another text in its place, or why it cannot be."""
     if not text.strip():
         return EMPTY
-    if not valid_unicode(text):
-        return NOT_UNICODE
-    return (text, "") if recipe.answer is None else (part.prompt, text)
+    return (part.prompt, text) if valid_unicode(text) else NOT_UNICODE

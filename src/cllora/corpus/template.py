@@ -6,6 +6,31 @@ from string import Formatter
 
 from cllora.errors import UsageError
 
+NOT_TEXT = "not text"
+NO_VALUE = "no value"
+EMPTY = "empty"
+SHOWN = 40
+"""How much of a value is shown as an example."""
+
+
+class Reason(str):
+    """Why a row is no use, with the column that it is for, and what one such row has there (`example`)."""
+
+    example: str
+
+    def __new__(cls, why: str, columns: tuple[str, ...] = (), value: object = None) -> "Reason":
+        names = ", ".join(f"'{name}'" for name in columns)
+        where = f" (column{'s' if len(columns) > 1 else ''} {names})" if columns else ""
+        reason = super().__new__(cls, f"{why}{where}")
+        reason.example = shown(value)
+        return reason
+
+
+def shown(value: object) -> str:
+    """A value on one line, cut."""
+    written = repr(value).encode("utf-8", "backslashreplace").decode()
+    return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"
+
 
 @dataclass(frozen=True)
 class Template:
@@ -18,21 +43,35 @@ class Template:
     def columns(self) -> tuple[str, ...]:
         return tuple(column for _, column in self.parts if column is not None)
 
-    def render(self, row: Mapping[str, object]) -> str | None:
-        """The row's text; None if a column that it needs is missing or no text.
+    def render(self, row: Mapping[str, object]) -> str:
+        """The row's text; a `Reason` if there is none.
 
-        A plain column must be text. A template also writes out numbers, and is empty when all its columns are.
+        A plain column must be text. A template also writes out numbers, leaves out what a row has no value for, and is
+        no text where all its columns are blank.
         """
         if self.plain:
             value = row.get(self.columns[0])
-            return value if isinstance(value, str) else None
-        values = [row.get(column) for column in self.columns]
-        if not all(isinstance(value, str | int | float) for value in values):
-            return None
-        if not any(str(value).strip() for value in values):
-            return ""
-        written = iter(values)
-        return "".join(text + ("" if column is None else str(next(written))) for text, column in self.parts)
+            if isinstance(value, str):
+                return value
+            return Reason(NO_VALUE if missing(value) else NOT_TEXT, self.columns, value)
+        values = {column: row.get(column) for column in self.columns}
+        for column, value in values.items():
+            if not missing(value) and not isinstance(value, str | int | float):
+                return Reason(NOT_TEXT, (column,), value)
+        written = {column: "" if missing(value) else str(value) for column, value in values.items()}
+        if not any(text.strip() for text in written.values()):
+            return Reason(EMPTY, tuple(values), next(iter(values.values())))
+        return "".join(text + ("" if column is None else written[column]) for text, column in self.parts)
+
+
+def missing(value: object) -> bool:
+    """Whether a row has no value: none, or NaN, which tables have in its place."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def column_template(column: str) -> Template:
+    """The template that is a column as it is."""
+    return Template((("", column),), plain=True)
 
 
 def parse_template(written: str, field: str) -> Template:
@@ -42,7 +81,7 @@ def parse_template(written: str, field: str) -> Template:
         UsageError: the braces are unbalanced, hold more than a name, or name nothing.
     """
     if "{" not in written and "}" not in written:
-        return Template((("", written),), plain=True)
+        return column_template(written)
     try:
         parts = list(Formatter().parse(written))
     except ValueError as error:

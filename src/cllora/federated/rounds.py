@@ -86,6 +86,16 @@ def chosen_clients(experiment: Experiment, number: int) -> list[int]:
     return sorted(int(client) for client in chosen)
 
 
+def local_adapter(federation: Federation, after: Round, client: int) -> Vector:
+    """A client's own adapter after local training in the round that would follow, were it chosen. Nothing is kept.
+
+    Raises:
+        UsageError: it is not finite.
+    """
+    task = Task(after.number + 1, client, federation.strategy.send(after.state))
+    return _turns(federation, [task], after.memories)[0].local
+
+
 def _round(federation: Federation, number: int, before: Round) -> Round:
     began = time.perf_counter()
     sent = federation.strategy.send

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,34 +15,11 @@ import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
+from cllora.model.dora import MAGNITUDE, dora_forward
 from cllora.model.parts import ADAPTER, work_in
+from cllora.model.row import Row
 from cllora.seeds import rng
 from cllora.types import Layout, Vector
-
-
-@dataclass(frozen=True)
-class Row:
-    """Which adapter each token of the row being processed meets.
-
-    The first `sizes[0]` tokens meet the adapter in slot 0, the next `sizes[1]` that in slot 1, and so on; what comes
-    behind is filler. `mask` (N, C) says the same in zeros and ones; None where there is one slot. With `generators`,
-    one a slot, LoRA's dropout is on.
-    """
-
-    sizes: Sequence[int]
-    mask: torch.Tensor | None = None
-    generators: Sequence[torch.Generator] | None = None
-
-    def dropped(self, x: torch.Tensor, p: float) -> torch.Tensor:
-        """x (1, N, D) with a share `p` of it zeroed, drawn slot by slot, so that company changes no draw."""
-        if self.generators is None or p == 0:
-            return x
-        kept = torch.ones_like(x)
-        start = 0
-        for size, generator in zip(self.sizes, self.generators, strict=True):
-            kept[..., start : start + size, :].bernoulli_(1 - p, generator=generator)
-            start += size
-        return x * kept / (1 - p)
 
 
 class Adapters:
@@ -87,8 +63,15 @@ class Adapters:
         for name, module in model.named_modules():
             if isinstance(module, Linear) and f"{name}.lora_A.{ADAPTER}.weight" in views:
                 a, b = (views[f"{name}.{matrix}.{ADAPTER}.weight"] for matrix in ("lora_A", "lora_B"))
-                module.forward = functools.partial(_forward, module, self, a, b)
+                if ADAPTER in module.lora_magnitude_vector:
+                    module.forward = functools.partial(dora_forward, module, self)
+                else:
+                    module.forward = functools.partial(_forward, module, self, a, b)
         work_in(model, dtype)
+
+    def start_at(self, vector: Vector) -> None:
+        """Let training start at a vector (P,), which then is what `is_base` knows."""
+        self._base = {name: values.copy() for name, values in self.layout.split(vector).items()}
 
     def write(self, vector: Vector, slot: int = 0) -> None:
         """Put a vector (P,) into a slot."""
@@ -104,24 +87,27 @@ class Adapters:
             self.row = Row(sizes=[])
 
     def initial(self, seed: int) -> Vector:
-        """Where training starts, with the model as the base.
+        """Where training starts, with the model as the base; or the adapter that was set by `start_at`.
 
         LoRA: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero. On an embedding A
         is zero and B standard normal, as PEFT has it. Anything else: the base's own values.
         """
         tensors = {}
         for name, shape in zip(self.layout.names, self.layout.shapes, strict=True):
-            if "lora_A" in name:
+            if name in self._base:
+                tensors[name] = self._base[name]
+            elif "lora_A" in name:
                 bound = 1 / math.sqrt(shape[1])
                 tensors[name] = rng(seed, "adapter", name).uniform(-bound, bound, shape).astype(np.float32)
-            elif "lora_embedding_B" in name:
-                tensors[name] = rng(seed, "adapter", name).standard_normal(shape).astype(np.float32)
             else:
-                tensors[name] = self._base[name]
+                tensors[name] = rng(seed, "adapter", name).standard_normal(shape).astype(np.float32)
         return self.layout.join(tensors)
 
     def is_base(self, vector: Vector) -> bool:
-        """Whether a vector leaves the base as it is: what LoRA multiplies by is zero, the rest as the base has it."""
+        """Whether a vector leaves the base as it is: what LoRA multiplies by is zero, the rest as the base has it.
+
+        Where training starts at an adapter, whether the vector is that adapter.
+        """
         tensors = self.layout.split(vector)
         return all(np.array_equal(tensors[name], values) for name, values in self._base.items())
 
@@ -159,7 +145,8 @@ def _forward(
 
 def _file_name(parameter: str) -> str:
     """A parameter's name as PEFT writes it in adapter files: without the adapter's own name."""
-    return f"{parameter}.".replace(".modules_to_save.", ".").replace(f".{ADAPTER}.", ".").removesuffix(".")
+    name = f"{parameter}.".replace(".modules_to_save.", ".").replace(f".{ADAPTER}.", ".").removesuffix(".")
+    return name.removesuffix(".weight") if name.endswith(f".{MAGNITUDE}.weight") else name
 
 
 def _is_drawn(parameter: str) -> bool:

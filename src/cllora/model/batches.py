@@ -101,8 +101,13 @@ def _pack(
     lengths = np.array([len(text) for text in texts])
     owner = np.repeat(np.arange(len(texts)), lengths)
     positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    # A token is predicted from the one before it, unless it is its text's first or of the prompt.
-    target = np.flatnonzero(positions >= np.maximum(samples.prompts[ids[places]], 1)[owner])
+    # A token is predicted from the one before it, unless it is its text's first or not of an answer.
+    of, starts, stops = samples.answered(ids[places], contexts[batch_of])
+    begins = (np.cumsum(lengths) - lengths)[of]
+    edges = np.bincount(begins + starts, minlength=len(owner) + 1) - np.bincount(
+        begins + stops, minlength=len(owner) + 1
+    )
+    target = np.flatnonzero(np.cumsum(edges)[: len(owner)])
     sizes = np.bincount(batch_of, lengths, minlength=len(contexts)).astype(int).tolist()
     tokens = np.concatenate(texts)
     more, most = rounded(len(tokens)) - len(tokens), rounded(max(1, len(target))) - len(target)

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cllora.errors import UsageError
-from cllora.model.adapters import Adapters, Row
+from cllora.model.adapters import Adapters
+from cllora.model.row import Row
 
 
 def checkpoint_layers(model: Any, adapters: Adapters) -> None:

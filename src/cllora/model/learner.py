@@ -18,6 +18,7 @@ from cllora.model.adapters import Adapters, only_lora
 from cllora.model.batches import Packed, packed, steps_of
 from cllora.model.by_position import bin_edges, in_bins
 from cllora.model.checkpointing import checkpoint_layers
+from cllora.model.compatible import check_tokens
 from cllora.model.device import on_device
 from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
@@ -49,6 +50,7 @@ class Learner:
         self, base: Base, samples: Samples, context: int, trained: Pattern = FULL, evaluated: Pattern = FULL
     ) -> None:
         self.base = base
+        check_tokens(samples, base.model, base.spec.name)
         self.samples = samples
         self.context = context
         self.patterns = {"training": trained, "evaluation": evaluated}
@@ -56,12 +58,14 @@ class Learner:
         together = MOST_TOGETHER if only_lora(base.model) else 1
         self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
+        if base.start is not None:
+            self.adapters.start_at(self.layout.join(base.start))
         self._network = Network(base.model, self.adapters, base.spec.loss_piece)
         if base.spec.checkpointing:
             checkpoint_layers(base.model, self.adapters)
 
     def initial(self, seed: int) -> Vector:
-        """The adapter that every client starts from: with it, the model is the base."""
+        """The adapter that every client starts from: with it, the model is the base, or `lora.start` on it."""
         return self.adapters.initial(seed)
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
@@ -153,6 +157,7 @@ class Learner:
 
     def over(self, samples: Samples) -> Self:
         """The same base and the same adapters' room over other samples."""
+        check_tokens(samples, self.base.model, self.base.spec.name)
         other = copy.copy(self)
         other.samples = samples
         return other
@@ -188,10 +193,10 @@ class Learner:
 
     def _scored_bytes(self, ids: Ids) -> int:
         """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
-        begins = np.maximum(self.samples.prompts[ids], 1)
+        stretches = zip(*self.samples.answered(ids, self.context), strict=True)
         return sum(
-            self._tokenizer.bytes_of(self.samples.tokens_of(int(i), self.context).tolist(), int(begin))
-            for i, begin in zip(ids, begins, strict=True)
+            self._tokenizer.bytes_of(self.samples.tokens_of(int(ids[place]), int(stop)).tolist(), int(start))
+            for place, start, stop in stretches
         )
 
     def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:

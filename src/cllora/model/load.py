@@ -1,7 +1,7 @@
 """A frozen base with LoRA modules put in by PEFT, from the package, a folder or a hub."""
 
-import hashlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,20 @@ import numpy as np
 import peft
 import torch
 import transformers
-from safetensors import SafetensorError
+from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
-from cllora.model import attention
+from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes, take_packed_texts
 from cllora.model.device import settle
+from cllora.model.dora import set_lengths
+from cllora.model.fingerprint import fingerprint_of
 from cllora.model.memory import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
 from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
-from cllora.model.source import or_shipped, where, where_tokenizer
+from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer
+from cllora.model.start import read_start
+from cllora.model.targets import lora_targets
+from cllora.model.text import text_parameters
 from cllora.spec import LoraSpec, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -29,7 +34,8 @@ class Base:
     """A PEFT model ready to train: base frozen, LoRA modules in float32, no dropout but LoRA's own.
 
     With `lora.train: full` it is the causal model itself. `spec` is what was asked for, `precision` and `device` what
-    its `auto` came to.
+    its `auto` came to. `fingerprint` is of the weights and the config. `start` are the tensors of the adapter at which
+    training begins, by their names in PEFT's files, if there is one; `targets` the names of the modules that have LoRA.
     """
 
     model: Any
@@ -38,45 +44,45 @@ class Base:
     device: torch.device
     full_parameters: int
     fingerprint: str
+    start: Mapping[str, NDArray[np.float32]] | None = None
+    targets: tuple[str, ...] = ()
 
 
 def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     """Load the base, freeze it, and add LoRA.
 
     Raises:
-        UsageError: the model cannot be found or read, is no causal language model, has fewer positions than
-            `model.context` that are not interpolated, or has no module named in `lora.target_modules`.
+        UsageError: the model cannot be found or read, is no plain causal language model, has fewer positions than
+            `model.context` that are not interpolated, lacks what `lora` names, or predicts packed texts otherwise.
     """
     place, (device, precision) = where(model.name), settle(model)
     transformers.utils.logging.disable_progress_bar()
+    check_is_base(place, model.name)
     try:
-        config = {"config": _stretched(model)} if model.stretched else {}
+        config, loaded = _config(model, place)
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=DTYPES[precision], output_loading_info=True, **config
+            place, dtype=DTYPES[precision], output_loading_info=True, config=loaded
         )
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers and what it calls know many ways to say that they cannot
         what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
-        raise UsageError(f"{what}: {one_line(error)}") from None
-    if found["missing_keys"]:
-        some = sorted(found["missing_keys"])[0]
-        raise UsageError(
-            f"the model '{model.name}' lacks {len(found['missing_keys'])} of its weights, such as {some}; "
-            "choose a complete causal language model"
-        )
-    fingerprint = _fingerprint(base)
+        raise UsageError(f"{what}: {one_line(error)}") from error
+    check_loaded(base, found, model.name)
+    fingerprint = fingerprint_of(config, base.state_dict().items())
     if model.positions == "interpolate":
         if learned_positions(base) is None:
             raise UsageError(f"model.positions: '{model.name}' has no table of learned positions; leave it out")
         stretch_table(base, model.context)
     elif not model.stretched:
         check_context(base.config, model)
-    full_parameters = sum(p.numel() for p in base.parameters())
+    full_parameters = sum(p.numel() for p in text_parameters(base).values())
     keep_freed_memory()
-    take_packed_texts(base.eval().to(device), model.name)
+    take_packed_texts(base.eval().to(device), model.name, model.context)
     adapted = add_lora(base, lora, model.name)
-    return Base(adapted, model, precision, torch.device(device), full_parameters, fingerprint)
+    start = None if lora.start is None else read_start(lora.start, adapted, model.name)
+    targets = lora_targets(adapted)
+    return Base(adapted, model, precision, torch.device(device), full_parameters, fingerprint, start, targets)
 
 
 def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
@@ -86,15 +92,19 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
     Dropout that the base's own config asks for (OPT: 0.1) stays off: it is noise on weights that do not learn.
     """
     if lora.train == "full":
-        return base.requires_grad_(True).eval()
+        base.requires_grad_(False)
+        for parameter in text_parameters(base).values():
+            parameter.requires_grad_(True)
+        return base.eval()
+    parts = peft_parts(base, lora, name)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        **peft_parts(base, lora, name),
+        **parts,
         use_rslora=lora.use_rslora,
-        fan_in_fan_out=base.config.model_type == "gpt2",
+        use_dora=lora.use_dora,
     )
     try:
         with warnings.catch_warnings():
@@ -103,11 +113,12 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # refused below, or tied
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to True")  # GPT-2's head is no Conv1D
             model = peft.get_peft_model(base, config)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(f"lora.target_modules does not fit the model '{name}': {one_line(error)}") from None
-    model.peft_config[ADAPTER].fan_in_fan_out = base.config.model_type == "gpt2"
+    model.peft_config[ADAPTER].fan_in_fan_out = parts["fan_in_fan_out"]
     _check_targets(model, lora)
     tie(model)
+    set_lengths(model)
     model.eval()
     return model
 
@@ -127,7 +138,10 @@ def _check_targets(model: Any, lora: LoraSpec) -> None:
                 "or set lora.train to lora+embeddings and lora.embedding_r"
             )
         if not isinstance(module, peft.tuners.lora.Linear):
-            raise UsageError(f"lora.target_modules: LoRA is supported on linear layers only; leave out {place}")
+            raise UsageError(
+                f"lora.target_modules: PEFT makes of these names LoRA on {place} too, which is no linear layer and is "
+                "not supported; name others"
+            )
         if module is head:
             raise UsageError("lora.target_modules: LoRA on the model's head is not supported; leave the head out")
 
@@ -135,9 +149,12 @@ def _check_targets(model: Any, lora: LoraSpec) -> None:
 def save_adapter(base: Base, folder: Path) -> None:
     """Write the adapter that the model has, in PEFT's format; or, where every weight is trained, the whole model.
 
-    Beside an adapter of a base with interpolated positions lies that base's `config.json`.
+    Beside an adapter of a base with interpolated positions lies that base's `config.json`; beside one of a base from a
+    GGUF file its tokenizer, which is in no folder that others have.
     """
     write_out_ties(base.model)
+    if gguf_file(base.spec.name) is not None:
+        transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
         return
@@ -159,58 +176,12 @@ def save_merged(base: Base, folder: Path) -> None:
     transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
 
 
-@torch.no_grad()
-def take_packed_texts(model: Any, name: str) -> None:
-    """Switch a model to packed attention, and see for itself that two packed texts are predicted as they are alone.
-
-    Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence;
-    some change what comes out of their head.
-
-    Raises:
-        UsageError: they do.
-    """
-    texts = [torch.arange(4, 10), torch.arange(6, 10)]
-    alone = torch.cat([model(input_ids=text[None].to(model.device), use_cache=False).logits[0] for text in texts])
-    positions = torch.cat([torch.arange(len(text)) for text in texts])
-    packing = attention.Packing.of_lengths(np.array([len(text) for text in texts]), model.device)
-    row = {"input_ids": torch.cat(texts)[None].to(model.device), "position_ids": positions[None].to(model.device)}
-    model.set_attn_implementation(attention.NAME)
-    try:
-        states = model.base_model(**row, packing=packing, use_cache=False).last_hidden_state[0]
-    except TypeError:  # The model knows no such keyword.
-        states = None
-    except UsageError as error:
-        raise UsageError(f"'{name}' ({model.config.model_type}): {error}") from None
-    taken = states is not None and model.config._attn_implementation == attention.NAME
-    if not taken or not _near(model(**row, packing=packing, use_cache=False).logits[0], alone):
-        raise UsageError(
-            f"'{name}' ({model.config.model_type}) does not use transformers' attention interface, so texts cannot be "
-            "packed for it; choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
-        )
-    if not _near(model.get_output_embeddings()(states), alone):
-        raise UsageError(
-            f"'{name}' ({model.config.model_type}) scales or caps what comes out of its head, which is not supported; "
-            "choose another model, such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
-        )
-
-
-def _stretched(model: ModelSpec) -> Any:
-    """The base's config with positions for `model.context` tokens, if it is loaded with them (rotary ones)."""
-    config = transformers.AutoConfig.from_pretrained(where(model.name))
-    check_context(config, model)
-    return stretched_config(config, model)
-
-
-def _fingerprint(model: Any) -> str:
-    """A hash of some values of every parameter: enough to tell other weights under the same name."""
-    found = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
-        found.update(f"{name} {tuple(parameter.shape)}".encode())
-        found.update(flat[:: max(1, len(flat) // 256)].float().cpu().numpy().tobytes())
-    return found.hexdigest()[:12]
-
-
-def _near(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    error = float((found - expected).float().norm() / expected.float().norm())
-    return error < (1e-4 if expected.dtype == torch.float32 else 0.05)
+def _config(model: ModelSpec, place: str) -> tuple[Any, Any]:
+    """The base's config as it is, and the one with which it is loaded: with positions for `model.context` tokens."""
+    config, loaded = (transformers.AutoConfig.from_pretrained(place) for _ in range(2))
+    check_config(config, model.name)
+    check_passes(config, model.context, model.name)
+    if model.stretched:
+        check_context(config, model)
+        return config, stretched_config(loaded, model)
+    return config, loaded

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from cllora.model.adapters import Adapters, Row
+from cllora.model.adapters import Adapters
 from cllora.model.attention import Observer
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
 from cllora.model.parts import causal_of
+from cllora.model.row import Row
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}

@@ -14,12 +14,14 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import Embedding, LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from torch.nn import functional as F
 
 from cllora.errors import UsageError
 from cllora.model.positions import learned_positions
+from cllora.model.targets import saved_modules, target_fields
+from cllora.model.text import path_of, text_modules
 from cllora.spec import LoraSpec
 from cllora.types import Layout
 
@@ -42,28 +44,31 @@ def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     Raises:
         UsageError: the model has no such part.
     """
-    fields: dict[str, Any] = {"target_modules": None if lora.target_modules is None else list(lora.target_modules)}
-    saved = [path for path, module in base.named_modules() if _is_norm(module)] if "norms" in lora.parts else []
+    fields = target_fields(base, lora, name)
+    saved = _norms(base, name) if "norms" in lora.parts else []
     if "positions" in lora.parts:
         table = learned_positions(base)
         if table is None:
             raise UsageError(f"lora.train: '{name}' has no learned positions to train; leave positions out")
-        saved.append(_path_of(base, table))
+        saved.append(path_of(base, table))
     if "embeddings" in lora.parts:
         embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
-        both = [_path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
+        both = [path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
         if lora.embedding_rows is not None:
             if max(lora.embedding_rows) >= len(embedding.weight):
                 raise UsageError(f"lora.embedding_rows: '{name}' has {len(embedding.weight)} tokens, counted from 0")
             fields["trainable_token_indices"] = {both[0]: list(lora.embedding_rows)}
         elif lora.embedding_r is not None:
-            fields["target_modules"] = [*(fields["target_modules"] or _usual_targets(base, name)), *both]
+            if isinstance(fields["target_modules"], str):
+                raise UsageError("lora.embedding_r goes with names in lora.target_modules, not with a regex")
+            fields["target_modules"] = [*fields["target_modules"], *both]
             fields["rank_pattern"] = dict.fromkeys(both, lora.embedding_r)
         else:
             saved += both
         # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
         known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
         fields["ensure_weight_tying"] = len(both) > 1 and known and lora.embedding_rows is None
+    saved = list(dict.fromkeys([*saved, *saved_modules(base, lora, name)]))
     return fields | {"modules_to_save": saved or None}
 
 
@@ -130,6 +135,13 @@ def numbers_by_part(model: Any, layout: Layout) -> dict[str, int]:
     return found
 
 
+def _norms(base: Any, name: str) -> list[str]:
+    found = [path for path, module in text_modules(base).items() if _is_norm(module)]
+    if not found:
+        raise UsageError(f"lora.train: no norms were found in '{name}' to train; leave norms out")
+    return found
+
+
 def _is_norm(module: torch.nn.Module) -> bool:
     """LayerNorm, and what models bring along of their own (LlamaRMSNorm, ...)."""
     return isinstance(module, torch.nn.LayerNorm) or type(module).__name__.endswith("Norm")
@@ -138,17 +150,6 @@ def _is_norm(module: torch.nn.Module) -> bool:
 def _is_trained(module: torch.nn.Module) -> bool:
     """Whether weights of its own, not of modules inside it, are trained."""
     return any(weight is not None and weight.requires_grad for weight in module._parameters.values())
-
-
-def _path_of(model: Any, wanted: torch.nn.Module) -> str:
-    return str(next(path for path, module in model.named_modules() if module is wanted))
-
-
-def _usual_targets(base: Any, name: str) -> list[str]:
-    found = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(base.config.model_type)
-    if found is None:
-        raise UsageError(f"lora.target_modules: PEFT knows no default for '{name}'; name the modules")
-    return list(found)
 
 
 def _in_precision(module: torch.nn.Module, dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:

@@ -5,12 +5,13 @@ from typing import Any
 import torch
 
 from cllora.errors import UsageError
+from cllora.model.text import text_config
 from cllora.spec import ModelSpec
 
 
 def pretrained_positions(config: Any) -> int | None:
     """How many positions a model was pretrained at; None where its config names none (ALiBi and the like)."""
-    found = getattr(config, "max_position_embeddings", None)
+    found = getattr(text_config(config), "max_position_embeddings", None)
     return None if found is None else int(found)
 
 
@@ -33,7 +34,7 @@ def learned_positions(model: Any) -> torch.nn.Embedding | None:
 
 def is_rotary(config: Any) -> bool:
     """Whether a model turns queries and keys by one set of rotary parameters."""
-    return "rope_theta" in (getattr(config, "rope_parameters", None) or {})
+    return "rope_theta" in (getattr(text_config(config), "rope_parameters", None) or {})
 
 
 def check_context(config: Any, model: ModelSpec) -> None:
@@ -60,7 +61,7 @@ def check_context(config: Any, model: ModelSpec) -> None:
             f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
             f"set model.context to {limit} or less, or model.positions to {ways}"
         )
-    window = getattr(config, "sliding_window", None)
+    window = getattr(text_config(config), "sliding_window", None)
     if window and model.context > window:  # 0 and None: there is none
         raise UsageError(
             f"model.context is {model.context}, but '{model.name}' attends within windows of {window} tokens; "
@@ -81,8 +82,9 @@ def stretched_config(config: Any, model: ModelSpec) -> Any:
         added: dict[str, Any] = {"rope_type": model.positions, "factor": model.context / limit}
         if model.positions == "yarn":
             added["original_max_position_embeddings"] = limit
-        config.rope_parameters = {**config.rope_parameters, **added}
-        config.max_position_embeddings = model.context
+        inner = text_config(config)
+        inner.rope_parameters = {**inner.rope_parameters, **added}
+        inner.max_position_embeddings = model.context
     return config
 
 
@@ -100,7 +102,7 @@ def stretch_table(model: Any, context: int) -> None:
     new = torch.cat([table.weight.detach()[:offset], interpolated(old, context)])
     table.weight = torch.nn.Parameter(new, requires_grad=table.weight.requires_grad)
     table.num_embeddings = len(new)
-    model.config.max_position_embeddings = context
+    text_config(model.config).max_position_embeddings = context
 
 
 def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
@@ -115,19 +117,19 @@ def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _check_way(config: Any, model: ModelSpec) -> None:
-    rotary = is_rotary(config)
+    rotary, rope = is_rotary(config), getattr(text_config(config), "rope_parameters", None) or {}
     if rotary and model.positions == "interpolate":
         raise UsageError(f"model.positions: '{model.name}' has rotary positions; set it to linear or yarn")
     if not rotary and model.positions != "interpolate":
-        kind = "several kinds of" if getattr(config, "rope_parameters", None) else "no"
+        kind = "several kinds of" if rope else "no"
         raise UsageError(
             f"model.positions: '{model.name}' has {kind} rotary positions, so {model.positions} does not apply; "
             "interpolate is for tables of learned positions"
         )
-    if rotary and config.rope_parameters.get("rope_type", "default") != "default":
+    if rotary and rope.get("rope_type", "default") != "default":
         raise UsageError(
             f"model.positions: '{model.name}' already changes its rotary positions "
-            f"({config.rope_parameters['rope_type']}); set model.context to {pretrained_positions(config)} or less"
+            f"({rope['rope_type']}); set model.context to {pretrained_positions(config)} or less"
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import platform
 import time
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def automatic(device: torch.device) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     kept = cache_folder() / "precision.json"
-    key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+    # A home folder may be shared by machines, some with fast bfloat16 and some without.
+    key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {cpu_name()} {torch.get_num_threads()}"
     found = _kept(kept)
     if key not in found:
         ratio = _seconds(torch.float32) / _seconds(torch.bfloat16)
@@ -38,6 +40,16 @@ def automatic(device: torch.device) -> str:
         "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, times
     )
     return str(precision)
+
+
+def cpu_name() -> str:
+    """The processor's name, from /proc/cpuinfo where there is one."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _seconds(dtype: torch.dtype) -> float:

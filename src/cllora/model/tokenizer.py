@@ -1,4 +1,4 @@
-"""A transformers tokenizer seen as a corpus needs it: ids for texts, and a fingerprint of what it does."""
+"""A transformers tokenizer seen as a corpus needs it: ids for texts and chats, and a fingerprint of what it does."""
 
 import hashlib
 import json
@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora.corpus.chats import Chat, EncodedChat
 from cllora.errors import UsageError, one_line
+from cllora.model.chat_template import ChatWriter
+from cllora.model.literal import ControlTokens, untrimmed
 from cllora.model.source import or_shipped, where_tokenizer
 
 
 class ModelTokenizer:
-    """The tokenizer of a model, with its own special tokens and without cutting."""
+    """The tokenizer of a model, with its own special tokens and without cutting; those in a text are text."""
 
     def __init__(self, name: str) -> None:
         from transformers import AutoTokenizer
@@ -26,14 +32,60 @@ class ModelTokenizer:
         if self.vocabulary <= len(self._tokenizer.all_special_ids):
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
         self.fingerprint = _fingerprint(self._tokenizer)
+        self.end: int | None = self._tokenizer.eos_token_id
         self._added: dict[int, Any] = self._tokenizer.added_tokens_decoder
+        self._backend: Any = getattr(self._tokenizer, "backend_tokenizer", None)
+        if self._backend is not None:
+            untrimmed(self._backend)
+            self._backend.no_truncation()
+            self._backend.no_padding()
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Token ids per text, uncut."""
+        if self._backend is not None and self._control.leak:
+            return [ids for ids, _, _ in self._control.encode(texts, special)]
         ids: list[list[int]] = self._tokenizer(
-            list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False
+            list(texts),
+            add_special_tokens=special,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
         )["input_ids"]
         return ids
+
+    def encode_with_stops(self, texts: Sequence[str]) -> list[tuple[list[int], NDArray[np.int64]]] | None:
+        """Token ids per text, and where each ends in it (characters); None for a tokenizer that is not a fast one."""
+        if self._backend is None:
+            return None
+        if self._control.leak:
+            return [(ids, stops) for ids, _, stops in self._control.encode(texts, special=True)]
+        found = self._tokenizer(
+            list(texts), split_special_tokens=True, return_attention_mask=False, verbose=False
+        ).encodings
+        return [(each.ids, np.array(each.offsets, np.int64).reshape(-1, 2)[:, 1]) for each in found]
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's own chat template, the first of several; None if it has none."""
+        found: Any = self._tokenizer.chat_template
+        if isinstance(found, dict):
+            found = found.get("default") or next(iter(found.values()), None)
+        return found or None
+
+    def has_system(self, template: str) -> bool:
+        """Whether a chat template has a place for a system turn."""
+        return self._writer(template).has_system
+
+    def trains_to_stop(self, template: str) -> bool:
+        """Whether the token that closes a turn of the assistant is among what the template says is its."""
+        return self._writer(template).trains_to_stop
+
+    def encode_chats(
+        self, chats: Sequence[Chat], template: str, *, answers: bool, ends: bool
+    ) -> list[EncodedChat | str]:
+        """Every chat as the template writes it, or why it does not; see `ChatWriter`."""
+        writer = self._writer(template)
+        return [writer.encode(chat, answers, ends) for chat in chats]
 
     def bytes_of(self, tokens: list[int], start: int) -> int:
         """Bytes (UTF-8) of the text that tokens from `start` on stand for; special tokens count as they are written.
@@ -53,13 +105,36 @@ class ModelTokenizer:
     @cached_property
     def _byte_level(self) -> bool:
         """Whether tokens are strings of bytes."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        decoder = {} if backend is None else json.loads(backend.to_str())["decoder"] or {}
+        decoder = {} if self._backend is None else json.loads(self._backend.to_str())["decoder"] or {}
         return any(each["type"] == "ByteLevel" for each in [decoder, *decoder.get("decoders", [])] if each)
+
+    @cached_property
+    def _control(self) -> ControlTokens:
+        """The tokenizer's special tokens."""
+        return ControlTokens(self._backend, self._special())
+
+    def _special(self) -> list[str]:
+        marked = [token.content for token in self._added.values() if token.special]
+        return list(dict.fromkeys([*marked, *map(str, self._tokenizer.all_special_tokens)]))
+
+    def _writer(self, template: str) -> ChatWriter:
+        if self._backend is None:
+            raise UsageError("chats need a fast tokenizer (tokenizer.json), and the model's is not one")
+        if self._writers.get(template) is None:
+            self._writers[template] = ChatWriter(self._tokenizer, template, self._special())
+        return self._writers[template]
+
+    @cached_property
+    def _writers(self) -> dict[str, ChatWriter]:
+        return {}
 
 
 def _fingerprint(tokenizer: Any) -> str:
     """A hash of what the tokenizer does: its whole definition where it is a fast one, else class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     definition = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(f"{type(tokenizer).__name__}\n{definition}".encode()).hexdigest()[:16]
+    settings = [tokenizer.special_tokens_map, tokenizer.chat_template]
+    if backend is None:
+        settings.append({key: value for key, value in tokenizer.init_kwargs.items() if key != "name_or_path"})
+    named = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(f"{type(tokenizer).__name__}\n{definition}\n{named}".encode()).hexdigest()[:16]

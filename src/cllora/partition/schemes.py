@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cllora.corpus import owner_text
 from cllora.errors import UsageError
 from cllora.partition.deal import Deal
 from cllora.partition.dealing import (
@@ -132,6 +133,7 @@ def _equal_shares(pool: Pool, rng: np.random.Generator) -> Deal:
 def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
     """One client per value of a column: the `num_clients` owners with the most samples, ties by name.
 
+    Names are those of `owner_text`, whatever the type of the column; a field within a column is `column: meta.owner`.
     Samples of other owners, and those without one (none, blank), stay unused. An owner below `min_samples` is never
     made a client, as topping it up with other owners' texts would not be natural any more.
 
@@ -139,12 +141,13 @@ def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
         UsageError: no such column, or too few owners with enough samples.
     """
     if column not in pool.columns:
-        raise UsageError(f"natural: there is no column '{column}'; {guess(column, pool.columns)}")
-    values = pool.columns[column]
+        raise UsageError(
+            f"natural: there is no column '{column}'; {guess(column, pool.columns)} (a column of lists is none)"
+        )
+    values = pool.columns[column][:]
     owned: dict[str, list[int]] = {}
     for position, sample in enumerate(pool.ids.tolist()):
-        value = values[sample]
-        name = "" if value is None or value != value else str(value).strip()
+        name = owner_text(values[sample], column)
         if name:
             owned.setdefault(name, []).append(position)
     enough = [name for name, positions in owned.items() if len(positions) >= pool.min_samples]

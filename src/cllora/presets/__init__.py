@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cllora.errors import UsageError
-from cllora.presets.first import demo
+from cllora.places import expanded
+from cllora.presets.first import demo, real
 from cllora.presets.longlora import long_rank, longlora
 from cllora.presets.paper import length, quantity, table1
 from cllora.presets.registered import presets
@@ -42,6 +43,7 @@ __all__ = [
     "presets",
     "quantity",
     "rank",
+    "real",
     "sizes",
     "table1",
 ]
@@ -61,17 +63,20 @@ def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()
     """
     load = tuple(load)
     load_plugins(load)
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
+    path = expanded(name)
+    if path.suffix in {".yaml", ".yml", ".json"} or path.is_file():
         study = load_study_file(path, settings)
     else:
         study = Study.parse(_preset(name).to_mapping(), settings)
-    new = [file for file in load if file not in study.base.load]
-    return Study.parse({**study.to_mapping(), "load": [*study.base.load, *new]}) if new else study
+    known = {Path(file).resolve() for file in study.base.load}
+    new = [file for file in load if Path(file).resolve() not in known]
+    return Study.parse({**study.to_mapping(), "load": [*study.base.load, *new]}, (), study.places) if new else study
 
 
 def _preset(name: str) -> Study:
     short, at, scale = name.partition("@")
+    if short not in presets.names() and expanded(name).is_dir():
+        raise UsageError(f"{name} is a folder; give a preset's name or a YAML file")
     if short not in presets.names():
         raise UsageError(f"there is no preset and no file '{name}'; {guess(short, presets.names())}")
     if not at:

@@ -1,4 +1,4 @@
-"""The study that is run first."""
+"""The studies that are run first."""
 
 from cllora.presets.registered import presets
 from cllora.spec import Study
@@ -17,6 +17,25 @@ def demo() -> Study:
             "federation": {"strategy": "fedavg", "num_rounds": 8, "clients_per_round": 2},
             "local": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3},
             "grid": {"partition.alpha": [0.1, 1, 100, "iid"]},
+            "control": {"partition.alpha": "iid"},
+            "seeds": 1,
+        }
+    )
+
+
+@presets.register()
+def real() -> Study:
+    """Length skew on a real pretrained model of 135M parameters, in a few minutes on two cores."""
+    return Study.parse(
+        {
+            "name": "real",
+            "model": {"name": "smollm2-135m", "context": 64},
+            "lora": {"r": 4, "lora_alpha": 16, "lora_dropout": 0, "target_modules": ["q_proj", "v_proj"]},
+            "data": {"corpus": {"name": "docstrings", "per_package": 10}},
+            "partition": {"scheme": "client_mix", "by": "length", "classes": 4, "num_clients": 8},
+            "federation": {"strategy": "fedavg", "num_rounds": 2, "clients_per_round": 2},
+            "local": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3},
+            "grid": {"partition.alpha": [0.1, "iid"]},
             "control": {"partition.alpha": "iid"},
             "seeds": 1,
         }

@@ -22,7 +22,7 @@ tokens, on long texts. 1.2e-3 is to LongLoRA's 2e-5 what the demo's rate is to t
 LOCAL = ("epochs", "steps", "batch_size", "learning_rate")
 """The fields of local training that are taken over, where the small study gives them."""
 
-SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "test")
+SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "end", "template", "test")
 """The fields of `data` that say where texts come from and which part is read."""
 
 STAND_INS = {

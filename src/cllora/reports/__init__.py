@@ -5,7 +5,7 @@ from cllora.reports.inspection import inspection_view
 from cllora.reports.page import report
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Run, Runs
-from cllora.reports.terminal import partition_view, result_rows, results_table
+from cllora.reports.terminal import members_view, partition_view, result_rows, results_table
 from cllora.reports.yardstick import curves_of, sentences
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "curves_of",
     "figures",
     "inspection_view",
+    "members_view",
     "partition_view",
     "read_runs",
     "report",

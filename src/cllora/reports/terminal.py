@@ -1,4 +1,4 @@
-"""The same numbers for a terminal of 80 columns."""
+"""The same numbers for a terminal."""
 
 import json
 from collections.abc import Sequence
@@ -6,29 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cllora.errors import visible
 from cllora.measure import together
 from cllora.reports import words
 from cllora.reports.labels import feature_text, range_text
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Runs
 from cllora.reports.sections.results import finished_seeds, over_seeds
+from cllora.reports.sheet import WHOLE, Sheet
 from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import Partition
 
 MOST_CLIENTS = 40
 """More clients than this are not all shown."""
+ROOMY = 70
+"""Columns from which on there is room for three texts side by side."""
 BAR = 30
 MARKS = "123456789abcdefghijklmnopqrstuvwxyz"
 COLOURS = ("#5b3a8c", "#31688e", "#21918c", "#35b779", "#b5de2b")
 """Backgrounds of the classes, from the first to the last; more classes share them in order."""
 
 
-def results_table(source: Path | Runs) -> Table:
+def results_table(source: Path | Runs) -> Sheet:
     """One row per cell: means over its finished seeds, or if none is finished over all it has.
 
     Losses are in nats per token; `±` is the standard deviation over seeds.
@@ -40,26 +45,26 @@ def results_table(source: Path | Runs) -> Table:
         UsageError: there is no run with a finished round.
     """
     runs = read_runs(source) if isinstance(source, Path) else source
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=_caption(runs), caption_justify="left")
-    table.add_column(", ".join(runs.axes) or "run", style="bold")
-    for heading in ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved"):
-        table.add_column(heading, justify="right", no_wrap=True)
     contrasts = runs.contrasts("final_loss").set_index("cell")["difference"]
+    lines = []
     for cell in runs.cells:
         rows = runs.results[runs.results["cell"] == cell]
         against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
-        table.add_row(
-            Text(runs.short(cell)),
-            over_seeds(rows["final_loss"]).replace(" ± ", "±"),
-            words.signed(rows["change"].mean()),
-            against,
-            words.number(rows["local_loss"].mean()),
-            words.number(rows["change_std"].mean()),
-            words.signed(rows["change_worst_tenth"].mean()),
-            words.megabytes((rows["bytes_up"] + rows["bytes_down"]).mean()),
-            words.percent(rows["saved"].mean()).replace(" ", ""),
+        lines.append(
+            (
+                runs.short(cell),
+                over_seeds(rows["final_loss"]).replace(" ± ", "±"),
+                words.signed(rows["change"].mean()),
+                against,
+                words.number(rows["local_loss"].mean()),
+                words.number(rows["change_std"].mean()),
+                words.signed(rows["change_worst_tenth"].mean()),
+                words.megabytes((rows["bytes_up"] + rows["bytes_down"]).mean()),
+                words.percent(rows["saved"].mean()).replace(" ", ""),
+            )
         )
-    return table
+    headings = ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved")
+    return Sheet((", ".join(runs.axes) or "run", *headings), lines, caption=_caption(runs), bold=True)
 
 
 def result_rows(folder: Path) -> list[dict[str, Any]]:
@@ -86,7 +91,7 @@ def _caption(runs: Runs) -> str:
         some = [(runs.short(cell), finished_seeds(runs, cell)) for cell in runs.cells]
         few = "; ".join(f"{cell}: {seeds} seeds" for cell, seeds in some if " of " in seeds)
         said.append(f"{words.count(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
-    return " ".join(said)
+    return visible(" ".join(said))
 
 
 def _answers(runs: Runs) -> list[str]:
@@ -97,6 +102,35 @@ def _answers(runs: Runs) -> list[str]:
         cells.setdefault(answer, []).append(f"({runs.short(cell)})" if len(runs.axes) > 1 else runs.short(cell))
     said = "; ".join(f"{words.listed(of)}: {answer}" for answer, of in cells.items())
     return [f"Global loss against the control: {said}."] if said else []
+
+
+class _Members:
+    def __init__(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        self.title = title
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        longest = max((cell_len(name) for name, *_ in self.rows), default=0)
+        if getattr(console, "whole", False):
+            options = options.update(max_width=WHOLE)
+        if options.max_width < ROOMY or longest > options.max_width // 3:
+            yield Text(self.title, style="italic")
+            for name, what, given in self.rows:
+                yield Text(name, style="bold", overflow="fold")
+                yield from (Padding(Text(text, overflow="fold"), (0, 0, 0, 2)) for text in (what, given) if text)
+            return
+        table = Table(title=Text(self.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table.add_column("name", no_wrap=True)
+        for column in ("what it is", "options"):
+            table.add_column(column, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        yield from console.render(table, options)
+
+
+def members_view(title: str, rows: Sequence[tuple[str, str, str]]) -> RenderableType:
+    """What a study can name of one kind: the name, what it is, and its options; below each other where it is narrow."""
+    return _Members(title, rows)
 
 
 def partition_view(partition: Partition, experiment: Experiment) -> RenderableType:
@@ -114,7 +148,7 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     asked = experiment.partition
     said = ", ".join([asked.scheme, *(f"{key} = {axis_text(v)}" for key, v in asked.options.items())])
     parts: list[RenderableType] = [
-        Text(f"{said}, by {_features(asked)}, seed {experiment.seed}", style="bold"),
+        Text(visible(f"{said}, by {_features(asked)}, seed {experiment.seed}"), style="bold"),
         _clients(realised["clients"], shown, realised.get("spoiled")),
         _class_key(realised["classes"]["described"], feature_text(asked.by, asked.residual_on)),
         _summary(realised),
@@ -124,7 +158,7 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
         parts.insert(
             2, Text(f"The {half} largest and {half} smallest of {partition.num_clients:,} clients.", style="dim")
         )
-    parts += [Text(f"! {words.capital(sentence)}.", style="yellow") for sentence in realised["warnings"]]
+    parts += [Text(visible(f"! {words.capital(sentence)}."), style="yellow") for sentence in realised["warnings"]]
     return Group(*parts)
 
 
@@ -142,25 +176,18 @@ def shown_clients(clients: dict[str, Any]) -> list[int]:
     return [*order[:half], *order[-half:]]
 
 
-def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, Any] | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("client", overflow="ellipsis", max_width=20)
-    for heading in ("samples", "tokens"):
-        table.add_column(heading, justify="right")
-    table.add_column("classes", no_wrap=True, width=BAR)
-    table.add_column("JS", justify="right")
-    if spoiled is not None:
-        table.add_column("spoiled", justify="right")
-    if "contexts" in clients:
-        for heading in ("cut at", "seen"):
-            table.add_column(heading, justify="right")
+def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, Any] | None) -> Sheet:
+    headings = ["client", "samples", "tokens", "classes", "JS"]
+    headings += [] if spoiled is None else ["spoiled"]
+    headings += ["cut at", "seen"] if "contexts" in clients else []
     names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
+    rows: list[list[str | Text]] = []
     for k in shown:
         counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
         more = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
         more += [f"{clients[of][k]:,}" for of in ("contexts", "tokens_in_context") if of in clients]
-        table.add_row(Text(names[k]), *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *more)
-    return table
+        rows.append([names[k], *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *more])
+    return Sheet(headings, rows, widest=20, left=[3])
 
 
 def bar(shares: Sequence[float]) -> Text:
@@ -177,16 +204,13 @@ def class_style(c: int, classes: int) -> str:
     return f"{'black' if background in COLOURS[3:] else 'white'} on {background}"
 
 
-def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Table:
+def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Sheet:
     """Which number is which class: its range of the feature, and the median of what the model sees of its texts."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
-    table.add_column("class")
-    for heading in (feature, "texts", "median tokens"):
-        table.add_column(heading, justify="right")
+    rows: list[list[str | Text]] = []
     for c, one in enumerate(described):
         mark = Text(f" {MARKS[c % len(MARKS)]} ", style=class_style(c, len(described)))
-        table.add_row(mark, range_text(one), f"{one['samples']:,}", f"{one['median_tokens']:.0f}")
-    return table
+        rows.append([mark, range_text(one), f"{one['samples']:,}", f"{one['median_tokens']:.0f}"])
+    return Sheet(["class", feature, "texts", "median tokens"], rows)
 
 
 def _summary(realised: Any) -> Table:
@@ -196,6 +220,8 @@ def _summary(realised: Any) -> Table:
     more = [] if second is None else [("second feature, mean Jensen-Shannon divergence", f"{second['js_mean']:.3f}")]
     more += [] if spoiled is None else [("texts spoiled", f"{spoiled['share']:.1%}")]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
     for what, value in (
         ("class mixes, mean Jensen-Shannon divergence", f"{realised['js_mean']:.3f}"),
         ("class mixes, mean total variation", f"{realised['tv_mean']:.3f}"),

@@ -13,7 +13,7 @@ from cllora.reports import words
 from cllora.reports.labels import feature_text
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Run, Runs
-from cllora.spec import Choice
+from cllora.spec import Choice, axis_text
 
 ALPHA = "partition.alpha"
 WIDE, EVEN = 4, 10
@@ -97,7 +97,7 @@ def _curves(runs: Runs, axis: str) -> Iterator[Curve]:
 
 def _measured_on(run: Run) -> str:
     data = run.experiment.data
-    source = data.corpus.name if data.corpus is not None else data.path or data.hub
+    source = data.corpus.name if data.corpus is not None else axis_text(data.path or data.hub)
     return f"{run.experiment.model.name}, {source}, {run.experiment.partition.num_clients} clients"
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from cllora.corpus import owner_text
 from cllora.errors import UsageError
 from cllora.registry import guess
 from cllora.spec import Experiment
@@ -42,7 +43,11 @@ def _by_name(asked: Mapping[str, int], names: Sequence[str] | None, rest: int) -
     """The context of each name (K,), `rest` where there is none for it."""
     if not names:
         raise UsageError("local.contexts: clients have no names under this partition.scheme; give a list of contexts")
-    for name in asked:
-        if name not in names:
+    written = {name: owner_text(name, "local.contexts") for name in asked}
+    for name, owner in written.items():
+        if owner not in names:
             raise UsageError(f"local.contexts: no client is called '{name}'; {guess(name, names)}")
-    return [asked.get(name, rest) for name in names]
+        if list(written.values()).count(owner) > 1:
+            raise UsageError(f"local.contexts: the client '{owner}' is given twice")
+    contexts = {owner: asked[name] for name, owner in written.items()}
+    return [contexts.get(name, rest) for name in names]

@@ -3,14 +3,16 @@
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from cllora.model.fingerprint import fingerprint_of_arrays
 from cllora.model.learner import Learner
 from cllora.model.parts import numbers_by_part
+from cllora.model.precision import cpu_name
+from cllora.model.source import origin_of
 from cllora.spec import Experiment
 from cllora.store import message_bytes
 from cllora.types import Samples
@@ -25,7 +27,7 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "hardware": {
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu",
@@ -39,16 +41,19 @@ def environment(experiment: Experiment, samples: Samples, learner: Learner) -> d
             "full_bytes": 4 * base.full_parameters,
             "parts": {part: 4 * count for part, count in numbers_by_part(base.model, learner.layout).items()},
         },
-        "model": {"name": experiment.model.name, "type": base.model.config.model_type},
+        "model": {
+            "name": experiment.model.name,
+            "type": base.model.config.model_type,
+            "fingerprint": base.fingerprint,
+            "lora_on": list(base.targets),
+            **({} if base.start is None else {"start_fingerprint": fingerprint_of_arrays(base.start)}),
+        }
+        | _origin(experiment),
         "attention": {use: {"name": it.name, "group": it.group} for use, it in learner.patterns.items()},
     }
 
 
-def _cpu() -> str:
-    """The processor's name, from /proc/cpuinfo where there is one."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    """Where a base from a GGUF file comes from, and under which licence."""
+    found = origin_of(experiment.model.name)
+    return {} if found is None else {"origin": found}

@@ -2,25 +2,30 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from cllora.corpus import features
-from cllora.corpus.encode import Recipe, batches
-from cllora.corpus.files import READERS, kind_of, read_files
+from cllora.corpus import features, owner_text
+from cllora.corpus.disk import Found
+from cllora.corpus.encode import TextRecipe, batches
+from cllora.corpus.files import short_name
+from cllora.corpus.listing import list_files
 from cllora.corpus.registered import Row
-from cllora.corpus.template import parse_template
+from cllora.corpus.samples import told
+from cllora.corpus.sources import SPLITS, Source, files_source, path_source
+from cllora.corpus.template import Reason, parse_template
 from cllora.errors import UsageError
 from cllora.partition.owners import Inspection, Owners, inspect_owners
+from cllora.places import expanded
 from cllora.registry import guess
-from cllora.spec import Choice
+from cllora.spec import Choice, read_setting
+from cllora.spec.fields import alike
 from cllora.types import Ids
 
 log = logging.getLogger("cllora")
@@ -42,8 +47,9 @@ def inspect(
 ) -> Inspection:
     """What owners are like: one file per owner, or files with a column that names the owner of every text.
 
-    A file is JSONL, CSV, Parquet or text (one text per line); a folder is one owner's `.txt` files, a text each. A file
-    without a usable text is left out, and warned of.
+    A file is of any kind that a study can read (a `.txt` has one text per line); a folder is one owner's files, and a
+    `.txt` in it one text. A file without a usable text is left out, and warned of. With `column="file"` every file is
+    an owner, those in folders too; with `column="folder"` every folder below the one that is named.
 
     Args:
         text: the column of the text, or a template over columns.
@@ -53,16 +59,17 @@ def inspect(
     Raises:
         UsageError: a file or column is missing or cannot be read, no file has a usable text, there is one owner only.
     """
-    if column is None and len(files) == 1:
-        raise _one_owner(files[0])
-    reading = _Reading(Recipe(parse_template(text, "--text"), None, False), column, on_rows)
-    for file, name in zip(files, _names(files), strict=True):
-        reading.add(file, name)
+    places = [place for file in files for place in _meant(file)]
+    if column is None and len(places) == 1:
+        raise _one_owner(places[0])
+    reading = _Reading(TextRecipe(parse_template(text, "--text"), None, False), column, on_rows)
+    for source, name in _sources(places, column, reading.columns):
+        reading.add(source, name)
     for reason in reading.without_texts if reading.texts else ():
         log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in owners.dropped.items())
+        reasons = told(owners.dropped, reading.found.examples)
         log.warning("%s rows cannot be used and were dropped: %s", f"{sum(owners.dropped.values()):,}", reasons)
     return inspect_owners(owners, classes)
 
@@ -73,15 +80,18 @@ def features_of(written: Sequence[str]) -> tuple[Choice, ...]:
     Raises:
         UsageError: it is neither, or there is no such feature or option.
     """
-    chosen = []
+    chosen: list[Choice] = []
     for each in written:
+        value, _ = read_setting(each, f"--by {each}")
         try:
-            choice = Choice.model_validate(yaml.safe_load(each))
-        except (yaml.YAMLError, ValidationError):
+            choice = Choice.model_validate(value)
+        except ValidationError:
             raise UsageError(
                 f"--by takes a feature's name, or {{name: length, unit: words}} for its options, not '{each}'"
             ) from None
         features.bind(choice.name, choice.options)
+        if any(alike(choice.model_dump()) == alike(other.model_dump()) for other in chosen):
+            raise UsageError(f"--by {each} is given twice; give it once")
         chosen.append(choice)
     default = () if any(choice.name == "length" for choice in chosen) else DEFAULT_BY
     return tuple(dict.fromkeys((*default, *chosen)))
@@ -126,38 +136,47 @@ def _values(choice: Choice, texts: Sequence[str]) -> Array:
 class _Reading:
     """How rows are read, and what was read so far: the texts, and of each the number of its owner."""
 
-    recipe: Recipe
+    recipe: TextRecipe
     column: str | None
     on_rows: OnRows | None
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    found: Found = field(default_factory=Found)
     without_texts: list[str] = field(default_factory=list)
 
-    def add(self, file: Path, name: str) -> None:
-        """Read one file."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are asked for."""
+        return (*self.recipe.text.columns, *(() if self.column is None else (self.column,)))
+
+    def add(self, source: Source, name: str) -> None:
+        """Read one file, or all of a folder."""
         read = used = 0
-        reasons: Counter[str] = Counter()
-        for rows in batches(_rows(file)):
+        reasons = Found()
+        for rows in batches(source.rows()):
             if read == 0:
-                self._check_columns(rows, file)
+                self._check_columns(rows, source.name)
             for row in rows:
                 found = self.recipe.parts(row)
-                owner = name if self.column is None else owner_text(row.get(self.column))
+                owner = name if self.column is None else owner_text(row.get(self.column), self.column)
                 if isinstance(found, str) or not owner:
-                    reasons[found if isinstance(found, str) else NO_OWNER] += 1
+                    reasons.drop(
+                        found
+                        if isinstance(found, str)
+                        else Reason(NO_OWNER, (self.column or "",), row.get(self.column or ""))
+                    )
                     continue
                 used += 1
                 self.texts.append(found[0])
                 self.owner.append(self.number.setdefault(owner, len(self.number)))
             read += len(rows)
             if self.on_rows is not None:
-                self.on_rows(read, None, f"reading {file}")
+                self.on_rows(read, None, f"reading {source.name}")
         if not used:
-            why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "it is empty"
-            self.without_texts.append(f"{file} has no usable texts: {why}")
-        self.dropped.update(reasons)
+            why = told(reasons.dropped, reasons.examples) or "it is empty"
+            self.without_texts.append(f"{source.name} has no usable texts: {why}")
+        self.found.add(reasons)
 
     def owners(self, by: Sequence[Choice]) -> Owners:
         """All that was read, if it is of two owners or more, with these features."""
@@ -170,10 +189,10 @@ class _Reading:
             owner=np.array(self.owner, np.int64),
             characters=np.array([len(text) for text in self.texts], np.int64),
             values=tuple((choice, _values(choice, self.texts)) for choice in by),
-            dropped=self.dropped,
+            dropped=self.found.dropped,
         )
 
-    def _check_columns(self, rows: Sequence[Row], file: Path) -> None:
+    def _check_columns(self, rows: Sequence[Row], file: str) -> None:
         known = dict.fromkeys(name for row in rows for name in row)
         for name in self.recipe.text.columns:
             if name not in known:
@@ -185,34 +204,33 @@ class _Reading:
 def _one_owner(file: Path) -> UsageError:
     """What to do about a single file or folder without a column of owners."""
     if file.is_dir():
-        return UsageError(f"{file} alone is one owner; name what is in it, such as {file}/*")
-    known = dict.fromkeys(name for row in next(batches(_rows(file)), []) for name in row)
+        return UsageError(f"{file} alone is one owner; name what is in it, such as {file}/*, or give --column file")
+    known = dict.fromkeys(name for row in next(batches(path_source([file], "FILE", ()).rows()), []) for name in row)
     return UsageError(
         f"{file} alone is one owner; name a file for every owner, or with --column the column that says whose each "
         f"text is (columns: {', '.join(known) or 'none'})"
     )
 
 
-def owner_text(value: object) -> str:
-    """An owner's name as text; empty for none, blank and NaN."""
-    return "" if value is None or value != value else str(value).strip()
+def _meant(file: Path) -> list[Path]:
+    """The file or folder, or all that a pattern stands for."""
+    place = expanded(file)
+    return [place] if place.exists() else [listed.file for listed in list_files([place], "FILE")]
 
 
-def _rows(file: Path) -> Iterator[Row]:
-    if file.is_dir():
-        found = [(each, each.relative_to(file).as_posix()) for each in sorted(file.rglob("*.txt"))]
-        if not found:
-            raise UsageError(f"no .txt files in {file}; name files of other kinds one by one")
-        return read_files(found)
-    if not file.is_file():
-        raise UsageError(f"there is no file or folder {file}")
-    return READERS[kind_of(file)](file)
-
-
-def _names(files: Sequence[Path]) -> list[str]:
-    """Every file's owner: its name without its endings, or its path where two would be called the same."""
-    twice = [file for file, count in Counter(files).items() if count > 1]
+def _sources(places: Sequence[Path], column: str | None, columns: Sequence[str]) -> list[tuple[Source, str]]:
+    """What is read, each with the owner whose it is if no column says so."""
+    twice = [place for place, count in Counter(places).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice")
-    short = [file.name.removesuffix(".gz").rsplit(".", 1)[0] if not file.is_dir() else file.name for file in files]
-    return short if len(set(short)) == len(short) else [str(file) for file in files]
+    saved = [place for place in places if any((place / name).is_file() for name in ("state.json", SPLITS))]
+    if column in ("file", "folder") and not saved:
+        listed = list_files(places, "FILE")
+        return [(files_source(", ".join(map(str, places)), listed, columns), "")]
+    return [(path_source([place], "FILE", columns), name) for place, name in zip(places, _names(places), strict=True)]
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """Every file's owner: its name without its endings, or its path where two would be called the same."""
+    short = [place.name if place.is_dir() else short_name(place) for place in places]
+    return short if len(set(short)) == len(short) else [str(place) for place in places]

@@ -1,8 +1,10 @@
 """What the machine decides for a study, decided once: so that its cells agree, and agree after an interruption."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+from cllora.corpus.files import digest
 from cllora.errors import UsageError
 from cllora.spec import Experiment, ModelSpec
 from cllora.store import read_json, write_json
@@ -30,21 +32,31 @@ class Pins:
         """
         asked = f"{experiment.data.model_dump_json()} {experiment.model.name}"
         key = f"texts {hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-        if self._pin(key, [samples.fingerprint]) != [samples.fingerprint]:
-            raise UsageError(
-                f"the texts have changed since the study in {self._path.parent} began; choose another --out"
-            )
+        self._hold(key, samples.fingerprint, "the texts have")
 
     def hold_base(self, model: ModelSpec, fingerprint: str) -> None:
-        """Make sure that the base's weights are those that the study began with.
+        """Make sure that the base's weights and config are those that the study began with.
 
         Raises:
             UsageError: they have changed under the same name.
         """
-        if self._pin(f"weights of {model.name} in {model.precision}", [fingerprint]) != [fingerprint]:
+        self._hold(
+            f"base {model.name} in {model.precision}", fingerprint, f"the weights or config of '{model.name}' have"
+        )
+
+    def hold_start(self, place: str, fingerprint: str) -> None:
+        """Make sure of the same of the adapter at which training starts."""
+        self._hold(f"adapter {place}", fingerprint, f"the adapter in {place} has")
+
+    def hold_files(self, files: Sequence[str]) -> None:
+        """Make sure of the same of the user's own files (`load`), whose code decides numbers."""
+        for file in files:
+            self._hold(f"code {file}", digest(Path(file)), f"the file {file}, which the study loads, has")
+
+    def _hold(self, key: str, fingerprint: str, what: str) -> None:
+        if self._pin(key, [fingerprint]) != [fingerprint]:
             raise UsageError(
-                f"the weights of '{model.name}' have changed since the study in {self._path.parent} began; "
-                "choose another --out"
+                f"{what} changed since the study in {self._path.parent} began; choose another --out, or put it back"
             )
 
     def _pin(self, key: str, value: list[str]) -> list[str]:

@@ -137,8 +137,9 @@ def _second(experiment: Experiment, samples: Samples, pool: Ids, base: "Callable
 def _feature(
     choice: Choice, experiment: Experiment, samples: Samples, base: "Callable[[], KnownBase] | None"
 ) -> NDArray[np.float64]:
-    model = experiment.model
-    losses = None if base is None else BaseLosses(model.model_dump_json(), lambda other, ids: base().nll(other, ids))
+    model, pattern = experiment.model, experiment.evaluation.pattern
+    name = f"{model.model_dump_json()} {pattern.model_dump_json()} from {experiment.lora.start}"
+    losses = None if base is None else BaseLosses(name, lambda other, ids: base().nll(other, ids))
     return feature_values(samples, choice, model.context, losses)
 
 

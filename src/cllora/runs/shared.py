@@ -4,12 +4,13 @@ import gc
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cllora.corpus import load_samples
+from cllora.corpus.samples import told
 from cllora.errors import UsageError
 from cllora.model.patterns import Pattern, pattern_of
 from cllora.runs.pins import Pins
@@ -35,6 +36,10 @@ class Shared:
         self._known: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
 
+    def hold_files(self, files: Sequence[str]) -> None:
+        """Hold the user's own files against those that the study began with."""
+        self._pins.hold_files(files)
+
     def samples(self, experiment: Experiment) -> Samples:
         """The experiment's texts, held against those that the study began with."""
         key, _ = shared_parts(experiment)
@@ -48,6 +53,7 @@ class Shared:
 
     def learner(self, experiment: Experiment, samples: Samples) -> "KnownBase":
         """The base with LoRA on it."""
+        from cllora.model.fingerprint import computed_by, fingerprint_of_arrays
         from cllora.model.load import load_base
         from cllora.runs.known import KnownBase
 
@@ -59,10 +65,13 @@ class Shared:
                 settled = self._pins.settled(experiment.model)
                 base = load_base(settled, experiment.lora)
                 self._pins.hold_base(settled, base.fingerprint)
+                start = "" if base.start is None else fingerprint_of_arrays(base.start)
+                if experiment.lora.start is not None:
+                    self._pins.hold_start(experiment.lora.start, start)
                 # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
                 evaluated = experiment.evaluation.pattern.model_dump_json()
                 own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {evaluated}"
-                asked = f"{own_model} {base.fingerprint} {samples.fingerprint}"
+                asked = f"{own_model} {base.fingerprint} {start} {samples.fingerprint} {computed_by(base.device)}"
                 own = hashlib.sha256(asked.encode()).hexdigest()[:12]
                 patterns, path = attention_of(experiment), self._folder / f"base-{own}.npy"
                 learner = KnownBase(base, samples, settled.context, patterns, path, self._known[own])
@@ -111,7 +120,9 @@ def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Sam
     from cllora.model.tokenizer import ModelTokenizer
 
     samples = load_samples(experiment.data, ModelTokenizer(experiment.model.name), progress=on_corpus)
+    for note in samples.notes:
+        log.warning("%s", note)
     if samples.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in samples.dropped.items())
+        reasons = told(samples.dropped, samples.examples)
         log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
     return samples

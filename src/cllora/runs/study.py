@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from cllora.corpus import corpora, features, spoilers
-from cllora.errors import UsageError
+from cllora.errors import FieldError, UsageError
 from cllora.federated import strategies
 from cllora.model.patterns import patterns
 from cllora.partition import partitioners
 from cllora.presets import find_study
-from cllora.registry import load_plugins
+from cllora.registry import Registry, guess, load_plugins
 from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
 from cllora.runs.prepare import check_classes
 from cllora.runs.shared import Shared, shared_parts
-from cllora.runs.tracking import Tracking, check_trackers
-from cllora.spec import Cell, Study
+from cllora.runs.tracking import Tracking, check_trackers, trackers
+from cllora.spec import Cell, Choice, Experiment, Study
+from cllora.spec.fields import alike, field_of, set_field
 from cllora.store import read_json, write_json
 
 
@@ -74,21 +75,60 @@ def check(study: Study) -> None:
         UsageError: the first that is unknown or not admitted.
     """
     load_plugins(study.base.load)
+    try:
+        for name in study.report_to:
+            if name not in trackers.names():
+                raise FieldError(f"unknown tracker '{name}'; {guess(name, trackers.names())}", "report_to")
+        _check_cells(study)
+    except FieldError as error:
+        raise study.places.located(error) from None
+
+
+def _check_cells(study: Study) -> None:
+    """Bind what every cell names. Two cells that differ in nothing but an option's default written out are the same."""
+    same: dict[Any, str] = {}
     for cell in study.cells():
-        experiment = cell.experiment
-        partition, strategy, corpus = experiment.partition, experiment.federation.strategy, experiment.data.corpus
-        partitioners.bind(partition.scheme, partition.options)
-        features.bind(partition.by.name, partition.by.options)
-        if partition.and_by is not None:
-            features.bind(partition.and_by.name, partition.and_by.options)
-        check_classes(partition)
-        for attention in (experiment.model.attention, experiment.evaluation.pattern):
-            patterns.bind(attention.name, attention.options)
-        strategies.bind(strategy.name, strategy.options)
-        if corpus is not None:
-            corpora.bind(corpus.name, corpus.options)
-        if experiment.data.spoil is not None:
-            spoilers.bind(experiment.data.spoil.kind, experiment.data.spoil.options)
+        fields = cell.experiment.every_field()
+        for path, registry, choice in _choices(cell.experiment):
+            bound = _bound(path, registry, choice)
+            written = field_of(fields, path)
+            set_field(fields, path, {**(written if isinstance(written, dict) else {"name": written}), **bound})
+        check_classes(cell.experiment.partition)
+        data = cell.experiment.data
+        if data.corpus is not None and data.split != "train":
+            said = f"data.split: a corpus has no splits, so none named '{data.split}'; leave it out"
+            raise FieldError(said, "data.split")
+        other = same.setdefault(alike(fields), cell.name)
+        if other != cell.name:
+            said = f"grid: the cells '{other}' and '{cell.name}' are the same experiment; give it once"
+            raise FieldError(said, "grid")
+
+
+def _choices(experiment: Experiment) -> Iterator[tuple[str, Registry[Any], Choice]]:
+    """Every registered name of an experiment with its options, by the path of the section or field that holds it."""
+    partition, data = experiment.partition, experiment.data
+    yield "partition", partitioners, Choice(name=partition.scheme, **partition.options)
+    yield "partition.by", features, partition.by
+    if partition.and_by is not None:
+        yield "partition.and_by", features, partition.and_by
+    yield "model.attention", patterns, experiment.model.attention
+    yield "evaluation.pattern", patterns, experiment.evaluation.pattern
+    yield "federation.strategy", strategies, experiment.federation.strategy
+    if data.corpus is not None:
+        yield "data.corpus", corpora, data.corpus
+    if data.spoil is not None:
+        yield "data.spoil", spoilers, Choice(name=data.spoil.kind, **data.spoil.options)
+
+
+def _bound(path: str, registry: Registry[Any], choice: Choice) -> dict[str, Any]:
+    """All of a choice's options as they are understood."""
+    try:
+        return dict(registry.bind(choice.name, choice.options).keywords)
+    except FieldError as error:
+        raise error.within(path) from None
+    except UsageError as error:
+        named = {"partition": "partition.scheme", "data.spoil": "data.spoil.kind"}
+        raise FieldError(str(error), named.get(path, path)) from None
 
 
 def _run_cells(
@@ -100,6 +140,7 @@ def _run_cells(
     cells = study.cells()
     total = sum(cell.experiment.federation.num_rounds + 1 for cell in cells)
     shared, tracking = Shared(folder, on_corpus), Tracking(study, folder)
+    shared.hold_files(study.base.load)
     failed: dict[str, str] = {}
     for index, cell in enumerate(_neighbours(cells)):
         begin = Progress(cell, len(cells), index, 0, cell.experiment.federation.num_rounds, resumed=False, total=total)

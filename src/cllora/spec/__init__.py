@@ -1,20 +1,19 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
+from cllora.spec.data import DataSpec, SpoilSpec
 from cllora.spec.fields import axis_text
+from cllora.spec.model import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
     PASSKEY_CONTEXT,
-    DataSpec,
     EvaluationSpec,
     Experiment,
     FederationSpec,
     LocalSpec,
-    LoraSpec,
-    ModelSpec,
     PartitionSpec,
-    SpoilSpec,
 )
 from cllora.spec.study import Cell, Study, load_study_file
+from cllora.spec.written import read_setting
 
 __all__ = [
     "PASSKEY_CONTEXT",
@@ -32,4 +31,5 @@ __all__ = [
     "Study",
     "axis_text",
     "load_study_file",
+    "read_setting",
 ]

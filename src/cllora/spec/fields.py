@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cllora.registry import first_problem, guess
+from cllora.errors import FieldError
+from cllora.registry import field_error, guess
 
 
 def axis_text(value: Any) -> str:
@@ -49,15 +50,37 @@ def field_of(fields: Mapping[str, Any], path: str) -> Any:
     return place
 
 
-def explain(model: type[BaseModel], error: ValidationError) -> str:
+def alike(value: Any) -> Any:
+    """What two values have in common that are the same in a study: 1 and 1.0, `fedavg` and `{name: fedavg}`, options in
+    another order; but not 1 and true, or 1 and the text "1"."""
+    if isinstance(value, Mapping):
+        if set(value) == {"name"}:
+            return alike(value["name"])
+        return "mapping", frozenset((key, alike(v)) for key, v in value.items())
+    if isinstance(value, list | tuple):
+        return "list", tuple(alike(v) for v in value)
+    return isinstance(value, bool), value
+
+
+def holds(fields: Mapping[str, Any], path: str, value: Any) -> bool:
+    """Whether a value that was set is there still; a name may have been given options since."""
+    found = field_of(fields, path)
+    if isinstance(found, Mapping) and isinstance(value, str):
+        return bool(found.get("name") == value)
+    if isinstance(found, Mapping) and isinstance(value, Mapping):
+        return all(key in found and alike(found[key]) == alike(v) for key, v in value.items())
+    return bool(alike(found) == alike(value))
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> FieldError:
     """One line for a validation error; an unknown field lists the known ones and guesses."""
     for problem in error.errors():
         if problem["type"] == "extra_forbidden":
             *parents, last = (str(part) for part in problem["loc"])
             known = _fields_at(model, parents)
             path = ".".join([*parents, last])
-            return f"unknown field '{path}'; {guess(last, known)}"
-    return first_problem(error)
+            return FieldError(f"unknown field '{path}'; {guess(last, known)}", path)
+    return field_error(error)
 
 
 def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:

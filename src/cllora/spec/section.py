@@ -1,5 +1,6 @@
 """What every part of a study is made of."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -7,22 +8,33 @@ from pydantic import (
     ConfigDict,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
+
+from cllora.registry import as_written
 
 EVERY_FIELD = "every field"
 
 
 class Section(BaseModel):
-    """A part of an experiment: frozen, no unknown fields, no infinities.
+    """A part of an experiment: frozen, no unknown fields, no infinities, no value turned into one of another kind.
 
     `UNSAID` fields are left out of what is written down where they have their default, so that an experiment which does
     not use them is written, and called, as it was before there were such fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    # An option that is no number stays what it is until it is refused by name, rather than becoming null.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants", protected_namespaces=()
+    )
     UNSAID: ClassVar[tuple[str, ...]] = ()
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        return as_written(value, handler)
 
     @model_serializer(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

@@ -16,145 +16,17 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    field_serializer,
     field_validator,
     model_validator,
 )
 
-from cllora.errors import UsageError
+from cllora.spec.data import DataSpec
 from cllora.spec.fields import explain
+from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
 from cllora.spec.section import Choice, Section, WithOptions
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Context = Annotated[int, Field(ge=2)]
 PASSKEY_CONTEXT = 256
 """The least context with room for a passkey's text, even where a token is a byte."""
-
-
-class ModelSpec(Section):
-    """The frozen base: `embedded`, the narrower `embedded-64` and `embedded-128` or `embedded-rotary`, a hub name or a
-    folder; and how much of a text it sees.
-
-    `attention` is the pattern under which it is trained; `evaluation.pattern` has that of evaluation. Two ways to spend
-    less memory change no result: with `checkpointing` layers are computed again when their gradients are due, and
-    `loss_piece` is how many tokens have their logits in memory at once (by default as many as the device likes).
-    """
-
-    name: str = "embedded"
-    context: Context = 128
-    attention: Choice = Choice(name="full")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
-    checkpointing: bool = False
-    loss_piece: PositiveInt | None = None
-    UNSAID = ("positions", "checkpointing", "loss_piece")
-
-    @field_serializer("attention")
-    def _short(self, attention: Choice) -> str | dict[str, Any]:
-        return {"name": attention.name, **attention.options} if attention.options else attention.name
-
-    @property
-    def stretched(self) -> bool:
-        """Whether the base's positions are interpolated."""
-        return self.positions != "as_trained"
-
-
-PARTS = ("lora", "norms", "embeddings", "positions")
-
-
-class LoraSpec(Section):
-    """PEFT's `LoraConfig` fields, and what is trained beside LoRA.
-
-    Without `target_modules` PEFT's default for the model's family is taken. `train` is `lora`, or adds `norms`,
-    `embeddings` and `positions` (a learned table) to it, joined by `+`; or is `full`: every weight, and no LoRA. Of
-    `embeddings` only the rows of the tokens `embedding_rows` are trained, or LoRA of rank `embedding_r` on them.
-    """
-
-    r: PositiveInt = 2
-    lora_alpha: PositiveFloat = 16
-    lora_dropout: Fraction = 0.05
-    target_modules: tuple[str, ...] | None = None
-    use_rslora: bool = False
-    train: str = "lora"
-    embedding_rows: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
-    embedding_r: PositiveInt | None = None
-    UNSAID = ("train", "embedding_rows", "embedding_r")
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """What is trained: `full` alone, or `lora` and what is beside it."""
-        return tuple(self.train.split("+"))
-
-    @field_validator("train")
-    @classmethod
-    def _known_parts(cls, value: str) -> str:
-        parts = value.replace(" ", "").split("+")
-        if parts == ["full"]:
-            return "full"
-        if "lora" not in parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
-            raise ValueError("give full, or lora and what is trained beside it: lora+norms+embeddings+positions")
-        return "+".join(part for part in PARTS if part in parts)
-
-    @model_validator(mode="after")
-    def _one_way_to_embed(self) -> "LoraSpec":
-        given = [name for name in ("embedding_rows", "embedding_r") if getattr(self, name) is not None]
-        if given and "embeddings" not in self.parts:
-            raise ValueError(f"{given[0]} says how embeddings are trained; give it with train: lora+embeddings")
-        if len(given) > 1:
-            raise ValueError("embedding_rows and embedding_r are two ways to train embeddings; give one")
-        if self.embedding_rows is not None and len(set(self.embedding_rows)) < len(self.embedding_rows):
-            raise ValueError("embedding_rows names a token twice")
-        return self
-
-
-class SpoilSpec(WithOptions):
-    """How texts are spoiled on purpose, and which share of them. Further fields are the spoiler's own options."""
-
-    kind: str
-    share: Annotated[float, Field(ge=0, le=1)]
-
-
-class DataSpec(Section):
-    """Where texts come from (exactly one of `corpus`, `path`, `hub`), and what is tested on.
-
-    `text` names a column, or is a template over columns such as `"{question}"`; `answer` likewise adds a second
-    part, and `loss_on: answer` takes the loss on it alone. `test` is a share of the rows, or names a file
-    (with `path`) or a split (with `hub` or a saved dataset). `subset` is what the hub calls a configuration, for data
-    sets that come in several. `spoil` spoils a share of the texts that are trained on.
-    """
-
-    UNSAID = ("subset",)
-
-    corpus: Choice | None = None
-    path: str | None = None
-    hub: str | None = None
-    subset: str | None = None
-    split: str = "train"
-    text: str = "text"
-    answer: str | None = None
-    loss_on: Literal["all", "answer"] = "all"
-    test: Annotated[float, Field(gt=0, lt=1)] | str = 0.1
-    limit: PositiveInt | None = None
-    spoil: SpoilSpec | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_corpus(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and not any(value.get(key) for key in ("corpus", "path", "hub")):
-            return {**value, "corpus": "docstrings"}
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "DataSpec":
-        given = [key for key in ("corpus", "path", "hub") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of corpus, path and hub, not {' and '.join(given)}")
-        if self.subset is not None and self.hub is None:
-            raise ValueError("subset is of a data set of the hub; leave it out")
-        if self.loss_on == "answer" and self.answer is None:
-            raise ValueError("loss_on: answer needs an answer column or template")
-        return self
 
 
 class PartitionSpec(WithOptions):
@@ -295,4 +167,4 @@ class Experiment(Section):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise UsageError(explain(cls, error)) from None
+            raise explain(cls, error) from None

@@ -1,27 +1,29 @@
 """A study: an experiment, what is varied over it, and how a user writes it down."""
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PrivateAttr, ValidationError, field_validator
 
-from cllora.errors import UsageError, one_line
+from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
-from cllora.spec.fields import axis_text, explain, set_field
+from cllora.spec.fields import alike, axis_text, explain, holds, set_field
+from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Section
 from cllora.spec.sections import Experiment
-from cllora.spec.where import Where, apply_where, check_where, is_where, narrowed
+from cllora.spec.settings import apply_settings, written_grid
+from cllora.spec.where import Where, apply_where, check_where, is_where
+from cllora.spec.written import Places, read_file
 
 MOST_SEEDS = 10_000
 STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to")
 """A study's own fields; the others are sections of its base experiment."""
 
-
-SOURCES = ("data.corpus", "data.path", "data.hub")
+LONGEST_NAME = 255
+"""Bytes of a folder's name."""
 
 
 class Cell(Section):
@@ -53,6 +55,7 @@ class Study(Section):
     control: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     report_to: tuple[str, ...] = ()
+    _places: Places = PrivateAttr(default_factory=Places)
 
     @field_validator("name")
     @classmethod
@@ -78,6 +81,11 @@ class Study(Section):
         for axis, value in zip(self.grid, values, strict=True):
             set_field(fields, axis, value)
         apply_where(self.where, fields)
+        for axis, value in zip(self.grid, values, strict=True):
+            if not holds(fields, axis, value):
+                raise FieldError(
+                    f"grid: {axis} is overruled by a later axis or by where; leave one out", f"grid.{axis}"
+                )
         return Experiment.parse({**fields, "seed": seed})
 
     def to_mapping(self) -> dict[str, Any]:
@@ -93,143 +101,150 @@ class Study(Section):
             "report_to": list(self.report_to),
         }
 
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(_plain(self.to_mapping()), sort_keys=False, allow_unicode=True, width=100)
+    def to_yaml(self, *, ascii_only: bool = False) -> str:
+        return to_yaml(_plain(self.to_mapping()), ascii_only=ascii_only)
+
+    @property
+    def places(self) -> Places:
+        """Where its fields are written, for messages; no part of what it is."""
+        return self._places
 
     @classmethod
-    def parse(cls, written: Mapping[str, Any], settings: Iterable[str] = ()) -> "Study":
+    def parse(cls, written: Mapping[str, Any], settings: Iterable[str] = (), places: Places | None = None) -> "Study":
         """A study from plain data (a YAML file's), changed by `section.field=value` settings.
+
+        Args:
+            places: where the data is written, for messages.
 
         Raises:
             UsageError: an unknown field (with a guess), a value that is not admitted, or a control that is no cell.
         """
         if not isinstance(written, Mapping):
-            raise UsageError("a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`")
+            source = f"{places.source}: " if places is not None and places.source else ""
+            said = "a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`"
+            raise UsageError(f"{source}{'this file is empty; ' if written is None and source else ''}{said}")
         fields: dict[str, Any] = _plain(written)
-        for setting in settings:
-            _apply_setting(fields, setting)
+        places = places or Places()
+        try:
+            places = apply_settings(fields, settings, places)
+            study = cls._of(fields)
+        except FieldError as error:
+            raise places.located(error) from None
+        study._places = places
+        return study
+
+    @classmethod
+    def _of(cls, fields: dict[str, Any]) -> "Study":
         known = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
         for key in fields:
             if key not in known:
-                raise UsageError(f"unknown field '{key}'; {guess(key, known)}")
+                raise FieldError(f"unknown field '{key}'; {guess(key, known)}", key)
+        for key in ("grid", "where", "control"):
+            if fields.get(key, {}) is None:
+                raise FieldError(f"{key}: there is no value here; give one, or leave the field out", key)
         sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
-        seeds = fields.pop("seeds", 1)
-        grid = _grid(fields)
+        grid = written_grid(fields)
         if {"seed", "seeds"} & set(grid):
-            raise UsageError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]")
-        if not is_where(fields.get("where") or {}):
-            raise UsageError("where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}")
-        if isinstance(seeds, int) and not 0 < seeds <= MOST_SEEDS:
-            raise UsageError(f"seeds: give a number from 1 to {MOST_SEEDS:,}, or a list")
+            raise FieldError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]", "grid")
+        if not is_where(fields.get("where", {})):
+            said = "where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}"
+            raise FieldError(said, "where")
+        control = fields.get("control", {})
         try:
             study = cls.model_validate(
                 {
                     **fields,
                     "base": Experiment.parse(sections),
-                    "seeds": tuple(range(seeds)) if isinstance(seeds, int) else seeds,
+                    "seeds": _seeds(fields.get("seeds", 1)),
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
-                    "where": fields.get("where") or {},
-                    "control": fields.get("control") or {},
+                    "control": _as_in_grid(control, grid) if isinstance(control, dict) else control,
                     "report_to": _names(fields.get("report_to")),
                 }
             )
         except ValidationError as error:
-            raise UsageError(explain(cls, error)) from None
+            raise explain(cls, error) from None
         study._check_grid()
         return study
 
     def _check_grid(self) -> None:
         if not self.seeds:
-            raise UsageError("seeds: give at least one")
-        for axis, value in self.control.items():
-            if axis not in self.grid:
-                raise UsageError(f"control: '{axis}' is no axis of the grid; {guess(axis, self.grid)}")
-            if value not in self.grid[axis]:
-                shown = ", ".join(axis_text(v) for v in self.grid[axis])
-                raise UsageError(f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}")
+            raise FieldError("seeds: give at least one", "seeds")
+        for field, values in (("seeds", self.seeds), ("report_to", self.report_to), ("load", self.base.load)):
+            _check_once(field, values)
         for axis, values in self.grid.items():
             if not values:
-                raise UsageError(f"grid: the axis '{axis}' has no values")
+                raise FieldError(f"grid: the axis '{axis}' has no values", f"grid.{axis}")
+            if axis == "load":
+                raise FieldError("grid: load is no axis; a study has its files in all cells", "grid.load")
+            _check_once(axis, values, "grid: ")
+        for axis, value in self.control.items():
+            if axis not in self.grid:
+                said = f"control: '{axis}' is no axis of the grid; {guess(axis, self.grid)}"
+                raise FieldError(said, f"control.{axis}")
+            if alike(value) not in [alike(v) for v in self.grid[axis]]:
+                shown = ", ".join(axis_text(v) for v in self.grid[axis])
+                said = f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}"
+                raise FieldError(said, f"control.{axis}")
         check_where(self.where, self.base.every_field(), self.grid)
-        names = [cell.name for cell in self.cells()]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"grid: two cells are called '{name}'; give every value and seed once")
+        self._check_cells(self.cells())
 
-
-class _Yaml(yaml.SafeLoader):
-    """YAML in which 1e-5 is a number, as in YAML 1.2; PyYAML alone would read a string."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _read_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Yaml)
+    def _check_cells(self, cells: Sequence[Cell]) -> None:
+        """Refuse cells that are one and the same, whatever they are called, and what cannot be a folder."""
+        names = Counter(cell.name for cell in cells)
+        same: dict[str, Cell] = {}
+        for cell in cells:
+            if names[cell.name] > 1:
+                said = f"grid: two cells are called '{cell.name}'; give every value and seed once"
+                raise FieldError(said, "grid")
+            if len(cell.name.encode()) > LONGEST_NAME:
+                said = f"grid: '{cell.name[:40]}...' is too long for a folder's name; give shorter values or fewer axes"
+                raise FieldError(said, "grid")
+            if "local.epochs" in cell.labels and cell.experiment.local.steps is not None:
+                said = "grid: local.epochs changes nothing, as local.steps overrides it; leave one of them out"
+                raise FieldError(said, "grid.local.epochs")
+            other = same.setdefault(cell.experiment.to_json(), cell)
+            if other is not cell:
+                said = f"grid: the cells '{other.name}' and '{cell.name}' are the same experiment; give it once"
+                raise FieldError(said, "grid")
 
 
 def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
-    """A study from a YAML file.
+    """A study from a YAML (or JSON) file.
 
     Raises:
         UsageError: no such file, not YAML, or not a study.
     """
-    try:
-        fields = _read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the study {path}: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path} is not YAML: {one_line(error)}") from None
-    return Study.parse(fields, settings)
+    fields, places = read_file(path)
+    return Study.parse(fields, settings, places)
 
 
-def _apply_setting(fields: dict[str, Any], setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    path = path.strip()
-    if not equals or not path:
-        raise UsageError(f"--set takes section.field=value, not '{setting}'")
-    try:
-        value = _read_yaml(text)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {path}: '{text}' is not a YAML value") from None
-    if path.startswith("control."):
-        fields["control"] = {**(fields.get("control") or {}), path.removeprefix("control."): value}
-        return
-    may_be_new, path = path.startswith("grid."), path.removeprefix("grid.")
-    if path in SOURCES and isinstance(fields.get("data"), dict):
-        # A text source in place of the study's own: there can be only one.
-        fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
-        for other in set(SOURCES) - {path}:
-            _drop_axis(fields, other)
-    if is_where(fields.get("where")):
-        fields["where"] = narrowed(fields["where"], path, value)
-    grid = _grid(fields)
-    if isinstance(value, list) and (path in grid or may_be_new):
-        fields["grid"] = {**grid, path: value}
-        return
-    if path in grid:
-        # A single value fixes the field: the axis is gone, and with it what the control said of it.
-        del grid[path]
-        (fields.get("control") or {}).pop(path, None)
-    set_field(fields, path, value)
+def _seeds(value: Any) -> Any:
+    """The seeds of a number of them, or those that are listed."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_SEEDS:
+        raise FieldError(f"seeds: give a number from 1 to {MOST_SEEDS:,}, or a list", "seeds", value)
+    return tuple(range(value))
 
 
-def _grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The grid as it is written."""
-    grid = fields.get("grid") or {}
-    if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
-        raise UsageError("grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]")
-    return grid
+def _as_in_grid(control: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The control in the grid's own writing: 1 where the grid has 1.0."""
+    return {
+        axis: next((each for each in grid.get(axis, ()) if alike(each) == alike(value)), value)
+        for axis, value in control.items()
+    }
 
 
-def _drop_axis(fields: dict[str, Any], axis: str) -> None:
-    """Take an axis out of the study, and what was said of it."""
-    for part in ("grid", "where", "control"):
-        written = fields.get(part)
-        if isinstance(written, dict):
-            fields[part] = {key: v for key, v in written.items() if key != axis and not key.startswith(f"{axis}.")}
+def _check_once(field: str, values: Sequence[Any], prefix: str = "") -> None:
+    """Refuse a value that is given twice, or two that are written alike."""
+    seen: dict[Any, str] = {}
+    for value in values:
+        text = axis_text(value)
+        before = seen.get(alike(value), seen.get(("reads", text)))
+        if before is not None:
+            said = f"{text} is given twice" if before == text else f"{before} and {text} are one value"
+            raise FieldError(f"{prefix}{field}: {said}; give it once", f"{'grid.' if prefix else ''}{field}")
+        seen[alike(value)] = seen["reads", text] = text
 
 
 def _names(value: Any) -> Any:

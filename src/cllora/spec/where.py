@@ -9,9 +9,10 @@ through `--set`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cllora.errors import UsageError
+from cllora.errors import FieldError
 from cllora.registry import guess
-from cllora.spec.fields import axis_text, field_of, has_field, set_field
+from cllora.spec.fields import alike, axis_text, field_of, has_field, set_field
+from cllora.spec.scalars import plain_value
 from cllora.spec.sections import Experiment
 
 Where = dict[str, dict[str, dict[str, Any]]]
@@ -29,12 +30,21 @@ def is_where(value: Any) -> bool:
 
 
 def apply_where(where: Where, fields: dict[str, Any]) -> None:
-    """Set in `fields` what goes with the values that are there."""
+    """Set in `fields` what goes with the values that are there.
+
+    Raises:
+        FieldError: two cases that hold at once give a field two values.
+    """
+    given: dict[str, Any] = {}
     for path, cases in where.items():
         value = field_of(fields, path)
         for key, changes in cases.items():
             if _is_value(key, value):
                 for changed, to in changes.items():
+                    if changed in given and alike(given[changed]) != alike(to):
+                        said = f"where: {changed} is to be {axis_text(given[changed])} and {axis_text(to)} in one cell"
+                        raise FieldError(f"{said}; leave one out", f"where.{path}.{key}.{changed}")
+                    given[changed] = to
                     set_field(fields, changed, to)
 
 
@@ -57,28 +67,43 @@ def check_where(where: Where, base: Mapping[str, Any], grid: Mapping[str, Sequen
     """Hold `where` against the study's base (plain data) and grid.
 
     Raises:
-        UsageError: an unknown field, a value that the field never has, or a field that the grid varies already.
+        FieldError: an unknown field, a value that the field never has, or a field that the grid varies already.
     """
     for path, cases in where.items():
-        if path not in grid and not has_field(base, path):
-            raise UsageError(f"where: unknown field '{path}'; {guess(path, _paths(base))}")
+        if path in NO_FIELDS or (path not in grid and not has_field(base, path)):
+            raise FieldError(f"where: unknown field '{path}'; {guess(path, _paths(base))}", f"where.{path}")
         values: Iterable[Any] = grid.get(path, [field_of(base, path)])
         for key, changes in cases.items():
             if not any(_is_value(key, value) for value in values):
                 shown = ", ".join(axis_text(value) for value in values)
-                raise UsageError(f"where: {path} is never {key} in this study; it is {shown}")
+                raise FieldError(f"where: {path} is never {key} in this study; it is {shown}", f"where.{path}.{key}")
+            if not changes:
+                raise FieldError(f"where: nothing goes with {path} {key}; leave it out", f"where.{path}.{key}")
             for changed, to in changes.items():
-                if changed in grid or changed == path:
-                    raise UsageError(f"where: {changed} has values of its own in the grid; leave it out here or there")
-                alone: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
-                set_field(alone, changed, to)
-                Experiment.parse(alone)
+                _check_change(changed, to, path, base, grid)
+
+
+def _check_change(changed: str, to: Any, path: str, base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> None:
+    if changed in NO_FIELDS:
+        raise FieldError(f"where: {changed} is the same in all cells; leave it out", f"where.{path}")
+    if changed in grid or changed == path:
+        said = f"where: {changed} has values of its own in the grid; leave it out here or there"
+        raise FieldError(said, f"where.{path}")
+    alone: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
+    set_field(alone, changed, to)
+    Experiment.parse(alone)
+
+
+NO_FIELDS = ("seed", "seeds", "load")
+"""What is no field of a single cell's to set."""
 
 
 def _is_value(key: str, value: Any) -> bool:
     """Whether a case, written as text, is the case of a value; 16 and 16.0 are one."""
-    whole = isinstance(value, float) and value.is_integer()
-    return key == axis_text(value) or (whole and key == str(int(value)))
+    try:
+        return key == axis_text(value) or bool(alike(plain_value(key)) == alike(value))
+    except ValueError:
+        return False
 
 
 def _paths(base: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from cllora.presets.scale import STAND_INS, WIDTHS
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.labels import feature_text
-from cllora.reports.runs import Runs
+from cllora.reports.runs import Run, Runs
 from cllora.spec import Choice, Experiment, LoraSpec, PartitionSpec, SpoilSpec, axis_text
 
 
@@ -58,8 +58,9 @@ def _varied(runs: Runs) -> list[tuple[str, str]]:
 def _fixed(runs: Runs) -> list[tuple[str, str]]:
     """The fields that decide the most, unless they are varied; the whole of it is in every run's spec.json."""
     found: dict[str, dict[str, None]] = {}
-    for asked in (run.experiment for run in runs.members):
-        for path, what, value in [*_base(asked), *_dealt(asked.partition), *_trained(asked)]:
+    for run in runs.members:
+        asked = run.experiment
+        for path, what, value in [*_base(run), *_dealt(asked.partition), *_trained(asked)]:
             if not any(_touches(path, axis) for axis in runs.axes.values()):
                 found.setdefault(what, {})[value] = None
     return [
@@ -73,16 +74,16 @@ def _touches(path: str, axis: str) -> bool:
     return f"{path}.".startswith(f"{axis}.") or f"{axis}.".startswith(f"{path}.")
 
 
-def _base(asked: Experiment) -> list[tuple[str, str, str]]:
+def _base(run: Run) -> list[tuple[str, str, str]]:
     """(field, what it is called, its value) of the model, its adapters and the texts."""
-    data = asked.data
+    asked, data = run.experiment, run.experiment.data
     source = next(key for key in ("path", "hub", "corpus") if getattr(data, key) is not None)
     return [
         ("model.name", "model", asked.model.name),
         ("model.context", "context", words.count(asked.model.context, "token")),
         *_long(asked),
-        *_adapted(asked.lora),
-        (f"data.{source}", "texts", data.path or data.hub or _named(data.corpus)),
+        *_adapted(asked.lora, run.environment.get("model", {}).get("lora_on", ())),
+        (f"data.{source}", "texts", axis_text(data.path or data.hub) if data.corpus is None else _named(data.corpus)),
         *([] if data.spoil is None else _spoiled(data.spoil)),
     ]
 
@@ -109,11 +110,18 @@ def _in_groups(choice: Choice, context: int) -> str:
     return choice.name if group is None else f"{choice.name}, groups of {words.count(group, 'token')}"
 
 
-def _adapted(lora: LoraSpec) -> list[tuple[str, str, str]]:
+def _adapted(lora: LoraSpec, on: Sequence[str]) -> list[tuple[str, str, str]]:
+    """What is trained; the modules that got LoRA by their names in the run, if it recorded them."""
     trained = [] if lora.train == "lora" else [("lora.train", "trained", lora.train)]
     if lora.train == "full":
         return trained
-    modules = "the model's default" if lora.target_modules is None else ", ".join(lora.target_modules)
+    asked = "the model's default" if lora.target_modules is None else lora.target_modules
+    asked = asked if isinstance(asked, str) else ", ".join(asked)
+    trained += [
+        (f"lora.{field}", field, axis_text(value))
+        for field in ("start", "use_dora", "layers_to_transform", "modules_to_save")
+        if (value := getattr(lora, field))
+    ]
     if lora.embedding_r is not None:
         trained.append(("lora.embedding_r", "r of LoRA on embeddings", f"{lora.embedding_r}"))
     if lora.embedding_rows is not None:
@@ -123,7 +131,7 @@ def _adapted(lora: LoraSpec) -> list[tuple[str, str, str]]:
         ("lora.r", "LoRA r", f"{lora.r}"),
         ("lora.lora_alpha", "lora_alpha", f"{lora.lora_alpha:g}"),
         ("lora.lora_dropout", "lora_dropout", f"{lora.lora_dropout:g}"),
-        ("lora.target_modules", "target_modules", modules),
+        ("lora.target_modules", "target_modules", ", ".join(on) or asked),
     ]
 
 

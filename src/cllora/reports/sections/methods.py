@@ -1,6 +1,7 @@
 """How it was measured, and on what."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -95,12 +96,30 @@ def _environment(run: Run) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in get("versions", {}).items())),
         ("hardware", ", ".join(f"{key}: {value}" for key, value in hardware.items())),
         ("precision", str(get("precision", ""))),
+        ("base", _base(get("model", {}).get("origin"))),
         ("data fingerprint", str(data.get("fingerprint", ""))),
         ("texts", f"{data['samples']:,}" if "samples" in data else ""),
         ("dropped rows", dropped if data else ""),
         ("trainable parameters", _of(sizes.get("trainable_parameters"), sizes.get("full_parameters"))),
     ]
     return [(what, value) for what, value in rows if value]
+
+
+def _base(origin: Mapping[str, Any] | None) -> str:
+    """Where a base from a GGUF file comes from: its file and hash, its name, source and licence as the file says."""
+    if origin is None:
+        return ""
+    said, package = origin.get("said", {}), origin.get("package")
+    types = ", ".join(f"{count} {kind}" for kind, count in origin.get("types", {}).items())
+    parts = [
+        f"{origin.get('file')} (GGUF, {origin.get('architecture')}; {types}), dequantised to float32",
+        f"SHA-256 {origin.get('sha256')}",
+        *(f"{key}: {value}" for key, value in said.items()),
+    ]
+    if package:
+        parts.append(f"from the package {package['name']} {package['version']} ({package['license']})")
+        parts += package.get("urls", [])
+    return "; ".join(parts)
 
 
 def _of(trained: int | None, full: int | None) -> str:

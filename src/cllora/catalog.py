@@ -1,0 +1,32 @@
+"""Everything that a study can name, by the kinds that `cllora list` shows."""
+
+from typing import Any
+
+
+def registries() -> dict[str, Any]:
+    """The registries by their kind, such as `features`."""
+    from cllora.corpus import corpora, features, spoilers
+    from cllora.federated import strategies
+    from cllora.model.patterns import patterns
+    from cllora.partition import partitioners
+    from cllora.presets import presets
+    from cllora.reports import figures
+    from cllora.runs import trackers
+
+    return {
+        "corpora": corpora,
+        "features": features,
+        "spoilers": spoilers,
+        "partitioners": partitioners,
+        "patterns": patterns,
+        "strategies": strategies,
+        "presets": presets,
+        "figures": figures,
+        "trackers": trackers,
+    }
+
+
+def options_of(registry: Any, name: str) -> dict[str, Any]:
+    """A member's options with their defaults; `(required)` where there is none."""
+    options = registry.options(name).items()
+    return {key: "(required)" if option.default is option.empty else option.default for key, option in options}

@@ -1,0 +1,125 @@
+"""Which files a path means: a file, a folder of files, or a pattern of names; and what each of them is called."""
+
+import glob
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cllora.corpus.files import READERS, ending_of
+from cllora.errors import UsageError
+
+log = logging.getLogger("cllora")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file that is read with others: `name` is its rows' column `file`, `whole` says that a `.txt` is one text."""
+
+    file: Path
+    name: str
+    whole: bool
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What its rows have beside their own columns: `file`, and the `folder` that it is in, if there is one."""
+        folder = self.name.rpartition("/")[0]
+        return {"file": self.name, "folder": folder} if folder else {"file": self.name}
+
+
+def list_files(places: Sequence[Path], field: str) -> list[Listed]:
+    """All files that the paths mean, in their order, those of a folder or pattern by name.
+
+    What exists is taken literally, whatever characters are in its name. A file is called by its name, or by its path
+    below the folder or the pattern's beginning; where two would be called the same, all are called by their paths.
+
+    Raises:
+        UsageError: there is no such file or folder, a folder holds nothing to read, or a file is meant twice.
+    """
+    found = [listed for place in places for listed in _list(place, field)]
+    seen: set[str] = set()
+    for listed in found:
+        place_of = os.path.abspath(listed.file)
+        if place_of in seen:
+            raise UsageError(f"{field}: {listed.file} is given twice")
+        seen.add(place_of)
+    if len({listed.name for listed in found}) < len(found):
+        return [Listed(listed.file, listed.file.as_posix(), listed.whole) for listed in found]
+    return found
+
+
+def _list(place: Path, field: str) -> list[Listed]:
+    if place.is_dir():
+        files = _known(place, _walk(place, field))
+        if not files:
+            raise UsageError(
+                f"{field}: no .txt files in {place}, nor files of another kind that can be read ({', '.join(READERS)})"
+            )
+        return [Listed(file, file.relative_to(place).as_posix(), True) for file in files]
+    if place.exists():
+        return [Listed(place, place.name, False)]
+    folder, pattern = _split(place)
+    for each in (pattern, pattern.replace("[", "[[]")):
+        names = glob.glob(each, root_dir=folder, recursive=True) if glob.has_magic(each) else []
+        files = sorted(file for file in (folder / name for name in names) if file.is_file())
+        files = _visible(place, files)
+        if files:
+            return [Listed(file, file.relative_to(folder).as_posix(), True) for file in files]
+    raise UsageError(f"{field}: there is no file or folder {place}")
+
+
+def _split(place: Path) -> tuple[Path, str]:
+    """The folder that a pattern begins with, which exists, and the rest of the pattern."""
+    parts = place.parts
+    for count in range(len(parts) - 1, 0, -1):
+        folder = Path(*parts[:count])
+        if folder.is_dir():
+            return folder, os.path.join(*parts[count:])
+    return Path(), str(place)
+
+
+def _walk(place: Path, field: str) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{field}: cannot read {error.filename}: {error.strerror}") from None
+
+    found = []
+    for folder, folders, names in os.walk(place, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        found += [Path(folder, name) for name in names]
+    return sorted(found)
+
+
+def _visible(place: Path, files: Iterable[Path]) -> list[Path]:
+    """The files that hold data; what systems and tools leave beside them is passed over with a word."""
+    data: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (others if _is_hidden(file.name) else data).append(file)
+    _say(place, others)
+    return data
+
+
+def _known(place: Path, files: Iterable[Path]) -> list[Path]:
+    """The files whose names say that they can be read."""
+    data: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (data if ending_of(file) and not _is_hidden(file.name) else others).append(file)
+    _say(place, others)
+    kinds = Counter(sorted(map(ending_of, data)))
+    if len(kinds) > 1:
+        log.info("%s: reads %s", place, ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()))
+    return data
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "." not in name) or name in ("Thumbs.db", "desktop.ini")
+
+
+def _say(place: Path, others: Sequence[Path]) -> None:
+    if others:
+        names = sorted({file.name for file in others})
+        more = ", ..." if len(names) > 3 else ""
+        log.info("%s: not read: %s%s", place, ", ".join(names[:3]), more)

@@ -1,0 +1,183 @@
+"""What makes samples of a source's rows, decided by what the study says and by what the first rows hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from cllora.corpus.chats import (
+    NO_ASSISTANT,
+    Chat,
+    ChatTokenizer,
+    Layout,
+    chat_column,
+    completion_columns,
+    holds_chats,
+    recognised,
+    text_pair,
+)
+from cllora.corpus.encode import NOT_UNICODE, TOO_SHORT, Pair, Recipe, Sample, TextRecipe, invalid, valid_unicode
+from cllora.corpus.registered import Row
+from cllora.corpus.template import Reason, column_template, parse_template
+from cllora.errors import UsageError
+from cllora.registry import guess
+from cllora.spec import DataSpec
+from cllora.types import Tokenizer
+
+
+@dataclass(frozen=True)
+class ChatRecipe:
+    """A chat by a chat template; the loss is on all of it, or on the assistant's turns (`on_answer`)."""
+
+    layout: Layout
+    template: str
+    on_answer: bool
+    ends: bool
+    system: bool
+    answers: bool = True
+
+    def check_columns(self, rows: Sequence[Row], name: str) -> None:
+        known = dict.fromkeys(column for row in rows for column in row)
+        for column in self.layout.columns:
+            if column not in known:
+                raise UsageError(f"data.text: {name} has no column '{column}'; {guess(column, known)}")
+
+    def encode(self, rows: Sequence[Row], tokenizer: ChatTokenizer) -> list[Sample | str]:
+        return self._encode([invalid(row) or self.layout.read(row) for row in rows], tokenizer, rows)
+
+    def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: ChatTokenizer) -> list[Sample | str]:
+        chats = [
+            Reason(pair) if isinstance(pair, str) else Chat.from_json(pair[0]).with_answer(pair[1]) for pair in pairs
+        ]
+        return self._encode(chats, tokenizer, [{}] * len(pairs))
+
+    def _encode(
+        self, chats: Sequence[Chat | Reason], tokenizer: ChatTokenizer, rows: Sequence[Row]
+    ) -> list[Sample | str]:
+        usable = [chat if self.system else chat.without_system() for chat in chats if isinstance(chat, Chat)]
+        encoded = iter(tokenizer.encode_chats(usable, self.template, answers=self.on_answer, ends=self.ends))
+        return [
+            chat if isinstance(chat, Reason) else self._sample(row, chat, next(encoded))
+            for row, chat in zip(rows, chats, strict=True)
+        ]
+
+    def _sample(self, row: Row, chat: Chat, encoded: Any) -> Sample | str:
+        roles = " ".join(turn["role"] for turn in chat.turns)
+        if isinstance(encoded, str):
+            return Reason(encoded, self.layout.columns, roles)
+        text, tokens, spans = encoded
+        if not valid_unicode(text):
+            return Reason(NOT_UNICODE, self.layout.columns, text)
+        if len(tokens) < 2:
+            return Reason(TOO_SHORT, self.layout.columns, text)
+        if self.on_answer and not spans:
+            return Reason(NO_ASSISTANT, self.layout.columns, roles)
+        last = chat.last_answer()
+        answer = "" if last is None else chat.turns[last]["content"]
+        plain = len(spans) == 1 and spans[0][1] == len(tokens)
+        return Sample(
+            row,
+            text,
+            tokens,
+            spans[0][0] if spans else 0,
+            answer,
+            (chat.to_json(), answer),
+            spans if self.on_answer and not plain else None,
+        )
+
+
+def recipe_for(data: DataSpec, rows: Sequence[Row], name: str, tokenizer: Tokenizer) -> tuple[Recipe, list[str]]:
+    """How rows such as these first ones of the source `name` become samples, and what is to be said of it.
+
+    Raises:
+        UsageError: a column that is asked for is not there, there are no answers to take the loss on, a chat has no
+            template, or a text no end.
+    """
+    recipe, notes = _chosen(data, TextRecipe.of(data), rows, name, tokenizer)
+    if data.loss_on == "answer" and not recipe.answers:
+        raise UsageError("data.loss_on: answer needs answers; name their column, or a template, as data.answer")
+    if data.template is not None and not isinstance(recipe, ChatRecipe):
+        raise UsageError(f"data.template is for chats, and {name} is read as texts; leave it out")
+    if isinstance(recipe, TextRecipe) and recipe.ends and getattr(tokenizer, "end", None) is None:
+        if data.end == "all":
+            raise UsageError(
+                "data.end: the model's tokenizer has no end-of-text token; leave data.end out, or set none"
+            )
+        notes.append("the model's tokenizer has no end-of-text token, so answers do not end with one")
+    recipe.check_columns(rows, name)
+    return recipe, notes
+
+
+def _chosen(
+    data: DataSpec, recipe: TextRecipe, rows: Sequence[Row], name: str, tokenizer: Tokenizer
+) -> tuple[Recipe, list[str]]:
+    known = {column for row in rows for column in row}
+    loss = "" if data.loss_on == "answer" else "; loss_on: answer takes the loss on answers alone"
+    if recipe.text.plain and recipe.text.columns[0] in known:
+        (text,), answer = recipe.text.columns, recipe.answer
+        if answer is not None and answer.plain and holds_chats(rows, text, *answer.columns):
+            return _chat_recipe(data, completion_columns(text, *answer.columns), name, tokenizer)
+        if answer is None and holds_chats(rows, text):
+            return _chat_recipe(data, chat_column(text), name, tokenizer)
+        other = recognised(rows) if data.text == "text" and answer is None else None
+        unused = f"{name}: the texts are column 'text'; data.text: {other.columns[0]} would take chats" if other else ""
+        return recipe, [unused] if other is not None and not other.instruction else []
+    if data.text != "text" or data.answer is not None:
+        return recipe, []
+    layout = recognised(rows)
+    if layout is not None and not (layout.instruction and _template(data, tokenizer) is None):
+        return _chat_recipe(data, layout, name, tokenizer)
+    if layout is not None:
+        *asked, said = layout.columns
+        written = "".join(f"{{{column}}}\n" for column in asked)
+        pair = (parse_template(written, "data.text"), column_template(said))
+        how = f"the text {written!r} with column '{said}' as the answer"
+    elif (names := text_pair(rows)) is not None:
+        pair = (column_template(names[0]), column_template(names[1]))
+        how = f"column '{names[0]}' with column '{names[1]}' as the answer"
+    else:
+        return recipe, []
+    note = f"{name} is read as {how}{loss} (data.text and data.answer set it otherwise)"
+    return TextRecipe(*pair, recipe.on_answer, recipe.end), [note]
+
+
+def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer) -> tuple[Recipe, list[str]]:
+    template = _template(data, tokenizer)
+    columns = ", ".join(f"'{column}'" for column in layout.columns)
+    if template is None:
+        raise UsageError(
+            f"{name} holds chats (column {columns}), and the model's tokenizer has no chat template; name a file with "
+            "one as data.template, or a model that has one, or other columns as data.text"
+        )
+    writer = cast(ChatTokenizer, tokenizer)
+    system = writer.has_system(template)
+    loss = "the loss is on answers" if data.loss_on == "answer" else "loss_on: answer takes the loss on answers alone"
+    whose = "data.template" if data.template else "the tokenizer's chat template"
+    notes = [f"{name} is read as {layout.name} (column {columns}), by {whose}; {loss} (data.text sets it otherwise)"]
+    if not system:
+        notes.append("the chat template has no system turn: it is put before what the first user says")
+    if data.loss_on == "answer" and not writer.trains_to_stop(template):
+        notes.append(
+            "the chat template does not count the token that closes an answer as generated: models do not learn to stop"
+        )
+    return ChatRecipe(layout, template, data.loss_on == "answer", data.end != "none", system), notes
+
+
+def _template(data: DataSpec, tokenizer: Tokenizer) -> str | None:
+    """The chat template: the file that `data.template` names, or the tokenizer's own; None if there is none."""
+    if data.template is not None:
+        return read_template(data.template)
+    found: str | None = getattr(tokenizer, "chat_template", None)
+    return found
+
+
+def read_template(name: str) -> str:
+    """The text of a file with a chat template.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"data.template: cannot read {name}: {error}") from None

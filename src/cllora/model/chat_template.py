@@ -1,0 +1,237 @@
+"""Chats by a Jinja chat template: the text, its tokens, and which of them the assistant says."""
+
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from cllora.corpus.chats import Chat, EncodedChat
+from cllora.corpus.encode import common_prefix
+from cllora.errors import UsageError, one_line
+from cllora.model.literal import ControlTokens, Placed, free_mark, placed
+
+TODAY = datetime.date(2024, 7, 26)
+"""What templates that ask for the date are told, so that a chat is the same tomorrow: the day that Llama's assume."""
+
+NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+LEFT_OUT = "the chat template leaves out a turn of"
+REWRITTEN = "the chat template rewrites a turn of the assistant, so that its part cannot be told"
+REFUSED = "refused by the chat template"
+
+Span = tuple[int, int]
+Turns = Sequence[Mapping[str, Any]]
+
+
+class ChatWriter:
+    """Writes chats by one template with one tokenizer.
+
+    The template writes all special tokens, a text's first included, and what a turn says cannot write one: the tokens
+    that a user's turn of the template is made of are text in whatever is said.
+    """
+
+    def __init__(self, tokenizer: Any, template: str, special: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._template = NOW.sub(lambda match: repr(TODAY.strftime(match[2])), template)
+        self._marked = bool(GENERATION.search(template))
+        self._control = ControlTokens(tokenizer.backend_tokenizer, special)
+        try:
+            plain = self._render([{"role": "user", "content": "a"}])
+        except _failures() as error:
+            raise UsageError(f"the chat template does not work with one turn of a user: {one_line(error)}") from None
+        added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+        used = [name for name in added if name in plain]
+        self._control = ControlTokens(tokenizer.backend_tokenizer, [*special, *used])
+
+    @cached_property
+    def has_system(self) -> bool:
+        """Whether the template writes a system turn, also in a chat that ends with the assistant."""
+        turns = [{"role": "system", "content": "SYSTEM"}, {"role": "user", "content": "a"}]
+        try:
+            return all(
+                "SYSTEM" in self._render(each) for each in (turns, [*turns, {"role": "assistant", "content": "b"}])
+            )
+        except _failures():
+            return False
+
+    @cached_property
+    def trains_to_stop(self) -> bool:
+        """Whether what the template marks as generated has the token that closes a turn, or it marks nothing."""
+        turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "ANSWER"})
+        try:
+            text, spans = self._written(turns, None, None, answers=True)
+        except _failures():
+            return True  # whatever is refused of such a chat is refused of each
+        closing = [start for start, _ in self._control.found(text) if start > text.rfind("ANSWER")]
+        return not closing or any(start <= closing[0] < stop for start, stop in spans or [])
+
+    def encode(self, chat: Chat, answers: bool, ends: bool) -> EncodedChat | str:
+        """A chat's text, tokens, and with `answers` the spans of tokens that the assistant says; or why there is none.
+
+        These are what the template marks as generated, if it does; else, for every turn of the assistant, what follows
+        the prompt for it, its closing token included. Of a chat that goes on from a prompt they are all that follows
+        the prompt. With `ends` the end-of-text token is put after a last answer that the template does not close.
+        """
+        said = [*_texts(chat.turns), *_texts(chat.tools)]
+        mark = free_mark(said) if any(map(self._control.found, said)) else ""
+        turns, tools = _broken(chat.turns, self._control, mark), _broken(chat.tools, self._control, mark)
+        try:
+            text, spans = self._written(turns, tools, chat.completion, answers)
+        except _failures() as error:
+            return f"{REFUSED}: {one_line(error)}"
+        lost = _left_out(turns, text)
+        if lost or spans is None:
+            return f"{LEFT_OUT} {lost}" if lost else REWRITTEN
+        clean, tokens = self._tokens(text, mark)
+        if mark:
+            spans = [(a - text.count(mark, 0, a), b - text.count(mark, 0, b)) for a, b in spans]
+        found = [span for span in (_tokens_in(tokens, span) for span in spans) if span is not None]
+        ids = list(tokens[0])
+        if ends and chat.turns[-1]["role"] == "assistant" and not self._closes(text, turns):
+            end = self._tokenizer.eos_token_id
+            if end is not None:
+                ids.append(end)
+                found = [*found[:-1], (found[-1][0], len(ids))] if found else found
+        return EncodedChat(clean, ids, tuple(found))
+
+    def _written(
+        self, turns: Turns, tools: Any, completion: int | None, answers: bool
+    ) -> tuple[str, list[Span] | None]:
+        """The text, and the places in it that the assistant says; None if they cannot be told."""
+        if answers and self._marked and completion is None:
+            return self._render_marked(turns, tools)
+        text = self._render(turns, tools)
+        if not answers:
+            return text, []
+        if completion is not None:
+            start = self._start(text, turns[:completion], tools)
+            return text, None if start is None else [(start, len(text))]
+        spans: list[Span] = []
+        for number, turn in enumerate(turns):
+            if turn["role"] != "assistant":
+                continue
+            start = self._start(text, turns[:number], tools)
+            stop = (
+                None if start is None else self._stop(text, start, turns[: number + 1], tools, number + 1 == len(turns))
+            )
+            if start is None or stop is None:
+                return text, None
+            spans.append((start, stop))
+        return text, spans
+
+    def _start(self, text: str, before: Turns, tools: Any) -> int | None:
+        """Where the assistant begins after some turns: after what the template writes to ask for its answer."""
+        if not before:
+            return self._first_start(text)
+        asked = self._render(before, tools, ask=True)
+        if text.startswith(asked):
+            return len(asked)
+        # Some prompts already begin the answer, as with a thought, which is not there in a chat of the past.
+        plain = self._render(before, tools)
+        return _common(asked, text) if text.startswith(plain) else None
+
+    def _first_start(self, text: str) -> int | None:
+        """The same for a chat that the assistant begins: after what the template writes before any of its answers."""
+        others = [self._render([{"role": "assistant", "content": content}]) for content in ("x", "y")]
+        start = _common(*others)
+        return start if _common(others[0], text) >= start else None
+
+    def _stop(self, text: str, start: int, upto: Turns, tools: Any, last: bool) -> int | None:
+        """Where an answer ends, what the template closes it with included."""
+        if last:
+            return len(text)
+        alone = self._render(upto, tools)
+        if text.startswith(alone):
+            return len(alone)
+        # A template may write a chat's last turn otherwise than those before: what follows the content tells.
+        content = upto[-1]["content"].strip()
+        place, own = text.find(content, start), alone.rfind(content)
+        if not content or place < 0 or own < 0:
+            return None
+        after = place + len(content)
+        stop = after + _common(alone[own + len(content) :], text[after:])
+        inside = [a for a, b in self._control.found(text) if a < stop < b]
+        return inside[0] if inside else stop
+
+    def _closes(self, text: str, turns: Turns) -> bool:
+        """Whether a control token follows the last thing that is said."""
+        content, found = turns[-1]["content"].strip(), self._control.found(text)
+        if not content:
+            return bool(found) and not text[found[-1][1] :].strip()
+        place = text.rfind(content)
+        return any(start >= place for start, _ in found)
+
+    def _tokens(self, text: str, mark: str) -> tuple[str, Placed]:
+        """The text without marks, and its tokens."""
+        if mark and mark in text:
+            return self._control.encode_broken(text, mark)
+        encoded = self._tokenizer(
+            [text], add_special_tokens=False, split_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return text, placed(encoded.encodings[0])
+
+    def _render(self, turns: Turns, tools: Any = None, ask: bool = False) -> str:
+        return self._rendered(turns, tools, add_generation_prompt=ask)[0]
+
+    def _render_marked(self, turns: Turns, tools: Any) -> tuple[str, list[Span]]:
+        text, spans = self._rendered(turns, tools, return_assistant_tokens_mask=True)
+        return text, [(start, stop) for start, stop in spans if stop > start]
+
+    def _rendered(self, turns: Turns, tools: Any, **how: bool) -> tuple[str, list[Span]]:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        given = [dict(turn) for turn in turns]
+        names = self._tokenizer.special_tokens_map
+        texts, spans = render_jinja_template(
+            conversations=[given], tools=tools, chat_template=self._template, **how, **names
+        )
+        return texts[0], spans[0] if spans else []
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a template raises that refuses a chat, or stumbles over it."""
+    from jinja2.exceptions import TemplateError
+
+    return (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+
+
+def _tokens_in(tokens: Placed, span: Span) -> Span | None:
+    """The tokens that have a part of a stretch of text; None if none has."""
+    _, starts, stops = tokens
+    within = ((stops > span[0]) & (starts < span[1])).nonzero()[0]
+    return (int(within[0]), int(within[-1]) + 1) if len(within) else None
+
+
+def _left_out(turns: Turns, text: str) -> str:
+    """The role of a turn, other than the assistant's, that the text does not have; empty if it has all."""
+    for turn in turns:
+        content = turn["content"].strip()
+        written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
+        if turn["role"] != "assistant" and not any(each in text for each in written):
+            return str(turn["role"])
+    return ""
+
+
+def _common(one: str, other: str) -> int:
+    """How many of the first characters two texts have in common."""
+    return common_prefix(one, other)
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in plain data, the names of fields included."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for item in value.items() for each in item for text in _texts(each)]
+    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
+
+
+def _broken(value: Any, control: ControlTokens, mark: str) -> Any:
+    """Plain data with a mark in every control token that a text has, but for the names of fields and roles."""
+    if isinstance(value, str):
+        return control.broken(value, mark) if mark else value
+    if isinstance(value, Mapping):
+        return {key: each if key == "role" else _broken(each, control, mark) for key, each in value.items()}
+    return [_broken(each, control, mark) for each in value] if isinstance(value, list | tuple) else value

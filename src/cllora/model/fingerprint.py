@@ -1,0 +1,53 @@
+"""What tells a base from every other: all of its weights, and all of its config that decides what they compute."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+
+NO_MATTER = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "use_cache")
+"""Entries of a config that change no loss: how it was made and where it lay. Nested configs have them too."""
+
+
+def fingerprint_of(config: Any, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """Twelve hex digits of a config and of every number of some named tensors.
+
+    Args:
+        config: the config as it stands beside the weights, before positions are stretched.
+    """
+    found = hashlib.sha256(json.dumps(_plain(config.to_diff_dict()), sort_keys=True, default=str).encode())
+    for name, tensor in tensors:
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        # XXH3 reads as fast as memory does; it has to notice a change, not to withstand an enemy.
+        numbers = tensor.detach().contiguous().flatten().view(torch.uint8).cpu().numpy()
+        found.update(xxhash.xxh3_128_digest(numbers.data))
+    return found.hexdigest()[:12]
+
+
+def fingerprint_of_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    """Twelve hex digits of every number of some named arrays."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
+        found.update(xxhash.xxh3_128_digest(np.ascontiguousarray(arrays[name]).data))
+    return found.hexdigest()[:12]
+
+
+def computed_by(device: torch.device) -> str:
+    """What decides the last digits of a loss beside the base and the text: the program, its libraries, the hardware."""
+    names = ("cllora", "torch", "transformers", "peft")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return f"{', '.join(versions)} on {kind}"
+
+
+def _plain(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {str(key): _plain(value) for key, value in config.items() if key not in NO_MATTER}
+    return [_plain(value) for value in config] if isinstance(config, list | tuple) else config

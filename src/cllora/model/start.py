@@ -1,0 +1,143 @@
+"""An adapter from which training goes on (`lora.start`), held to what a study asks for before it is taken."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from cllora.errors import UsageError, one_line
+from cllora.model.parts import ADAPTER
+
+log = logging.getLogger("cllora")
+
+NO_MATTER = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "exclude_modules",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_dropout",
+        "modules_to_save",
+        "peft_version",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "trainable_token_indices",
+    }
+)
+"""Entries of an adapter's config that say nothing of its function beyond what the names of its tensors say."""
+
+ON_THE_BASE = ("pissa", "olora", "corda", "eva", "loftq", "lora_ga", "orthogonal")
+"""Ways to begin an adapter that change the base's own weights, without which it means something else."""
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+def read_start(place: str, model: Any, name: str) -> Tensors:
+    """The tensors of an adapter by their name in its file, float32; `place` is its folder, or that of a run.
+
+    Args:
+        model: the PEFT model that is going to hold them.
+        name: the base's name, for messages.
+
+    Raises:
+        UsageError: there is no such adapter, or it has another shape or another function than the model's.
+    """
+    folder = _folder(Path(place).expanduser())
+    config = _config(folder)
+    _check_function(config, model.peft_config[ADAPTER], place)
+    tensors = _tensors(folder)
+    ours = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    for key, tensor in ours.items():
+        if key not in tensors:
+            raise UsageError(f"lora.start: {place} has nothing for {key}; {_targets_of(config)}")
+        if tensors[key].shape != tuple(tensor.shape):
+            raise UsageError(
+                f"lora.start: in {place} {key} has the shape {tensors[key].shape}, but in '{name}' "
+                f"{tuple(tensor.shape)}; it is another model's adapter"
+            )
+        if not np.isfinite(tensors[key]).all():
+            raise UsageError(f"lora.start: in {place} {key} holds numbers that are not finite; choose another adapter")
+    more = sorted(tensors.keys() - ours.keys())
+    if more:
+        raise UsageError(f"lora.start: {place} has {more[0]} too, which nothing here would take; {_targets_of(config)}")
+    base = config.base_model_name_or_path
+    if base and Path(base).name != Path(name).name:
+        log.warning("lora.start: %s was trained on the base %s, and is put on %s", place, base, name)
+    return tensors
+
+
+def _folder(place: Path) -> Path:
+    """The folder of the adapter's files: the one named, or `adapter` in it if it is a run's."""
+    for folder in (place, place / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
+    if not place.is_dir():
+        raise UsageError(f"lora.start: there is no folder {place}")
+    raise UsageError(f"lora.start: {place} holds no adapter: there is no adapter_config.json in it")
+
+
+def _config(folder: Path) -> Any:
+    file = folder / "adapter_config.json"
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8")).get("peft_type")
+        if kind != "LORA":
+            raise UsageError(f"lora.start: {folder} is no LoRA adapter (its peft_type is {kind}); choose another")
+        return peft.PeftConfig.from_pretrained(str(folder))
+    except UsageError:
+        raise
+    except Exception as error:  # PEFT looks many things up in it
+        raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from error
+
+
+def _check_function(theirs: Any, ours: Any, place: str) -> None:
+    """Hold everything to each other that decides what an adapter's numbers mean."""
+    written, asked = theirs.to_dict(), ours.to_dict()
+    begun = str(written.pop("init_lora_weights", True)).lower()
+    asked.pop("init_lora_weights", None)
+    if begun.startswith(ON_THE_BASE):
+        raise UsageError(
+            f"lora.start: {place} was begun by {begun}, which changes the base's weights; convert it to plain LoRA "
+            "(PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    for key in sorted((written.keys() | asked.keys()) - NO_MATTER):
+        one, other = written.get(key), asked.get(key)
+        if one == other or (not one and not other):
+            continue
+        if key in ("r", "lora_alpha", "use_rslora", "use_dora"):
+            raise UsageError(f"lora.start: {place} has {key} {one}, but lora.{key} is {other}; set it to {one}")
+        raise UsageError(f"lora.start: {place} has {key} {one}, which is not supported here; choose another adapter")
+
+
+def _tensors(folder: Path) -> Tensors:
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UsageError(f"lora.start: there is no {file.name} in {folder}; save the adapter with safetensors")
+    try:
+        found: Mapping[str, Any] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from None
+    return {key: tensor.float().numpy() for key, tensor in found.items()}
+
+
+def _targets_of(config: Any) -> str:
+    """What of the adapter's config a study has to repeat."""
+    fields = {"target_modules": config.target_modules, "layers_to_transform": config.layers_to_transform}
+    said = [f"lora.{key}: {_shown(value)}" for key, value in fields.items() if value is not None]
+    beside = [f"and of lora.modules_to_save {_shown(config.modules_to_save)}"] if config.modules_to_save else []
+    return f"its config says {', '.join([*said, *beside])}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"[{', '.join(sorted(str(each) for each in value))}]"

@@ -1,0 +1,210 @@
+"""Which modules get LoRA, and which are trained whole: what a study names, held to what the model has.
+
+PEFT leaves out in silence what it does not find, as long as it finds something. Here every name that a study gives has
+to be of a module that text goes through.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from transformers.pytorch_utils import Conv1D
+
+from cllora.errors import UsageError
+from cllora.model.text import path_of, text_config, text_modules
+from cllora.registry import guess
+from cllora.spec import LoraSpec
+
+log = logging.getLogger("cllora")
+
+ALL_LINEAR = "all-linear"
+Modules = Mapping[str, torch.nn.Module]
+
+
+def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
+    """The fields of PEFT's `LoraConfig` that say which modules have LoRA.
+
+    Raises:
+        UsageError: a name, a regex or a layer that the text part of the model has not.
+    """
+    inside = text_modules(causal)
+    targets = _targets(causal, inside, lora.target_modules, name)
+    matched: Modules = {path: module for path, module in inside.items() if matches(path, targets)}
+    for path, module in matched.items():
+        if not isinstance(module, torch.nn.Linear | torch.nn.Embedding | Conv1D):
+            raise UsageError(
+                f"lora.target_modules: LoRA is supported on linear layers only, and {path} of '{name}' is a "
+                f"{type(module).__name__}; leave it out"
+            )
+    fields: dict[str, Any] = {"target_modules": targets}
+    if lora.layers_to_transform is not None:
+        matched = _in_layers(matched, targets, lora.layers_to_transform, name)
+        fields["layers_to_transform"] = list(lora.layers_to_transform)
+    outside = [path for path, _ in causal.named_modules() if path not in inside and matches(path, targets)]
+    if outside:
+        fields["exclude_modules"] = _regex_of(outside, inside)
+    fields["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in matched.values())
+    for saved in saved_modules(causal, lora, name):
+        if any(f"{path}.".startswith(f"{saved}.") for path in matched):
+            raise UsageError(
+                f"lora.modules_to_save: {saved} has LoRA too; leave it out there, or in lora.target_modules"
+            )
+    return fields
+
+
+def saved_modules(causal: Any, lora: LoraSpec, name: str) -> list[str]:
+    """The paths of the modules that `lora.modules_to_save` names.
+
+    Raises:
+        UsageError: there is no such module with weights, or it is one that `lora.train` is for.
+    """
+    inside = text_modules(causal)
+    found: list[str] = []
+    for entry in lora.modules_to_save or ():
+        paths = [path for path, module in inside.items() if _is_called(path, entry) and _has_weights(module)]
+        if not paths:
+            names = _last_names(path for path, module in inside.items() if path and _has_weights(module))
+            raise UsageError(
+                f"lora.modules_to_save: '{name}' has no module with weights called '{entry}'; {guess(entry, names)}"
+            )
+        shared = causal.get_output_embeddings().weight is causal.get_input_embeddings().weight
+        both = {path_of(causal, causal.get_input_embeddings()), path_of(causal, causal.get_output_embeddings())}
+        if shared and both & set(paths):
+            raise UsageError(
+                f"lora.modules_to_save: in '{name}' {entry} shares its weight with the "
+                f"{'head' if path_of(causal, causal.get_input_embeddings()) in paths else 'embedding'}; "
+                "to train both as one, set lora.train to lora+embeddings"
+            )
+        found += paths
+    return found
+
+
+def lora_targets(model: Any) -> tuple[str, ...]:
+    """The last names of the modules of a PEFT model that have LoRA, each once, in the order of the model."""
+    return tuple(_last_names(path for path, module in model.named_modules() if isinstance(module, LoraLayer)))
+
+
+def matches(path: str, targets: list[str] | str) -> bool:
+    """Whether PEFT takes a module at this path for a target: one of the names, or of a regex the whole path."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, path) is not None
+    return any(_is_called(path, entry) for entry in targets)
+
+
+def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, name: str) -> list[str] | str:
+    """The names or the regex that PEFT is given."""
+    if asked is None:
+        return _usual(causal, inside, name)
+    if isinstance(asked, str) and asked.lower() == ALL_LINEAR:
+        return sorted(_last_names(_linear(causal, inside)))
+    if isinstance(asked, str) and any(_is_called(path, asked) for path in inside):
+        return [asked]
+    if isinstance(asked, str):
+        return _regex(causal, inside, asked, name)
+    for entry in asked:
+        if not any(_is_called(path, entry) for path in inside):
+            raise UsageError(_none_called(causal, inside, entry, name))
+    return list(asked)
+
+
+def _usual(causal: Any, inside: Modules, name: str) -> list[str]:
+    """PEFT's default for the family; where it has none, all linear layers of attention."""
+    families = dict.fromkeys([causal.config.model_type, text_config(causal.config).model_type])
+    for family in families:
+        known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(family)
+        found = [entry for entry in known or () if any(_is_called(path, entry) for path in inside)]
+        if found:
+            return found
+    attending = [path for path, module in inside.items() if "attention" in type(module).__name__.lower()]
+    linear = [path for path in _linear(causal, inside) if any(path.startswith(f"{each}.") for each in attending)]
+    if not linear:
+        raise UsageError(
+            f"lora.target_modules: PEFT knows no default for '{name}' ({' / '.join(families)}), and no linear layers "
+            f"of attention were found; name the modules, such as {', '.join(_last_names(_linear(causal, inside))[:4])}"
+        )
+    names = _last_names(linear)
+    log.warning(
+        "lora.target_modules: PEFT knows no default for '%s' (%s); all linear layers of attention get LoRA: %s",
+        name,
+        " / ".join(families),
+        ", ".join(names),
+    )
+    return names
+
+
+def _regex(causal: Any, inside: Modules, asked: str, name: str) -> str:
+    try:
+        found = any(re.fullmatch(asked, path) for path in inside)
+    except re.error as error:
+        raise UsageError(f"lora.target_modules: '{asked}' is no regex: {error}") from None
+    if found:
+        return asked
+    if re.fullmatch(r"[\w.]+", asked):
+        raise UsageError(_none_called(causal, inside, asked, name))
+    raise UsageError(
+        f"lora.target_modules: the regex '{asked}' is not the whole path of any module of '{name}'; "
+        f"a path is such as {next(iter(_linear(causal, inside)), '')}; several names go into a list: [q_proj, v_proj]"
+    )
+
+
+def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ...], name: str) -> Modules:
+    """The matched modules that are in the layers asked for, each of which has to have one."""
+    if isinstance(targets, str):
+        raise UsageError("lora.layers_to_transform goes with names of modules; say the layers in the regex itself")
+    layer_of = {path: _layer(path) for path in matched}
+    there = sorted({layer for layer in layer_of.values() if layer is not None})
+    for layer in layers:
+        if layer not in there:
+            known = f"{there[0]} to {there[-1]}" if there else "none"
+            raise UsageError(
+                f"lora.layers_to_transform: '{name}' has no layer {layer} with any of {', '.join(targets)}; "
+                f"layers with them: {known}"
+            )
+    return {path: module for path, module in matched.items() if layer_of[path] in layers}
+
+
+def _layer(path: str) -> int | None:
+    """The number of the layer that a module is in, as PEFT counts it: the first number in its path."""
+    found = re.match(r".*?\.[^.]*\.(\d+)\.", path)
+    return None if found is None else int(found[1])
+
+
+def _linear(causal: Any, inside: Modules) -> list[str]:
+    """The paths of the linear layers, without the head."""
+    head = causal.get_output_embeddings()
+    return [path for path, it in inside.items() if isinstance(it, torch.nn.Linear | Conv1D) and it is not head]
+
+
+def _none_called(causal: Any, inside: Modules, entry: str, name: str) -> str:
+    elsewhere = any(_is_called(path, entry) for path, _ in causal.named_modules())
+    where = "no module that text goes through is" if elsewhere else "no module is"
+    names = _last_names(_linear(causal, inside))
+    return f"lora.target_modules: in '{name}' {where} called '{entry}'; {guess(entry, names)}"
+
+
+def _is_called(path: str, entry: str) -> bool:
+    return path == entry or path.endswith(f".{entry}")
+
+
+def _has_weights(module: torch.nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _last_names(paths: Iterable[str]) -> list[str]:
+    """The last names of paths, each once, in the order of the model; layers' numbers are no names."""
+    names = dict.fromkeys(path.rpartition(".")[2] for path in paths)
+    return [name for name in names if not name.isdigit()]
+
+
+def _regex_of(outside: Iterable[str], inside: Modules) -> str:
+    """A regex for modules that text does not go through, by the parts of the model that they are in."""
+    roots = set()
+    for path in outside:
+        names = path.split(".")
+        starts = (".".join(names[:count]) for count in range(1, len(names) + 1))
+        roots.add(next(start for start in starts if not any(f"{each}.".startswith(f"{start}.") for each in inside)))
+    return "|".join(rf"{re.escape(root)}(\..*)?" for root in sorted(roots))

@@ -1,0 +1,80 @@
+"""Settings on the command line, `section.field=value`, put into a study as it is written."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cllora.errors import FieldError, UsageError
+from cllora.spec.fields import set_field
+from cllora.spec.where import is_where, narrowed
+from cllora.spec.written import Places, read_setting
+
+SOURCES = ("data.corpus", "data.path", "data.hub")
+
+
+def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Places) -> Places:
+    """Change a study's fields by settings, of which a field's last one holds; returns where fields are written then.
+
+    Raises:
+        UsageError: a setting is none, or has no value.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        path = path.strip()
+        if not equals or not all(path.split(".")):
+            raise UsageError(f"--set takes section.field=value, not '{setting}'")
+        value, given = read_setting(text, f"--set {path}={text.strip()}", path)
+        places = places.with_setting(path, given)
+        try:
+            _apply(fields, path, value)
+        except FieldError as error:
+            raise places.located(error) from None
+    return places
+
+
+def _apply(fields: dict[str, Any], path: str, value: Any) -> None:
+    if path.startswith("control."):
+        fields["control"] = {**(fields.get("control") or {}), path.removeprefix("control."): value}
+        return
+    may_be_new, path = path.startswith("grid."), path.removeprefix("grid.")
+    if path in SOURCES and isinstance(fields.get("data"), dict):
+        # A text source in place of the study's own: there can be only one.
+        fields["data"] = {key: v for key, v in fields["data"].items() if f"data.{key}" not in SOURCES}
+        for other in set(SOURCES) - {path}:
+            _drop_axis(fields, other)
+    if is_where(fields.get("where")):
+        fields["where"] = narrowed(fields["where"], path, value)
+    grid = written_grid(fields)
+    if isinstance(value, list) and (path in grid or may_be_new):
+        fields["grid"] = {**grid, path: value}
+        return
+    if may_be_new:
+        raise FieldError(f"grid: the axis {path} takes a list of values, such as [{value}]", f"grid.{path}")
+    if path in grid:
+        # A single value fixes the field: the axis is gone, and with it what the control said of it.
+        del grid[path]
+        (fields.get("control") or {}).pop(path, None)
+    set_field(fields, path, value)
+
+
+def written_grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The grid as it is written.
+
+    Raises:
+        FieldError: it is no mapping of lists.
+    """
+    grid = fields.get("grid", {})
+    if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
+        said = "grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]"
+        wrong = (
+            [axis for axis, values in grid.items() if not isinstance(values, list)] if isinstance(grid, dict) else []
+        )
+        raise FieldError(said, f"grid.{wrong[0]}" if wrong else "grid")
+    return grid
+
+
+def _drop_axis(fields: dict[str, Any], axis: str) -> None:
+    """Take an axis out of the study, and what was said of it."""
+    for part in ("grid", "where", "control"):
+        written = fields.get(part)
+        if isinstance(written, dict):
+            fields[part] = {key: v for key, v in written.items() if key != axis and not key.startswith(f"{axis}.")}

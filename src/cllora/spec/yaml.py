@@ -1,0 +1,192 @@
+"""YAML that means what it says: what two readers would read differently, or not as it looks, is refused by its line.
+
+A plain value is a number, true, false or null as JSON knows them, and all else is text. What YAML 1.1 alone reads as
+something else (`010` as 8, `1:30` as 90, `no` as false, `1_000`, a date), a key given twice, and an unquoted `{text}`,
+which is a mapping, are refused.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from cllora.errors import UsageError, one_line
+from cllora.spec.scalars import plain_value, quoted
+
+MOST_VALUES = 200_000
+"""More values than any study has: aliases of aliases would fill the memory."""
+DEFAULT_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+STARTS_NO_TEXT = "{[*&@%`!|>\"',?"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value is written, as a person finds it, and how."""
+
+    where: str
+    raw: str
+    value: Any = None
+
+
+def read_yaml(text: str, at: Callable[[int], str], prefix: str = "") -> tuple[Any, dict[str, Place]]:
+    """Plain data from one YAML document, and where each value is written.
+
+    Args:
+        at: what a line, counted from 1, is called.
+        prefix: the path at which the data will stand.
+
+    Raises:
+        UsageError: it is not YAML, or may mean something else than it says.
+    """
+    reader = _Reader(text, at)
+    return reader.read(prefix), reader.places
+
+
+def _code(character: str | int) -> int:
+    return character if isinstance(character, int) else ord(character)
+
+
+class _Composer(yaml.BaseLoader):
+    """Nodes without a reading of plain values, in which `!!str` and an anchor that is used for nothing can be told."""
+
+    def __init__(self, text: str, fail: Callable[[yaml.Mark, str], UsageError]) -> None:
+        super().__init__(text)
+        self.anchored: dict[str, yaml.Mark] = {}
+        self._fail = fail
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self.anchored.pop(str(event.anchor), None)
+        elif event.anchor is not None:
+            if event.anchor in self.anchors:
+                raise self._fail(event.start_mark, f"the anchor &{event.anchor} is given twice")
+            self.anchored[event.anchor] = event.start_mark
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag not in DEFAULT_TAGS | {"!"}:
+            raise self._fail(event.start_mark, "a value that begins with ! names a type; leave that out")
+        node: Any = super().compose_node(parent, index)
+        if isinstance(event, yaml.ScalarEvent) and tag is not None:
+            node.style = '"'
+        return node
+
+
+class _Reader:
+    """One document: from its text to plain data, with the place of everything."""
+
+    def __init__(self, text: str, at: Callable[[int], str]) -> None:
+        self._text = text
+        self._at = at
+        self.places: dict[str, Place] = {}
+        self._open: set[int] = set()
+        self._values = 0
+
+    def read(self, prefix: str) -> Any:
+        try:
+            composer = _Composer(self._text, lambda mark, said: self._fail(mark.line, said))
+            node = composer.get_single_node()
+            for name, mark in composer.anchored.items():
+                raise self._fail(mark.line, f"&{name} is an anchor that nothing refers to; write text in quotes")
+            return None if node is None else self._value(node, prefix, node)
+        except yaml.reader.ReaderError as error:
+            line = len(re.findall(r"\r\n|\n|\r", self._text[: error.position]))
+            said = f"the character U+{_code(error.character):04X} has no place in YAML; take it out"
+            raise self._fail(line, said) from None
+        except yaml.MarkedYAMLError as error:
+            raise self._not_yaml(error) from None
+        except RecursionError:
+            raise UsageError(f"{self._at(1)}: this is not YAML that can be read: too many brackets") from None
+
+    def _fail(self, line: int, said: str) -> UsageError:
+        return UsageError(f"{self._at(line + 1)}: {said}")
+
+    def _not_yaml(self, error: yaml.MarkedYAMLError) -> UsageError:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line if mark is not None else 0
+        said = one_line(ValueError(error.problem or error.context or "what stands here cannot be read"))
+        if "another document" in said:
+            return self._fail(line, "a second document begins here; write one study per file")
+        lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", self._text)
+        for near in dict.fromkeys((line, error.context_mark.line if error.context_mark else line)):
+            written = lines[min(near, len(lines) - 1)]
+            if re.match(r" *\t", written) or "'\\t'" in said:
+                return self._fail(near, "this is not YAML: a line is indented with spaces, not tabs")
+            found = re.match(r"\s*(?:- +)*(?:[^\s:{\[\"'#][^:]*:\s+)?(\S.*?)\s*$", written)
+            value = found.group(1) if found else ""
+            whole = value[:1] not in "{[" or re.match(r"[{\[][^{}\[\]]*[}\]] *[^\s,]", value)
+            if whole and (value[:1] in STARTS_NO_TEXT or ": " in value):
+                return self._fail(near, f"this is not YAML: {said}; write text in quotes: {quoted(value)}")
+        return self._fail(line, f"this is not YAML: {said}; text that begins with a sign goes in quotes")
+
+    def _value(self, node: yaml.Node, path: str, key: yaml.Node) -> Any:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise self._fail(node.start_mark.line, f"there are more than {MOST_VALUES:,} values here, by aliases (*)")
+        if id(node) in self._open:
+            raise self._fail(key.start_mark.line, "what stands here contains itself, by an alias (*)")
+        if isinstance(node, yaml.ScalarNode):
+            value = self._scalar(node)
+        else:
+            self._open.add(id(node))
+            value = self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._list(node, path)
+            self._open.discard(id(node))
+        self.places[path] = Place(self._at(key.start_mark.line + 1), self._raw(node), value)
+        return value
+
+    def _list(self, node: yaml.Node, path: str) -> list[Any]:
+        return [self._value(each, f"{path}.{i}" if path else str(i), each) for i, each in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
+        """Keys are text as it is written; those that `<<` merges in are given too, so none can be there twice."""
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or (key.style is None and key.value == ""):
+                said = f"a key is a plain name, not {self._raw(key) or 'nothing'}; write text in quotes"
+                raise self._fail(key.start_mark.line, f"{said}: {quoted(self._raw(node))}")
+            if node.flow_style and value.start_mark.index == value.end_mark.index:
+                if self._text[key.end_mark.index : value.end_mark.index + 1].lstrip().startswith(":"):
+                    raise self._fail(key.start_mark.line, f"{key.value} has no value; write null for none")
+                raw = self._raw(node)
+                said = f"{raw} without quotes is a mapping, of {key.value} to nothing"
+                raise self._fail(key.start_mark.line, f"{said}; write text in quotes: {quoted(raw)}")
+            for name, inner in self._merged(key, value) if key.style is None and key.value == "<<" else ((key, value),):
+                if name.value in found:
+                    raise self._fail(name.start_mark.line, f"'{name.value}' is given twice; give it once")
+                found[name.value] = self._value(inner, f"{path}.{name.value}" if path else name.value, name)
+        return found
+
+    def _merged(self, key: yaml.Node, value: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
+        merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        if not all(isinstance(each, yaml.MappingNode) for each in merged):
+            raise self._fail(key.start_mark.line, "<< takes a mapping by its alias, such as *this")
+        if any(name.value == "<<" for each in merged for name, _ in each.value):
+            raise self._fail(key.start_mark.line, "<< of a mapping that has << itself; write its fields out")
+        return [pair for each in merged for pair in each.value]
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.style is not None:
+            return self._sound(node, node.value)
+        cut = re.match(r"[ \t]+#(.*)", self._text[node.end_mark.index :])
+        try:
+            value = plain_value(node.value)
+        except ValueError as error:
+            raise self._fail(node.start_mark.line, str(error)) from None
+        if cut and isinstance(value, str) and (cut.group(1)[:1] not in ("", " ") or "{" in cut.group(1)):
+            raise self._fail(
+                node.end_mark.line,
+                f"what follows ' #' is a comment; write text in quotes: {quoted(node.value + cut.group().rstrip())}, "
+                "and a comment with a space behind its #",
+            )
+        return self._sound(node, value)
+
+    def _sound(self, node: yaml.ScalarNode, value: Any) -> Any:
+        if isinstance(value, str) and re.search("[\ud800-\udfff\0]", value):
+            raise self._fail(
+                node.start_mark.line, "half a character (a surrogate) or NUL is no text; write it as it is"
+            )
+        return value
+
+    def _raw(self, node: yaml.Node) -> str:
+        return self._text[node.start_mark.index : node.end_mark.index].strip()

@@ -1,0 +1,414 @@
+"""Chats: held to TRL's labels on eight families' templates; what is recognised, what is dropped, what is refused."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import tokenizers as tk
+import transformers
+from tokenizers import decoders, models, pre_tokenizers, processors
+
+from cllora.corpus import load_samples
+from cllora.errors import UsageError
+from cllora.model.tokenizer import ModelTokenizer
+from cllora.spec import DataSpec
+
+LLAMA3 = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' }}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] | trim + '<|eot_id|>' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] | trim + '<|eot_id|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ m['content'] + '<|im_end|>\n' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SMOLLM = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are Smol.<|im_end|>\n' }}{% endif %}" + CHATML
+)
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}"
+    "{% set system = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}"
+    "{% else %}{% set rest = messages %}{% set system = '' %}{% endif %}{% for m in rest %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') + m['content'].strip() }}"
+    "{{ ' [/INST]' }}{% else %}{% generation %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endgeneration %}"
+    "{% endif %}{% endfor %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% else %}{% generation %}{{ m['content'] + eos_token }}{% endgeneration %}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}"
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if m['role'] == 'assistant' %}{{ '<start_of_turn>model\n' }}"
+    "{% generation %}{{ m['content'] | trim + '<end_of_turn>\n' }}{% endgeneration %}"
+    "{% else %}{{ '<start_of_turn>user\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+PHI3 = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<|assistant|>\n' }}"
+    "{% generation %}{{ m['content'] + '<|end|>\n' }}{% endgeneration %}"
+    "{% else %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% elif messages[-1]['role'] == 'assistant' %}"
+    "{% generation %}{{ eos_token }}{% endgeneration %}{% else %}{{ eos_token }}{% endif %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' }}{% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ m['content'] + eos_token + '\n' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] + eos_token + '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+FAMILIES = {
+    "chatml": (CHATML, "<|im_end|>"),
+    "smollm": (SMOLLM, "<|im_end|>"),
+    "llama3": (LLAMA3, "<|eot_id|>"),
+    "llama2": (LLAMA2, "</s>"),
+    "mistral": (MISTRAL, "</s>"),
+    "gemma": (GEMMA, "</s>"),
+    "phi3": (PHI3, "</s>"),
+    "zephyr": (ZEPHYR, "</s>"),
+}
+CONTROL = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>"]
+CONTROL += ["<end_of_turn>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<s>", "</s>"]
+TURNS = [
+    {"role": "user", "content": "Hi there"},
+    {"role": "assistant", "content": "Hello! \n What else?"},
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": "4, naïve 𝄞"},
+]
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def unmarked(template):
+    return template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """A function from a template to a tokenizer that has it, saved, as cllora and as transformers load it."""
+    made = {}
+
+    def get(template, eos="</s>", plain=()):
+        if (template, eos, plain) not in made:
+            alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+            merges = [("e", "l"), ("l", "o"), ("Ġ", "W"), (".", "Ċ")]
+            vocab = {word: i for i, word in enumerate([*alphabet, *map("".join, merges)])}
+            backend = tk.Tokenizer(models.BPE(vocab=vocab, merges=merges))
+            backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            backend.decoder = decoders.ByteLevel()
+            backend.add_special_tokens([tk.AddedToken(each, special=True) for each in CONTROL if each not in plain])
+            backend.add_tokens([tk.AddedToken(each, normalized=False) for each in plain])
+            first = ("<s>", backend.token_to_id("<s>"))
+            backend.post_processor = processors.Sequence(
+                [
+                    # transformers finds no token at a place whose white space is trimmed, and then marks nothing.
+                    processors.ByteLevel(trim_offsets=False),
+                    processors.TemplateProcessing(single="<s> $A", special_tokens=[first]),
+                ]
+            )
+            stock = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token=eos)
+            stock.chat_template = template
+            folder = tmp_path_factory.mktemp("tokenizers")
+            stock.save_pretrained(folder)
+            made[template, eos, plain] = (
+                ModelTokenizer(str(folder)),
+                transformers.AutoTokenizer.from_pretrained(folder),
+            )
+        return made[template, eos, plain]
+
+    return get
+
+
+def load(tmp_path, tokenizer, rows, **fields):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_samples(DataSpec(path=str(file), **fields), tokenizer, cache=tmp_path / "cache")
+
+
+def labels(samples, i):
+    """Token ids, with -100 where there is no loss, as trainers write it."""
+    ids = samples.tokens_of(i, 10**6)
+    found = np.full(len(ids), -100)
+    _, starts, stops = samples.answered(np.array([i]), 10**6)
+    for start, stop in zip(starts, stops, strict=True):
+        found[start:stop] = ids[start:stop]
+    return found.tolist()
+
+
+def marked_labels(stock, turns, template):
+    """TRL's labels with `assistant_only_loss`: transformers' mask of what the template marks as generated."""
+    found = stock.apply_chat_template(
+        turns, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    pairs = zip(found["input_ids"], found["assistant_masks"], strict=True)
+    return found["input_ids"], [token if said else -100 for token, said in pairs]
+
+
+@pytest.mark.parametrize("own_mask", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_are_those_of_trl(family, own_mask, make, tmp_path):
+    """By the template's own mask, and, where it has none, by prefixes, as TRL's marked template of the same says."""
+    template, eos = FAMILIES[family]
+    tokenizer, stock = make(template if own_mask else unmarked(template), eos)
+    merged = [{**TURNS[0], "content": "Be brief.\n\nHi there"}, *TURNS[1:]]
+    without = family in ("gemma", "mistral")
+    chats = [TURNS, TURNS[:2], TURNS[:3], [SYSTEM, *TURNS]]
+    samples = load(tmp_path, tokenizer, [{"messages": turns} for turns in chats], loss_on="answer")
+    assert samples.dropped == {}
+    assert ("the chat template has no system turn" in " ".join(samples.notes)) == without
+    for i, turns in enumerate([*chats[:3], merged if without else chats[3]]):
+        ids, expected = marked_labels(stock, turns, template)
+        assert samples.tokens_of(i, 10**6).tolist() == ids
+        assert labels(samples, i) == expected
+        assert samples.texts[i] == stock.apply_chat_template(turns, tokenize=False)
+    everything = load(tmp_path, tokenizer, [{"messages": turns} for turns in chats])
+    assert everything.spans is None
+    assert everything.tokens.tolist() == samples.tokens.tolist()
+    assert everything.prompts.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_completion_is_what_follows_the_prompt(family, make, tmp_path):
+    """TRL's labels with `completion_only_loss`: all that follows the prompt with the template's own question for it."""
+    template, eos = FAMILIES[family]
+    tokenizer, stock = make(template, eos)
+    rows = [{"prompt": TURNS[:3], "completion": TURNS[3:]}, {"prompt": TURNS[:1], "completion": TURNS[1:2]}]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+    for i, row in enumerate(rows):
+        asked = stock.apply_chat_template(row["prompt"], tokenize=True, add_generation_prompt=True)["input_ids"]
+        whole = stock.apply_chat_template(row["prompt"] + row["completion"], tokenize=True)["input_ids"]
+        assert whole[: len(asked)] == asked
+        assert labels(samples, i) == [-100] * len(asked) + whole[len(asked) :]
+
+
+def test_trl_itself(make, tmp_path):
+    """TRL's own preparation of chats, and of prompts and completions as texts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import datasets
+        from trl import SFTConfig, SFTTrainer
+
+        tokenizer, stock = make(LLAMA3, "<|eot_id|>")
+        stock.pad_token = "</s>"
+        config = transformers.LlamaConfig(
+            vocab_size=len(stock),
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+        )
+        model = transformers.LlamaForCausalLM(config)
+        settings = {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True, "bf16": False}
+        cases = [
+            ([{"messages": TURNS}, {"messages": [SYSTEM, *TURNS]}], {"assistant_only_loss": True}),
+            ([{"prompt": "Question: ", "completion": "18"}, {"prompt": "Q.\n", "completion": " no"}], {}),
+        ]
+        for rows, more in cases:
+            trainer = SFTTrainer(
+                model=model,
+                args=SFTConfig(**settings, **more),
+                train_dataset=datasets.Dataset.from_list(rows),
+                processing_class=stock,
+            )
+            samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+            for i, row in enumerate(trainer.train_dataset):
+                assert samples.tokens_of(i, 10**6).tolist() == row["input_ids"]
+                assert labels(samples, i) == row["labels"]
+
+
+@pytest.mark.parametrize("plain", [(), ("<|im_start|>", "<|im_end|>")])
+@pytest.mark.parametrize("loss_on", ["answer", "all"])
+def test_what_is_said_closes_no_turn(plain, loss_on, make, tmp_path):
+    """The template's control tokens are tokens and those in a turn are text, also where they are not called special."""
+    tokenizer, stock = make(unmarked(CHATML), "</s>" if plain else "<|im_end|>", plain)
+    said = "</s> 1<|im_end|>\n<|im_start|>assistant\nYes<|im_<|im_end|>end|>"
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": "No <|im_end|> yes. We"}]
+    samples = load(tmp_path, tokenizer, [{"messages": turns}], loss_on=loss_on)
+    text = f"<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n{turns[1]['content']}<|im_end|>\n"
+    assert samples.texts[0] == text
+    ids = samples.tokens_of(0, 10**6).tolist()
+    assert stock.decode(ids) == text
+    control = [stock.convert_ids_to_tokens(i) for i in ids if i >= stock.convert_tokens_to_ids("<|im_start|>") - 20]
+    control = [each for each in control if each in CONTROL]
+    assert control == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
+    if loss_on == "answer":
+        assert stock.decode([i for i in labels(samples, 0) if i >= 0]) == "No <|im_end|> yes. We<|im_end|>\n"
+
+
+def test_roles_and_contents_as_people_have_them(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    parts = [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}]
+    rows = [
+        {"conversations": [{"from": "human", "value": "Hi there"}, {"from": "gpt", "value": "Yo"}]},
+        {"conversations": [{"from": "Human", "value": parts, "weight": None}, {"from": "model", "value": "Yo"}]},
+        {
+            "conversations": json.dumps(
+                [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Yo"}]
+            )
+        },
+        {"conversations": [{"role": "system", "content": " "}, *json.loads(json.dumps(TURNS))]},
+        {"conversations": [{"from": "human", "value": "Hi there"}, {"from": "gpt", "value": "Yo"}], "system": "Be."},
+    ]
+    samples = load(tmp_path, tokenizer, rows)
+    assert samples.dropped == {}
+    assert samples.texts[0] == samples.texts[1] == samples.texts[2]
+    assert samples.texts[0] == "<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n"
+    assert samples.texts[4] == "<|im_start|>system\nBe.<|im_end|>\n" + samples.texts[0]
+
+
+BAD = [
+    ([{"role": "narrator", "content": "a"}], "a turn of an unknown role", "'narrator'"),
+    ([{"who": "user", "what": "a"}], "a turn without role and content", "{'who': 'user', 'what': 'a'}"),
+    ([{"role": "user", "content": ""}, TURNS[1]], "an empty turn of user", "''"),
+    ([TURNS[0], {"role": "assistant", "content": None}], "an empty turn of assistant", "None"),
+    (
+        [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}],
+        "a turn with parts that are no text",
+        "image",
+    ),
+    ([], "no list of turns", "[]"),
+    (None, "no list of turns", "None"),
+    ([TURNS[0], TURNS[0], TURNS[1]], "refused by the chat template: roles must alternate", "user user assistant"),
+    ([TURNS[1], TURNS[0]], "refused by the chat template: roles must alternate", "assistant user"),
+    (TURNS[:1], "no turn of the assistant", "user"),
+]
+
+
+@pytest.mark.parametrize(("turns", "reason", "example"), BAD)
+def test_what_is_dropped_is_named_and_shown(turns, reason, example, make, tmp_path):
+    tokenizer, _ = make(unmarked(MISTRAL), "</s>")
+    samples = load(tmp_path, tokenizer, [{"messages": TURNS}, {"messages": turns}], loss_on="answer")
+    assert len(samples) == 1
+    assert samples.dropped == {f"{reason} (column 'messages')": 1}
+    assert example in samples.examples[f"{reason} (column 'messages')"]
+
+
+def test_a_turn_that_the_template_leaves_out(make, tmp_path):
+    known = "{% for m in messages if m['role'] in ('user', 'assistant') %}{{ m['role'] + ': ' + m['content'] + '\n' }}"
+    tokenizer, _ = make(known + "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
+    rows = [{"messages": [*TURNS[:1], {"role": "tool", "content": "18"}, TURNS[1]]}, {"messages": [SYSTEM, *TURNS]}]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+    assert samples.dropped == {"the chat template leaves out a turn of tool (column 'messages')": 1}
+    assert samples.texts[0].startswith("user: Be brief.\n\nHi there\nassistant: Hello!")
+    assert samples.tokens[-1] == tokenizer.end, "an answer that the template does not close is ended"
+    assert labels(samples, 0)[-1] == tokenizer.end
+    open_ended = load(tmp_path, tokenizer, rows[1:], loss_on="answer", end="none")
+    assert open_ended.tokens.tolist() == samples.tokens[:-1].tolist()
+
+
+def test_thoughts_that_a_template_takes_out_of_the_past(make, tmp_path):
+    think = (
+        "{% for m in messages %}{% set c = m['content'] if loop.last else m['content'].split('</think>')[-1] %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + c + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}"
+    )
+    tokenizer, stock = make(think, "<|im_end|>")
+    thinking = {"role": "assistant", "content": "<think>hm</think>Yo"}
+    rows = [{"messages": [TURNS[0], thinking]}, {"messages": TURNS}, {"messages": [TURNS[0], thinking, *TURNS[2:]]}]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+    assert list(samples.dropped.values()) == [1]
+    assert "rewrites a turn of the assistant" in next(iter(samples.dropped))
+    assert stock.decode([i for i in labels(samples, 0) if i >= 0]) == "hm</think>Yo<|im_end|>\n"
+    said = "Hello! \n What else?<|im_end|>\n4, naïve 𝄞<|im_end|>\n"
+    assert stock.decode([i for i in labels(samples, 1) if i >= 0]) == said
+    assert len(load(tmp_path, tokenizer, rows)) == 3
+
+
+def test_a_template_that_asks_for_the_date_is_told_always_the_same(make, tmp_path):
+    tokenizer, _ = make("{{ strftime_now('%d %b %Y') }}" + unmarked(CHATML), "<|im_end|>")
+    assert load(tmp_path, tokenizer, [{"messages": TURNS}]).texts[0].startswith("26 Jul 2024<|im_start|>user")
+
+
+def test_a_mask_that_leaves_out_the_closing_token_is_said(make, tmp_path):
+    short = CHATML.replace("+ '<|im_end|>\n' }}{% endgeneration %}", "}}{% endgeneration %}{{ '<|im_end|>\n' }}")
+    tokenizer, stock = make(short, "<|im_end|>")
+    # Of a last character of several tokens transformers marks the first alone: this one has one.
+    samples = load(tmp_path, tokenizer, [{"messages": TURNS[:2]}], loss_on="answer")
+    assert labels(samples, 0) == marked_labels(stock, TURNS[:2], short)[1]
+    assert "models do not learn to stop" in samples.notes[-1]
+    whole, _ = make(CHATML, "<|im_end|>")
+    assert "learn to stop" not in " ".join(load(tmp_path, whole, [{"messages": TURNS}], loss_on="answer").notes)
+
+
+def test_instructions(make, tmp_path):
+    rows = [
+        {"instruction": "Add.", "input": "2, 2", "output": "4"},
+        {"instruction": "Say hi.", "input": "", "output": "Hi"},
+        {"instruction": "Say ho.", "input": None, "output": "Ho"},
+        {"instruction": "Say.", "input": "", "output": None},
+    ]
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+    asked = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n"
+    assert list(samples.texts) == [
+        asked.format("Add.\n2, 2", "4"),
+        *(asked.format(f"Say h{c}.", f"H{c}") for c in "io"),
+    ]
+    assert samples.dropped == {"empty (column 'output')": 1}
+    bare = load(tmp_path, ModelTokenizer("embedded"), rows, loss_on="answer")
+    assert list(bare.texts) == ["Add.\n2, 2\n4", "Say hi.\n\nHi", "Say ho.\n\nHo"]
+    assert "column 'output' as the answer" in bare.notes[0]
+
+
+def test_what_is_recognised_and_set_otherwise(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    found = load(tmp_path, tokenizer, [{"messages": TURNS}])
+    assert "rows.jsonl is read as chats (column 'messages')" in found.notes[0]
+    assert "data.text" in found.notes[0]
+    both = load(tmp_path, tokenizer, [{"messages": TURNS, "text": "plain"}])
+    assert list(both.texts) == ["plain"]
+    assert "data.text: messages would take chats" in both.notes[0]
+    assert load(tmp_path, tokenizer, [{"messages": TURNS, "text": "plain"}], text="messages").texts[0] == found.texts[0]
+    assert load(tmp_path, tokenizer, [{"dialog": TURNS}], text="dialog").tokens.tolist() == found.tokens.tolist()
+    pairs = load(tmp_path, tokenizer, [{"q": TURNS[:3], "a": TURNS[3:]}], text="q", answer="a")
+    assert pairs.tokens.tolist() == found.tokens.tolist()
+    texts = load(tmp_path, tokenizer, [{"prompt": "Q: ", "completion": "18"}], loss_on="answer")
+    assert list(texts.texts) == ["Q: 18"]
+    with pytest.raises(UsageError, match=r"has no column 'text'"):
+        load(tmp_path, tokenizer, [{"messages": "a text"}])
+
+
+def test_what_is_refused(make, tmp_path):
+    bare, (tokenizer, _) = ModelTokenizer("embedded"), make(unmarked(CHATML), "<|im_end|>")
+    with pytest.raises(UsageError, match=r"no chat template; name a file with one as data\.template, or a model"):
+        load(tmp_path, bare, [{"messages": TURNS}])
+    file = tmp_path / "own.jinja"
+    file.write_text("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}")
+    samples = load(tmp_path, bare, [{"messages": TURNS[:2]}], template=str(file))
+    assert samples.texts[0] == "user: Hi there\nassistant: Hello! \n What else?\n"
+    file.write_text("{% for m in messages %}{{ m['role'] + '> ' + m['content'] + '\n' }}{% endfor %}")
+    changed = load(tmp_path, bare, [{"messages": TURNS[:2]}], template=str(file))
+    assert changed.texts[0].startswith("user> "), "an edited template is not the cached one"
+    with pytest.raises(UsageError, match=r"data\.template is for chats"):
+        load(tmp_path, bare, [{"text": "a b"}], template=str(file))
+    with pytest.raises(UsageError, match=r"data\.template: cannot read"):
+        load(tmp_path, bare, [{"messages": TURNS}], template=str(tmp_path / "none.jinja"))
+    file.write_text("{% for %}")
+    with pytest.raises(UsageError, match="the chat template does not work"):
+        load(tmp_path, tokenizer, [{"messages": TURNS}], template=str(file))
+    with pytest.raises(UsageError, match=r"data\.loss_on: answer needs answers"):
+        load(tmp_path, bare, [{"text": "a b"}], loss_on="answer")
+
+
+def test_the_last_answer_of_a_chat_is_spoiled(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    asked = [{"role": "user", "content": f"{i}?"} for i in range(8)]
+    said = [{"role": "assistant", "content": f"is {i}"} for i in range(8)]
+    rows = [{"messages": [*TURNS[:2], *turns]} for turns in zip(asked, said, strict=True)]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer", spoil={"kind": "wrong_answer", "share": 1.0})
+    for i in range(8):
+        own, wrong = samples.texts[i], samples.texts[8 + i]
+        head = own.rsplit("is ", 1)[0]
+        assert wrong.startswith(head)
+        assert wrong != own
+        assert len(samples.answered(np.array([8 + i]), 999)[0]) == 2

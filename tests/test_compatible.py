@@ -1,0 +1,228 @@
+"""What a base must be: towers of other senses stay out, texts come to the same in any company, the rest is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers as t
+from peft import PeftModel
+
+from cllora.errors import UsageError
+from cllora.model import compatible, load
+from cllora.model.learner import Learner
+from cllora.model.load import load_base
+from cllora.model.tokenizer import ModelTokenizer
+from cllora.spec import LoraSpec, ModelSpec
+from conftest import made_up_samples
+
+SIZES = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+WINDOW = 48
+
+
+def saved(config, folder):
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = t.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.data.mul_(5)
+    model.save_pretrained(folder)
+    return folder
+
+
+def learner_of(folder, context, samples=None, **lora):
+    model = ModelSpec(name=str(folder), context=context, precision="float32", device="cpu")
+    samples = samples or made_up_samples(longest=100)
+    return Learner(load_base(model, LoraSpec(lora_dropout=0, **lora)), samples, context)
+
+
+def losses(model, learner, ids):
+    found = []
+    with torch.no_grad():
+        for i in ids:
+            text = torch.from_numpy(learner.samples.tokens_of(int(i), learner.context))[None]
+            found.append(float(model(input_ids=text, labels=text).loss) * (text.shape[1] - 1))
+    return found
+
+
+@pytest.fixture(scope="module")
+def sees(tmp_path_factory):
+    """A Gemma 3 that sees too; its window and its positions stand in the text part of its config."""
+    text = {**SIZES, **HEADS, "head_dim": 8, "query_pre_attn_scalar": 8, "max_position_embeddings": 128}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = t.Gemma3Config(
+        text_config={**text, "sliding_window": WINDOW},
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=299,
+        boi_token_index=298,
+        eoi_token_index=297,
+    )
+    return saved(config, tmp_path_factory.mktemp("models") / "gemma3")
+
+
+@pytest.mark.parametrize("lora", [{}, {"target_modules": "all-linear"}, {"train": "lora+norms"}, {"train": "full"}])
+def test_a_tower_that_no_text_reaches_is_not_trained_counted_or_sent(sees, tmp_path, lora):
+    learner = learner_of(sees, WINDOW, **lora)
+    assert not [name for name in learner.layout.names if "vision" in name or "projector" in name]
+    text_alone = t.AutoModelForCausalLM.from_pretrained(sees).get_decoder()
+    assert learner.base.full_parameters == sum(p.numel() for p in text_alone.parameters())  # the head is tied
+    if lora == {}:
+        assert learner.layout.size == 2 * (2 * (32 + 32) + 2 * (32 + 16))
+    ids, adapter = np.arange(12), learner.initial(0)
+    adapter = (adapter + np.random.default_rng(0).normal(0, 0.05, adapter.shape)).astype(np.float32)
+    found = learner.evaluate("global", adapter, ids).nll
+    learner.save_adapter(adapter, tmp_path / "adapter")
+    if lora.get("train") == "full":
+        stock = t.AutoModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    else:
+        stock = PeftModel.from_pretrained(t.AutoModelForCausalLM.from_pretrained(sees), tmp_path / "adapter").eval()
+    np.testing.assert_allclose(found, losses(stock, learner, ids), rtol=2e-5)
+
+
+@pytest.mark.parametrize(("context", "line"), [(WINDOW + 1, "windows of 48"), (129, "has 128 positions")])
+def test_the_window_and_the_positions_are_those_of_the_text_part(sees, context, line):
+    with pytest.raises(UsageError, match=line):
+        learner_of(sees, context)
+
+
+def test_a_module_of_a_tower_alone_is_refused_by_name(sees):
+    with pytest.raises(UsageError, match="no module that text goes through is called 'patch_embedding'"):
+        learner_of(sees, WINDOW, target_modules=("q_proj", "patch_embedding"))
+
+
+def long_rope(folder, kind):
+    """A model whose positions change once a text is longer than 64 tokens."""
+    rope = {"rope_type": kind, "rope_theta": 10000.0, **ROPES[kind]}
+    sizes = {**SIZES, "num_attention_heads": 4, "num_key_value_heads": 4}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    if kind == "dynamic":
+        return saved(t.LlamaConfig(**sizes, **special, max_position_embeddings=64, rope_parameters=rope), folder)
+    limits = {"max_position_embeddings": 256, "original_max_position_embeddings": 64, "sliding_window": None}
+    rope = {**rope, "original_max_position_embeddings": 64}
+    return saved(t.Phi3Config(**sizes, **special, **limits, rope_parameters=rope), folder)
+
+
+ROPES = {
+    "longrope": {"short_factor": [1.0] * 4, "long_factor": [4.0, 5.0, 6.0, 7.0]},
+    "dynamic": {"factor": 4.0},
+}
+
+
+@pytest.mark.parametrize("kind", ROPES)
+def test_positions_that_depend_on_the_longest_text_of_a_pass(tmp_path, kind):
+    """Up to the length where they change texts come to the same alone and packed; beyond it a context is refused."""
+    folder = long_rope(tmp_path, kind)
+    learner = learner_of(folder, 64, target_modules="all-linear")
+    ids = np.arange(20)
+    stock = t.AutoModelForCausalLM.from_pretrained(folder)
+    np.testing.assert_allclose(
+        learner.evaluate("base", learner.initial(0), ids).nll, losses(stock, learner, ids), rtol=2e-5
+    )
+    with pytest.raises(UsageError, match=rf"\({kind}\) change for all texts of a pass .* set model.context to 64"):
+        learner_of(folder, 65)
+
+
+def test_what_the_config_does_not_say_in_a_known_way_is_tried(tmp_path, monkeypatch):
+    """The same model, with nothing known of its kind of positions: texts alone and packed are held to each other."""
+    folder = long_rope(tmp_path, "longrope")
+    monkeypatch.setattr(load, "check_passes", lambda *_: None)
+    with pytest.raises(UsageError, match="alone than beside one of over 64 tokens"):
+        learner_of(folder, 200)
+
+
+def test_a_window_that_no_field_of_a_known_name_gives_is_tried(tmp_path, monkeypatch):
+    from cllora.model import positions
+
+    config = t.MistralConfig(**SIZES, **HEADS, max_position_embeddings=256, sliding_window=40)
+    folder = saved(config, tmp_path)
+    monkeypatch.setattr(positions, "check_context", lambda *_: None)
+    monkeypatch.setattr(load, "check_context", lambda *_: None)
+    with pytest.raises(UsageError, match="alone than beside one of over 40 tokens"):
+        learner_of(folder, 128)
+
+
+def test_lengths_are_read_out_of_nested_configs():
+    config = t.Gemma3TextConfig(sliding_window=512, max_position_embeddings=4096)
+    assert compatible.lengths_in(config, 4096) == [6, 512]  # and the pattern of its layers
+    assert compatible.lengths_in(config, 512) == [6]
+
+
+def edited(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            r"is quantised \(bitsandbytes\)",
+        ),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"is quantised \(gptq\)"),
+        ({"quantization_config": {"quant_method": "fp8"}}, r"is quantised \(fp8\)"),
+        ({"architectures": ["OPTForSequenceClassification"]}, "no language model but a OPTForSequenceClassification"),
+        ({"model_type": "qwen9"}, "cannot load the model"),
+        ({"auto_map": {"AutoModelForCausalLM": "theirs.Model"}, "model_type": "theirs"}, "cannot load the model"),
+        ({"num_attention_heads": 5}, "cannot load the model"),
+        ({"hidden_size": "wide"}, "cannot load the model"),
+    ],
+)
+def test_models_that_cannot_be_trained_are_refused_with_the_reason(tiny_models, tmp_path, changes, line):
+    folder = edited(shutil.copytree(tiny_models("opt"), tmp_path / "model"), **changes)
+    with pytest.raises(UsageError, match=line) as caught:
+        learner_of(folder, 32)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_is_refused(tmp_path):
+    config = t.T5Config(vocab_size=300, d_model=32, d_ff=64, num_layers=1, num_heads=2)
+    t.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"T5|encoder"):
+        learner_of(tmp_path, 32)
+
+
+def strange(family):
+    """Families with layers that packed texts cannot go through, each tiny."""
+    if family == "llama4":
+        text = {**SIZES, **HEADS, "intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}
+        return t.Llama4TextConfig(**text, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    if family == "qwen3_next":
+        sizes = {**SIZES, "num_hidden_layers": 4, **HEADS, "head_dim": 8, "num_experts": 2, "num_experts_per_tok": 1}
+        experts = {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+        linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
+        return t.Qwen3NextConfig(
+            **sizes, **experts, **linear, linear_key_head_dim=8, linear_value_head_dim=8, pad_token_id=0
+        )
+    return t.MambaConfig(vocab_size=300, hidden_size=32, state_size=4, num_hidden_layers=2)
+
+
+@pytest.mark.parametrize("family", ["llama4", "qwen3_next", "mamba"])
+def test_layers_that_packed_texts_cannot_go_through_are_refused_in_one_line(tmp_path, family):
+    folder = tmp_path / "it"
+    t.AutoModelForCausalLM.from_config(strange(family)).save_pretrained(folder)
+    with pytest.raises(UsageError, match=r"choose another model|does not|uses") as caught:
+        learner_of(folder, 32)
+    assert "\n" not in str(caught.value)
+    assert "line " not in str(caught.value)
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused_where_a_text_uses_it(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models("opt"), tmp_path / "model")
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"more{i}" for i in range(60)])
+    tokenizer.save_pretrained(folder)
+    tokens = ModelTokenizer(str(folder)).encode(["plain", "more59"])
+    samples = made_up_samples(2)
+    flat = np.array([token for text in tokens for token in text], np.uint16)
+    ends = np.cumsum([0, *map(len, tokens)])
+    samples = type(samples)(["plain", "more59"], flat, ends, np.zeros(2, np.int32), {}, "print")
+    with pytest.raises(UsageError, match=r"larger than its embedding, which has 300 rows: text 1 holds token 3"):
+        learner_of(folder, 32, samples)
+    fine = type(samples)(["plain"], flat[: ends[1]], ends[:2], np.zeros(1, np.int32), {}, "other")
+    assert learner_of(folder, 32, fine).initial(0).size

@@ -1,0 +1,296 @@
+"""Whose a text is: by the value alone, whatever its type, its neighbours, and the reader of its file."""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import math
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from cllora.corpus import load_samples, owner_text
+from cllora.corpus.values import value_text
+from cllora.errors import UsageError
+from cllora.partition import partitioners, pool_of
+from cllora.runs.inspect import inspect
+from cllora.seeds import rng
+from cllora.spec import DataSpec, PartitionSpec
+from test_corpus import ByteTokenizer
+
+ID = 2**60 + 1
+"""Eight ids from here on are one as floating-point numbers."""
+
+
+def natural_owners(path: Path | list[Path], tmp_path: Path, column: str = "owner", clients: int = 0) -> Counter[str]:
+    """How many texts `natural` gives to whom, through the cache on disk."""
+    places = [str(each) for each in path] if isinstance(path, list) else str(path)
+    samples = load_samples(DataSpec(path=places), ByteTokenizer(), cache=tmp_path / "cache")
+    ids = np.arange(len(samples))
+    named = {name for name in (owner_text(value, column) for value in samples.columns[column]) if name}
+    spec = PartitionSpec(scheme="natural", num_clients=clients or len(named), min_samples=1)
+    pool = pool_of(spec, ids=ids, values=ids * 1.0, lengths=samples.lengths(), context=64, columns=samples.columns)
+    deal = partitioners.bind("natural", {"column": column})(pool, rng(0, "natural"))
+    return Counter(dict(zip(deal.names, deal.sizes().tolist(), strict=True)))
+
+
+def inspected_owners(path: Path | list[Path], column: str = "owner") -> Counter[str]:
+    """How many texts `cllora inspect` finds by whom."""
+    found = inspect(path if isinstance(path, list) else [path], column=column)
+    return Counter(dict(zip(found.names, found.texts.tolist(), strict=True)))
+
+
+def rows_of(owners: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{"text": f"text number {place}", "owner": owner} for place, owner in enumerate(owners)]
+
+
+def json_lines(rows: Sequence[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, default=str) + "\n" for row in rows).encode()
+
+
+def delimited(rows: Sequence[dict[str, Any]], delimiter: str) -> str:
+    import io
+
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def write_array(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text(json.dumps(rows, default=str, indent=2))
+
+
+def write_arrow_stream(file: Path, rows: list[dict[str, Any]]) -> None:
+    table = pa.Table.from_pylist(rows)
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], Any]] = {
+    "a.jsonl": lambda file, rows: file.write_bytes(json_lines(rows)),
+    "a.ndjson": lambda file, rows: file.write_bytes(json_lines(rows).replace(b"\n", b"\r\n")),
+    "array.json": write_array,
+    "lines.json": lambda file, rows: file.write_bytes(json_lines(rows)),
+    "a.jsonl.gz": lambda file, rows: file.write_bytes(gzip.compress(json_lines(rows))),
+    "a.jsonl.zst": lambda file, rows: file.write_bytes(
+        b"".join(zstandard.compress(json_lines(part)) for part in (rows[:3], rows[3:]))
+    ),
+    "a.jsonl.bz2": lambda file, rows: file.write_bytes(bz2.compress(json_lines(rows))),
+    "a.jsonl.xz": lambda file, rows: file.write_bytes(lzma.compress(json_lines(rows))),
+    "comma.csv": lambda file, rows: file.write_text(delimited(rows, ",")),
+    "semicolon.csv": lambda file, rows: file.write_text(delimited(rows, ";")),
+    "utf16.csv": lambda file, rows: file.write_text(delimited(rows, ";"), encoding="utf-16"),
+    "mac.csv": lambda file, rows: file.write_bytes(delimited(rows, ",").replace("\r\n", "\r").encode()),
+    "a.tsv": lambda file, rows: file.write_text(delimited(rows, "\t")),
+    "a.parquet": lambda file, rows: pq.write_table(pa.Table.from_pylist(rows), file),
+    "a.arrow": write_arrow_stream,
+    "a.feather": lambda file, rows: pyarrow.feather.write_feather(pa.Table.from_pylist(rows), str(file)),
+    "saved": lambda file, rows: datasets.Dataset.from_list(rows).save_to_disk(str(file)),
+}
+
+KINDS_OF_OWNERS: dict[str, list[Any]] = {
+    "ids beside none": [ID, ID + 1, None, ID + 2, ID, ID + 3],
+    "names": ["ann", " ann ", "bob", "", None, "caf\u00e9", "cafe\u0301"],
+    "whole fractions": [1.0, 2.0, 2.0, None, 2.5],
+    "truth": [True, False, True],
+    "days": [date(2024, 5, 1), date(2024, 5, 2), None],
+    "moments": [datetime(2024, 5, 1, 12, 30), datetime(2024, 5, 1, 12, 31), None],
+    "decimals": [Decimal("1.25"), Decimal("1.50"), Decimal("1.25"), None],
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("owners", ["ids beside none", "names", "whole fractions"])
+def test_owners_do_not_depend_on_the_reader(kind: str, owners: str, tmp_path: Path) -> None:
+    file = tmp_path / kind
+    values = KINDS_OF_OWNERS[owners]
+    WRITERS[kind](file, rows_of(values))
+    wanted = Counter(name for name in (owner_text(value, "owner") for value in values) if name)
+    assert natural_owners(file, tmp_path) == wanted
+    assert inspected_owners(file) == wanted
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "comma.csv", "a.parquet", "saved"])
+@pytest.mark.parametrize("owners", ["truth", "days", "moments", "decimals"])
+def test_owners_of_any_type(kind: str, owners: str, tmp_path: Path) -> None:
+    file = tmp_path / kind
+    values = KINDS_OF_OWNERS[owners]
+    WRITERS[kind](file, rows_of(values))
+    wanted = Counter(str(value) for value in values if value is not None)
+    assert natural_owners(file, tmp_path) == inspected_owners(file) == wanted
+
+
+def test_eight_ids_beside_a_nan_are_eight(tmp_path: Path) -> None:
+    """The example of issue 11: in 0.1.0 they were two."""
+    file = tmp_path / "a.jsonl"
+    owners = [ID + place % 8 for place in range(80)] + [math.nan, 1.5]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows_of(owners)))
+    wanted = Counter({str(ID + place): 10 for place in range(8)} | {"1.5": 1})
+    assert natural_owners(file, tmp_path) == inspected_owners(file) == wanted
+
+
+NEIGHBOURS: list[Any] = [None, math.nan, 1.5, "a name", True, 2**70, ID, 7, {"a": None}]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_owners_do_not_depend_on_their_neighbours(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cllora.corpus.encode.BATCH_ROWS", batch)
+    for place, neighbour in enumerate(NEIGHBOURS[:-1]):
+        file = tmp_path / f"{place}.jsonl"
+        owners = [ID, ID + 2, neighbour, ID, 3, 3.0, "3", "03", True, "x"]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows_of(owners)))
+        wanted = {str(ID): 2, str(ID + 2): 1, "3": 3, "03": 1, "True": 1, "x": 1}
+        found = natural_owners(file, tmp_path)
+        name = owner_text(neighbour, "owner")
+        assert found == inspected_owners(file) == Counter(wanted) + Counter([name] if name else [])
+
+
+def test_several_files_of_several_types(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.jsonl", "b.csv", "c.parquet", "d.parquet")]
+    WRITERS["a.jsonl"](files[0], rows_of([ID, 5, "ann"]))
+    WRITERS["comma.csv"](files[1], rows_of([ID, 5, "ann"]))
+    WRITERS["a.parquet"](files[2], rows_of([ID, 5, None]))
+    pd.DataFrame({"text": ["one more", "two more"], "owner": [5, None]}).to_parquet(files[3])  # pandas: 5.0 and NaN
+    wanted = Counter({str(ID): 3, "5": 4, "ann": 2})
+    assert natural_owners(files, tmp_path) == inspected_owners(files) == wanted
+
+
+def test_what_pandas_writes_of_ids_beside_a_missing_one(tmp_path: Path) -> None:
+    table = pd.DataFrame({"text": ["a b", "c d", "e f"], "owner": [12345, 12346, None]})
+    table.to_parquet(tmp_path / "a.parquet")
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    table.to_json(tmp_path / "a.json", orient="records")
+    table.to_json(tmp_path / "b.json")
+    for name in ("a.parquet", "a.csv", "a.jsonl", "a.json", "b.json"):
+        assert natural_owners(tmp_path / name, tmp_path) == Counter({"12345": 1, "12346": 1}), name
+        assert inspected_owners(tmp_path / name) == Counter({"12345": 1, "12346": 1}), name
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_ids_that_were_rounded_before_are_refused(name: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"text": ["a b", "c d", "e f"], "owner": [ID, ID + 1, None]})
+    file = tmp_path / name
+    if name.endswith("jsonl"):
+        file.write_text("".join(json.dumps(row) + "\n" for row in table.to_dict("records")))
+    else:
+        (table.to_parquet if name.endswith("parquet") else table.to_csv)(file)
+    for look in (lambda: natural_owners(file, tmp_path, clients=2), lambda: inspected_owners(file)):
+        with pytest.raises(UsageError, match=r"column 'owner' has the floating-point number 1\.15\d+e\+18.*2\^53"):
+            look()
+
+
+def test_binary_ids_and_categories(tmp_path: Path) -> None:
+    one, two = uuid.UUID(int=1), uuid.uuid4()
+    texts = ["a b", "c d", "e f", "g h"]
+    columns = {
+        "uuid": pa.array([one.bytes, two.bytes, one.bytes, None], pa.uuid()),
+        "bytes16": pa.array([one.bytes, two.bytes, one.bytes, None], pa.binary(16)),
+        "dictionary": pa.array([one.bytes, two.bytes, one.bytes, None], pa.binary(16)).dictionary_encode(),
+        "text": pa.array([str(one), str(two), str(one), None]),
+        "category": pa.array([str(one), str(two), str(one), None]).dictionary_encode(),
+    }
+    for name, column in columns.items():
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"text": texts, "owner": column}), file)
+        assert natural_owners(file, tmp_path) == inspected_owners(file) == Counter({str(one): 2, str(two): 1}), name
+    large = pa.array([2**64 - 1, 2**64 - 2, 2**64 - 1, None], pa.uint64())
+    pq.write_table(pa.table({"text": texts, "owner": large}), file)
+    wanted = Counter({str(2**64 - 1): 2, str(2**64 - 2): 1})
+    assert natural_owners(file, tmp_path) == inspected_owners(file) == wanted
+    raw = [b"\xab", b"ab", b"ab ", b"0xab"]
+    file = tmp_path / "raw.parquet"
+    pq.write_table(pa.table({"text": texts, "owner": pa.array(raw, pa.binary())}), file)
+    assert len(natural_owners(file, tmp_path)) == len(inspected_owners(file)) == 4
+
+
+def test_contexts_by_name_mean_the_same_owners() -> None:
+    from cllora.runs.contexts import _by_name
+
+    assert _by_name({"7.0": 32, " e\u0301": 16}, ["7", "\u00e9", "x"], 64) == [32, 16, 64]
+    with pytest.raises(UsageError, match="'7' is given twice"):
+        _by_name({"7.0": 32, "7": 16}, ["7"], 64)
+
+
+class Kind(Enum):
+    ONE = "one"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), ("1.00", "1"), (np.int64(1), "1"), (np.float32(1), "1"),
+        (Decimal("1.00"), "1"),
+        (True, "True"), (np.bool_(True), "True"), ("01", "01"), ("1.10", "1.10"), (1.1, "1.1"),
+        (Decimal("1.10"), "1.10"), (Decimal(f"{2**70}.00"), str(2**70)), (f"{2**70}.00", str(2**70)), ("-0.0", "0"),
+        (-0.0, "0"), (2**53 - 1.0, str(2**53 - 1)), (2**200, str(2**200)), ("1e20", "1e20"), ("9e999", "9e999"),
+        (None, ""), (math.nan, ""), (Decimal("NaN"), ""), (pd.NA, ""), (pd.NaT, ""), ("", ""), (" \t\u00a0", ""),
+        ("nan", "nan"), ("null", "null"), ("None", "None"), (" Ann  Lee\n", "Ann  Lee"), ("e\u0301", "\u00e9"),
+        ("\u212b", "\u00c5"), ("\uff21", "\uff21"), (Kind.ONE, "one"), (b"ann", "ann"), (np.str_("x"), "x"),
+        (datetime(2024, 5, 1, tzinfo=UTC), "2024-05-01 00:00:00+00:00"), (np.datetime64("2024-05-01"), "2024-05-01"),
+        (pd.Timestamp("2024-05-01 12:00"), "2024-05-01 12:00:00"), (Decimal("1E+3"), "1000"),
+        (Decimal("1." + "1" * 40), "1." + "1" * 40),
+    ],
+)  # fmt: skip
+def test_the_owner_that_a_value_names(value: Any, name: str) -> None:
+    assert owner_text(value, "owner") == name
+    if name:  # what is stored as text names the same
+        assert owner_text(value_text(value), "owner") == name
+        assert owner_text(name, "owner") == name
+
+
+@pytest.mark.parametrize("value", [["ann"], {"a": 1}, b"x" * 1000, ("ann",)])
+def test_what_is_no_single_value_is_no_owner(value: Any) -> None:
+    with pytest.raises(UsageError, match="column 'owner' holds"):
+        owner_text(value, "owner")
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "array.json", "a.parquet", "saved"])
+def test_owners_in_fields_within_fields(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {"text": f"text {i}", "meta": {"owner": ID + i % 2, "in": {"day": date(2024, 5, 1 + i % 3)}}, "a.b": f"{i % 2}"}
+        for i in range(6)
+    ]
+    rows = [{**row, "a": {"b": "not this"}} for row in rows]
+    WRITERS[kind](tmp_path / kind, rows)
+    wanted = {"meta.owner": {str(ID): 3, str(ID + 1): 3}, "a.b": {"0": 3, "1": 3}}
+    wanted["meta.in.day"] = {f"2024-05-0{day}": 2 for day in (1, 2, 3)}
+    for column, owners in wanted.items():
+        assert natural_owners(tmp_path / kind, tmp_path, column) == Counter(owners)
+        assert inspected_owners(tmp_path / kind, column) == Counter(owners)
+
+
+def test_lists_are_no_owners_and_names_as_fields_no_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"text": f"text {i}", "who": ["ann"], "votes": {f"u{j}": 1 for j in range(i, i + 200)}} for i in range(600)]
+    file.write_bytes(json_lines(rows))
+    samples = load_samples(DataSpec(path=str(file)), ByteTokenizer(), cache=tmp_path / "cache")
+    assert not samples.columns
+    assert "column 'votes' has more than 256 different fields" in caplog.text
+    with pytest.raises(UsageError, match="column 'who' holds a list"):
+        inspected_owners(file, "who")
+
+
+def test_a_template_writes_the_exact_id(tmp_path: Path) -> None:
+    for kind in ("a.jsonl", "a.parquet", "comma.csv"):
+        WRITERS[kind](tmp_path / kind, rows_of([ID, ID + 1, ID]))
+        data = DataSpec(path=str(tmp_path / kind), text="{owner}: {text}")
+        samples = load_samples(data, ByteTokenizer(), cache=tmp_path / "cache")
+        assert samples.texts[1] == f"{ID + 1}: text number 1"

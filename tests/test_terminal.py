@@ -1,0 +1,272 @@
+"""The terminal: tables on any width, names that stay apart and steer nothing, and one line where nothing can go on."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from cllora.errors import UsageError, visible
+from cllora.places import cache_folder, expanded
+from cllora.reports.inspection import inspection_view
+from cllora.reports.sheet import Sheet, cell_len, cut_apart
+from cllora.reports.terminal import members_view, partition_view, results_table
+from cllora.runs.inspect import inspect
+from conftest import refused
+from synthetic_study import make_partition, make_study, write_study
+
+WIDTHS = (40, 60, 80, 200)
+
+
+def printed(shown, width, **how):
+    written = io.StringIO()
+    Console(width=width, file=written, markup=False, emoji=False, **how).print(shown)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_results_name_every_cell_at_any_width(tmp_path, width):
+    text = printed(results_table(write_study(tmp_path, make_study((0.1, 1, "iid"), num_seeds=2))), width)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    parts = text.count("alpha ")
+    for name in ("0.1", "1", "iid"):
+        rows = [line.split() for line in lines if line.split()[:1] == [name]]
+        assert len(rows) == max(1, parts - text.count("alpha = "))
+    words = " ".join(text.split())
+    for heading in ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved"):
+        assert heading in words
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_owners_stay_apart_at_any_width(tmp_path, width):
+    names = [f"hospital-of-the-city-of-{city}-ward-{ward}" for city in ("berlin", "bremen") for ward in (1, 2)]
+    for name in names:
+        (tmp_path / f"{name}.txt").write_text("one two three four five six\n" * 9 + "a b c\n" * 9)
+    text = printed(inspection_view(inspect([tmp_path / f"{name}.txt" for name in names]), []), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    shown = {line.split()[0] for line in text.splitlines() if line.startswith(" hosp")}
+    assert len(shown) == 4
+    assert all("…" in name for name in shown)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_clients_are_named_at_any_width(width):
+    experiment = make_study(clients=4).cells()[0].experiment
+    partition = make_partition(experiment)
+    partition.realised["clients"]["names"] = [
+        "[bold]a[/bold]",
+        "日本語の長い名前の所有者です",
+        "\x1b[31mred\n",
+        "d" * 60,
+    ]
+    text = printed(partition_view(partition, experiment), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "[bold]a[/bold]" in text or "[bold" in text
+    assert "\\x1b" in text
+    assert "\x1b" not in text
+    assert "ddd…ddd" in text
+    assert "日本" in text
+
+
+def test_names_are_cut_in_the_middle_where_they_stay_apart():
+    assert cut_apart(["abcdefghijklmnop"], 9) == ["abcd…mnop"]
+    assert cut_apart(["short", "abcdefghijklmnop"], 9) == ["short", "abcd…mnop"]
+    pair = ["aaaaaaaaaaaaaaXbbbbbbb", "aaaaaaaaaaaaaaYbbbbbbb"]
+    assert len(set(cut_apart(pair, 10))) == 2
+    deep = ["a" * 30 + "X" + "b" * 30, "a" * 30 + "Y" + "b" * 30, "c" * 61]
+    assert cut_apart(deep, 10) == [*deep[:2], "cccc…ccccc"]
+    assert all(cell_len(name) <= 10 for name in cut_apart(["日本語の長い名前" * 3, "日本語の別の名前" * 3], 10))
+
+
+def test_a_sheet_of_long_ids_keeps_all_its_columns():
+    rows = [[f"{'x' * 40}{i}{'y' * 40}", *(f"{c}{i}" for c in "abcdef")] for i in range(3)]
+    text = printed(Sheet(["id", *(f"column {c}" for c in "abcdef")], rows), 40)
+    for i in range(3):
+        for c in "abcdef":
+            assert f"{c}{i}" in text
+    assert max(map(cell_len, text.splitlines())) <= 40
+
+
+def test_lists_show_what_stands_in_brackets(command):
+    rows = [("mine", "a number in [0, 1] :smile: [bold]b[/bold]", "x=[red]")]
+    for width in (40, 200):
+        words = " ".join(printed(members_view("features", rows), width).split())
+        assert "[0, 1] :smile: [bold]b[/bold]" in words
+        assert "x=[red]" in words
+
+
+def test_what_steers_a_terminal_is_written_out():
+    assert visible("a\x1b[2Jb\u202ec\u200bd\r\n") == "a\\x1b[2Jb\\u202ec\\u200bd\\r\\n"
+    assert visible("né 日本 👩‍👩‍👧") == "né 日本 👩‍👩‍👧"
+
+
+NOWHERE = "~no-such-user/x"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["rnu"], ["no command 'rnu'", "did you mean 'run'"]),
+        (["run", "demo", "--ot", "x"], ["no option --ot", "did you mean '--out'"]),
+        (["run"], ["missing argument 'STUDY'", "cllora run --help"]),
+        (["list", "a", "b"], ["unexpected extra"]),
+        (["list", "featurs"], ["did you mean 'features'"]),
+        (["run", "demo", "--out", NOWHERE], ["no home folder for ~no-such-user/x"]),
+        (["run", "demo", "--out", "file"], ["cannot write to file", "--out"]),
+        (["report", NOWHERE], ["no home folder"]),
+        (["report", "file"], ["file holds no run"]),
+        (["inspect", NOWHERE, "file"], ["no home folder"]),
+        (["inspect", "file", "b", "--by", "mtld", "--by", "mtld"], ["--by mtld is given twice"]),
+        (["inspect", "file", "b", "--by", "010"], ["--by 010", "leading zeros"]),
+        (["export", NOWHERE], ["no home folder"]),
+        (["export", "file"], ["not the folder of a run"]),
+        (["show", "folder"], ["folder is a folder"]),
+        (["show", NOWHERE], ["no home folder"]),
+        (["show", "x" * 300], ["too long"]),
+        (["show", "x" * 300 + ".yaml"], ["too long"]),
+        (["show", "demo", "--load", NOWHERE], ["load: there is no file ~no-such-user/x"]),
+        (["show", "demo", "--load", "folder"], ["load: there is no file"]),
+        (["partition", "demo", "--set", f"data.path={NOWHERE}.jsonl"], ["data.path: there is no home folder"]),
+        (["show", "a\x1b[2J\nb"], ["a\\x1b[2J b"]),
+    ],
+)
+def test_what_cannot_go_on_ends_in_one_line(command, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    refused(command(*words), *parts)
+
+
+def test_a_cache_of_nobody(monkeypatch):
+    monkeypatch.setenv("CLLORA_CACHE", NOWHERE)
+    with pytest.raises(UsageError, match="CLLORA_CACHE"):
+        cache_folder()
+    assert str(expanded("~")) == os.path.expanduser("~")
+
+
+@pytest.mark.parametrize("words", [["show", "demo"], ["list"], ["partition", "demo"], ["report", "x"], ["export", "x"]])
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "cllora: stopped"),
+        (PermissionError(13, "Permission denied", "there"), 2, "cllora: there: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "cllora: the output: No space left on device; what was written is"),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (MemoryError(), 2, "cllora: there is not enough memory"),
+    ],
+)
+def test_every_command_has_the_same_door(command, monkeypatch, words, error, code, line):
+    from cllora import catalog, cli
+
+    def fails(*_, **__):
+        raise error
+
+    for name in ("_find", "_report", "expanded"):
+        monkeypatch.setattr(cli, name, fails)
+    monkeypatch.setattr(catalog, "registries", fails)
+    ended, out, err = command(*words)
+    assert (ended, out) == (code, "")
+    assert err.startswith(line)
+    assert len(err.splitlines()) == bool(line)
+
+
+def test_a_programs_error_keeps_its_traceback(command, monkeypatch):
+    from cllora import cli
+
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(cli, "_find", broken)
+    with pytest.raises(KeyError):
+        command("show", "demo")
+
+
+@pytest.mark.parametrize("name", ["spec.json", "partition.json", "rounds.jsonl", "environment.json"])
+def test_a_broken_file_in_a_run_is_one_line(command, tmp_path, name):
+    folder = write_study(tmp_path, make_study((0.1,)))
+    run = next(path.parent for path in sorted(folder.glob("*/rounds.jsonl")))
+    (run / name).write_text('{"a": \n')
+    result = command("report", folder)
+    if name != "rounds.jsonl":
+        refused(result, name)
+    assert "Traceback" not in result[2]
+
+
+def run_shell(line, **environment):
+    script = line.replace("cllora ", f"{sys.executable} -m cllora ")
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, timeout=60
+    )
+
+
+def test_nobody_who_listens_and_nothing_to_write_to():
+    done = run_shell("cllora list | head -1; echo ${PIPESTATUS[0]}")
+    assert done.stdout.splitlines()[-1] == "141"
+    assert done.stderr == ""
+    done = run_shell("cllora list strategies >&-; echo $?; cllora show nothing 2>&- ; echo $?")
+    assert (done.stdout, done.stderr) == ("0\n2\n", "")
+    done = run_shell("cllora list strategies > /dev/full")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "No space left" in done.stderr
+
+
+def test_without_unicode_or_colour():
+    done = run_shell("cllora list strategies; cllora show demo --set data.text=\"'日本'\"", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'text: "\\u65E5\\u672C"' in done.stdout
+    assert "fedadam" in done.stdout
+
+
+def test_a_terminal_that_can_do_little(command, monkeypatch):
+    for name, value in (("COLUMNS", "40"), ("TERM", "dumb"), ("NO_COLOR", "1"), ("FORCE_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    out = command("list", "strategies")[1]
+    assert "\nfedadam\n" in out
+    assert "\x1b" not in out.replace("\x1b[1m", "").replace("\x1b[3m", "").replace("\x1b[0m", "")
+    assert max(map(len, out.splitlines())) <= 50
+
+
+def test_a_file_is_written_whole(command, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = command("list", "partitioners")[1]
+    assert len([line for line in out.splitlines() if line.startswith("client_mix")]) == 1
+    assert max(map(len, out.splitlines())) > 120
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_and_its_code(tmp_path, number, code):
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\nopen('begun', 'w').close()\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cllora", "list", "--load", str(slow)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for _ in range(600):
+        if (tmp_path / "begun").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "", "cllora: stopped\n")
+
+
+def test_two_own_files_of_one_name_are_two(command, tmp_path):
+    from cllora.registry import load_plugins
+
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "mine.py")
+        files[-1].write_text(f"with open({str(tmp_path / folder / 'count')!r}, 'a') as file:\n    file.write('x')\n")
+    for _ in range(2):
+        load_plugins(str(file) for file in files)
+    assert [(tmp_path / folder / "count").read_text() for folder in ("a", "b")] == ["x", "x"]
