@@ -70,13 +70,14 @@ def main() -> None:
 
 def _line(number: int, of: int, name: str, found: dict[str, Any], seconds: float) -> str:
     most = " ".join(f"{what} {value:.0e}" for what, value in found["differences"].items())
-    why = "; ".join([*found["faults"], *list(found["refusals"].values())[:1]] or found["notes"])
+    advice = [f"advice followed: {line}" for line in found["advice"]]
+    why = "; ".join([*found["faults"], *advice, *list(found["refusals"].values())[:1]] or found["notes"])
     return f"{number:3}/{of} {name:45} {found['verdict']:10} {seconds:4.1f} s  {most}  {why[:200]}"
 
 
 def versions() -> dict[str, str]:
     """What the page was made with."""
-    return {name: importlib.metadata.version(name) for name in ("transformers", "peft", "torch")}
+    return {name: importlib.metadata.version(name).partition("+")[0] for name in ("transformers", "peft", "torch")}
 
 
 def _stamp() -> str:
@@ -113,7 +114,8 @@ def _one(family: str, changes: dict[str, Any], place: Path) -> None:
         try:
             save(tiny(family, changes), place / "model")
         except Exception as error:  # noqa: BLE001 - whatever a family needs that is not here
-            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            said = " ".join(str(error).split()).partition(" You can install")[0]
+            why = f"it cannot be built here: {type(error).__name__}: {said[:200]}"
             result = Result(verdict="not built", notes=[why])
         else:
             try:

@@ -31,7 +31,8 @@ class Result:
     """What was found of one case. Differences are the largest, in nats per token, the gradient's relative to its norm.
 
     `contexts` are those at which cllora took the model, `refusals` what it said at the others; `targets` what it said
-    to targets of LoRA that it did not take, before others were tried.
+    to targets of LoRA that it did not take, before others were tried;
+    `advice` what it said where its own advice was followed.
     """
 
     model_class: str = ""
@@ -44,6 +45,7 @@ class Result:
     targets: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
     verdict: str = ""
 
     def differ(self, what: str, found: float, allowed: float, where: str = "") -> None:
@@ -140,9 +142,9 @@ def _check_positions(result: Result, folder: Path, loras: list[LoraSpec]) -> Non
     for way in advised:
         spec = ModelSpec(name=str(folder), context=beyond, device="cpu", precision="float32", positions=way)
         try:
-            load_base(spec, loras[1])
+            load_base(spec, loras[0])
         except UsageError as error:
-            result.faults.append(f"advises {way} positions, then: {str(error).replace(str(folder), 'NAME')}")
+            result.advice.append(f"{way}: {str(error).replace(str(folder), 'NAME')}")
         except Exception as error:  # noqa: BLE001 - a finding
             result.faults.append(f"advises {way} positions, then: {_line(error)} {_place(error)}")
 
@@ -229,14 +231,15 @@ def _compare_gradient(result: Result, learner: Learner, adapter: Any, model: Any
 def _verdict(result: Result, readable: bool) -> str:
     if result.faults:
         wrong = any("off by" in fault or "gradient" in fault or "takes" in fault for fault in result.faults)
-        return "wrong" if wrong else "badly refused" if not any("Error" in it for it in result.faults) else "fails"
+        return "wrong" if wrong else "fails"
     if not readable:
         return "taken unread" if result.contexts else "unreadable"
     return "supported" if result.contexts else "refused"
 
 
 def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    said = " ".join(str(error).split()).partition(" Model type should be")[0]
+    return f"{type(error).__name__}: {said[:200]}"
 
 
 def _place(error: BaseException) -> str:

@@ -156,6 +156,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "dbrx": {"attn_config.rope_theta": 10000.0, "attn_config.clip_qkv": 8.0},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    "dots3_note": {
+        f"{part}_config.{name}": 32
+        for part in ("vision", "audio")
+        for name in ("adapter_in_dim", "adapter_input_size", "adapter_out_dim")
+    },
     "falcon_h1": _MAMBA,
     "gemma3n_text": _GEMMA3N,
     "gemma4_text": _KV_SHARED,
@@ -200,8 +205,17 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     | {"mamba_headdim": 8, "n_mamba_heads": 8, "attention_hidden_size": 64, "hybrid_layer_ids": [1, 3]},
     "blt": {"encoder_hash_byte_group_vocab": 300},
 }
-for _name in ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert", "data2vec-text"):
+for _name in (
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+    "camembert",
+    "data2vec-text",
+    "prophetnet",
+):
     # Positions begin behind that of padding.
-    OVERRIDES[_name] = OVERRIDES.get(_name, {}) | {"max_position_embeddings": POSITIONS + 2}
+    OVERRIDES[_name] = OVERRIDES.get(_name, {}) | {"max_position_embeddings": POSITIONS + 4}
 for _name in ("granitemoe", "granitemoeshared", "granite_swa", "granitemoe_swa", "granitemoehybrid"):
     OVERRIDES[_name] = OVERRIDES["granite"]

@@ -1,6 +1,7 @@
 """docs/models.md: what the comparison found, family by family."""
 
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -21,14 +22,15 @@ alone, were compared with those of the stock model, which reads one text at a ti
 losses, the gradient of one step and the losses of the merged export with PEFT's.
 
 The differences are the largest of all texts and contexts, in nats per token; that of the gradient is relative to its
-norm. float32 itself is some 1e-6 from float64. More than 1e-5 counts as a fault. What holds for a tiny model of a
+norm. float32 itself is some 1e-6 from float64. More than 1e-5 (1e-4 of a gradient) counts as a fault. What holds for a tiny model of a
 family holds for its larger ones where their configs differ in sizes alone.
 """
 SUPPORTED = """
 ## Supported
 
 `up to`: the longest context that is taken. `positions` and `window` are the limits in the model's own config; where
-there is none, any context is taken.
+there is none, any context is taken. `LoRA`: whether `lora.target_modules` may be left out (`default`), be `all-linear`,
+or `names` of modules.
 
 | family | class | up to | base | adapter | merged | gradient | LoRA |
 |---|---|---|---|---|---|---|---|
@@ -71,7 +73,8 @@ def _supported(name: str, found: Mapping[str, Any]) -> str:
     off = found["differences"]
     worst = [max(off["base"], off["base alone"]), off["adapter"], off["merged"], off["gradient"]]
     numbers = " | ".join(f"{value:.0e}" for value in worst)
-    lora = "PEFT's default" if not found["targets"] else "name the modules"
+    ways = ("default targets", "all-linear", "linear layers by name")
+    lora = ", ".join(("default", "all-linear", "names")[i] for i, way in enumerate(ways) if way not in found["targets"])
     return f"| {name} | {found['model_class']} | {_up_to(found)} | {numbers} | {lora} |\n"
 
 
@@ -80,7 +83,9 @@ def _up_to(found: Mapping[str, Any]) -> str:
     names = [name for name, values in found["thresholds"].items() if longest in values]
     if longest > POSITIONS:
         return "any"
-    return "window" if set(names) & set(WINDOWS) else "positions" if longest == POSITIONS else ", ".join(names)
+    if set(names) & set(WINDOWS):
+        return "window"
+    return "positions" if longest == POSITIONS else "original positions"
 
 
 def _grouped(names: list[str], kept: Kept) -> str:
@@ -94,8 +99,12 @@ def _grouped(names: list[str], kept: Kept) -> str:
 
 
 def _fault(name: str, found: Mapping[str, Any]) -> str:
-    return f"\n- {name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}\n"
+    return _item(f"{name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}.")
 
 
 def _left_out(name: str, found: Mapping[str, Any]) -> str:
-    return f"\n- {name}: {'; '.join(found['notes'])}\n"
+    return _item(f"{name}: {'; '.join(found['notes'])}.")
+
+
+def _item(text: str) -> str:
+    return "\n" + textwrap.fill(f"- {text}", 120, subsequent_indent="  ", break_on_hyphens=False) + "\n"

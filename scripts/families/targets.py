@@ -3,37 +3,27 @@
 import re
 from typing import Any
 
-import torch
-from configs import POSITIONS
-
-import stock
 from cllora.spec import LoraSpec
 
 EXPERTS = r"mlp|expert|feed_forward|(gate|up|down)_proj$"
-"""Names of linear layers that PEFT may take for those of experts."""
+"""Paths of linear layers whose names PEFT may take for the fused weights of all experts."""
 
 
 def loras_of(model: Any) -> list[LoraSpec]:
-    """PEFT's default for the family; every linear layer but the head that texts go through, by their whole names; those
-    of no experts alone, since PEFT takes names of experts' layers for the fused weights of all of them."""
-    linear: set[str] = set()
-    hooks = [
-        module.register_forward_hook(lambda *_, path=path: linear.add(path))
+    """The family's default; all linear layers; and linear layers by their whole paths, but those of experts."""
+    plain = [
+        path
         for path, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and module is not model.get_output_embeddings()
+        if type(module).__name__ in ("Linear", "Conv1D")
+        and module is not model.get_output_embeddings()
+        and not re.search(EXPERTS, path)
     ]
-    with torch.no_grad():
-        stock.mean_loss(model, tuple(range(4, 4 + POSITIONS)))
-    for hook in hooks:
-        hook.remove()
-    plain = {path for path in linear if not re.search(EXPERTS, path)}
-    return [LoraSpec(r=3, lora_dropout=0.0)] + [
-        LoraSpec(r=3, lora_dropout=0.0, target_modules=tuple(sorted(paths))) for paths in (linear, plain) if paths
-    ]
+    kinds = [None, "all-linear", *([tuple(plain)] if plain else [])]
+    return [LoraSpec(r=3, lora_dropout=0.0, target_modules=kind) for kind in kinds]
 
 
 def kind_of(lora: LoraSpec) -> str:
+    """What is said of the layers that a LoRA is put on."""
     if lora.target_modules is None:
         return "default targets"
-    inside = any(re.search(EXPERTS, path) for path in lora.target_modules)
-    return "all linear layers" if inside else "linear layers outside of experts"
+    return "all-linear" if isinstance(lora.target_modules, str) else "linear layers by name"
