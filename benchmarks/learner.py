@@ -8,7 +8,9 @@ Run it alone: anything else on the machine slows several threads far more than i
 """
 
 import argparse
+import itertools
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +30,7 @@ from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work
 
 SHAPES = {"opt-125m": (768, 12, 12, 768), "opt-350m": (1024, 24, 16, 512), "opt-1.3b": (2048, 24, 32, 2048)}
-TEXTS = {("cpu", True): 64, ("cpu", False): 16, ("cuda", True): 2048, ("cuda", False): 512}
+TEXTS = {("cpu", True): 64, ("cpu", False): 16, ("cuda", True): 512, ("cuda", False): 512}
 """Texts by the device, and by whether the shape is small."""
 LENGTHS = {"full": lambda draw, n: np.full(n, 128), "spread": lambda draw, n: np.clip(draw.lognormal(4, 1, n), 6, 128)}
 
@@ -90,7 +92,7 @@ def matrix_rate(dtype: torch.dtype, device: str) -> float:
 
 def side_by_side(learner: Learner, clients: int, batch_size: int) -> float:
     """How many times as fast some clients train in the same passes as one by one, each on half of the texts."""
-    ids = np.arange(len(learner.samples) // 2)
+    ids = np.arange(min(len(learner.samples) // 2, 32))
     jobs = [Job(Work(learner.initial(0)), ids, ("benchmark", client)) for client in range(clients)]
     local = LocalSpec(epochs=1, batch_size=batch_size, learning_rate=1e-4)
 
@@ -138,13 +140,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            measure(shape, lengths, precision, arguments.device, Path(folder))
-            for shape in arguments.shapes
-            for precision in arguments.precision
-            for lengths in LENGTHS
-        ]
+        for shape, precision, lengths in itertools.product(arguments.shapes, arguments.precision, LENGTHS):
+            rows.append(measure(shape, lengths, precision, arguments.device, Path(folder)))
+            print(*rows[-1].values(), flush=True, file=sys.stderr)
     table = Table("", *(f"{row['shape']}\n{row['lengths']}\n{row['precision']}" for row in rows), box=None)
     for name in list(rows[0])[3:]:
         table.add_row(name, *(str(row[name]) for row in rows))

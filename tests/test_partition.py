@@ -38,7 +38,8 @@ def some_pool(spec: PartitionSpec, n: int = 400, *, values=None, context: int = 
     draw = rng(0, "lengths")
     lengths = np.exp(draw.normal(4.5, 1, n)).astype(np.int64) + 1
     ids = 1000 + 2 * np.arange(n)
-    author = {int(sample): f"author {i % spec.num_clients}" for i, sample in enumerate(ids)}
+    author = [None] * (1000 + 2 * n)
+    author[1000::2] = [f"author {i % spec.num_clients}" for i in range(n)]
     values = lengths.astype(np.float64) if values is None else values
     return pool_of(spec, ids=ids, values=values, lengths=lengths, context=context, columns={"author": author})
 

@@ -45,12 +45,14 @@ _VENDORED_FOLDERS = frozenset(
 
 
 def fingerprint_of(packages: Sequence[str]) -> str:
-    """Return 16 hex digits that name these packages in these versions, in this order.
+    """Return 16 hex digits that name these packages in these versions, and as their files are, in this order.
+
+    Of a file its size and the time of its last change are looked at: a package that is edited keeps its version.
 
     Raises:
         UsageError: a package is not installed.
     """
-    lines = [f"{name}=={_version(name)}" for name in packages]
+    lines = [f"{name}=={_version(name)} {_state(name)}" for name in packages]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -93,6 +95,15 @@ def _version(package: str) -> str:
     if not names:
         raise UsageError(f"package {package!r} has no version: install it with pip, or leave it out of `packages`")
     return metadata.version(sorted(names)[0])
+
+
+def _state(package: str) -> str:
+    found = hashlib.sha256()
+    for root in roots_of(package):
+        for path in _files(root):
+            about = path.stat()
+            found.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return found.hexdigest()[:16]
 
 
 @cache

@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,6 +76,7 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
         return None
     parts = {
         "format": FORMAT,
+        "code": _code(),
         "train": train.identity,
         "test": test and test.identity,
         "data": data.model_dump(mode="json", include={"text", "answer", "loss_on", "limit"}),
@@ -85,6 +88,16 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
     if spoiling is not None:
         parts["spoil"] = spoiling
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """What makes samples of rows beside the tokenizer's definition: the code of this room, and the libraries."""
+    found = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(file.read_bytes())
+    versions = [importlib.metadata.version(name) for name in ("cllora", "tokenizers", "transformers")]
+    return f"{found.hexdigest()[:16]} {' '.join(versions)}"
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from cllora.errors import UsageError, one_line
 from cllora.model import attention
@@ -27,6 +28,8 @@ BY_LONGEST = ("dynamic", "longrope")
 SHORT = (6, 4)
 BEYOND = 64
 """Tokens of the texts that are tried, and how far beyond a length in the config the longer of two goes."""
+ANYWAY = 256
+"""Up to this context, where it costs little, a text as long as the context is tried whatever the config says."""
 
 
 def check_is_base(place: str, name: str) -> None:
@@ -63,6 +66,10 @@ def check_config(config: Any, name: str) -> None:
     if others:
         raise UsageError(
             f"the model '{name}' is no language model but a {others[0]}; choose the causal model that it was made of"
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UsageError(
+            f"the model '{name}' ({config.model_type}) is no causal language model of transformers; choose another"
         )
     if getattr(config, "is_encoder_decoder", False):
         raise UsageError(f"the model '{name}' ({config.model_type}) has an encoder; choose a causal language model")
@@ -137,8 +144,8 @@ def take_packed_texts(model: Any, name: str, context: int) -> None:
         ) from error
     if packed is None or not _near([packed[0][1]], [torch.cat([logits for _, logits in alone[0]])]):
         raise UsageError(
-            f"{family} does not use transformers' attention interface, so texts cannot be packed for it; "
-            f"choose another model, {FAMILIES}"
+            f"{family} predicts packed texts otherwise than alone: it sees both sides of a token, or does not use "
+            f"transformers' attention interface; choose another model, {FAMILIES}"
         )
     if not _near([packed[0][2]], [packed[0][1]]):
         raise UsageError(
@@ -179,8 +186,11 @@ def _companies(model: Any, context: int) -> Iterator[tuple[int, list[torch.Tenso
     # An id that stands for an image or the like would call for one.
     special = {value for key, value in _entries(model.config.to_dict()) if "token" in key and isinstance(value, int)}
     plain = np.setdiff1d(np.arange(rows), list(special))
-    for length in lengths_in(config, context):
-        for size in (length, min(length + BEYOND, context)):
+    lengths = lengths_in(config, context)
+    if context <= ANYWAY:
+        lengths.append(context)
+    for length in lengths:
+        for size in sorted({length, min(length + BEYOND, context)}):
             draw = np.random.default_rng(size)
             yield length, [torch.from_numpy(draw.choice(plain, each)) for each in (SHORT[0], size, SHORT[1])]
 

@@ -75,7 +75,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
             raise UsageError(f"model.positions: '{model.name}' has no table of learned positions; leave it out")
         stretch_table(base, model.context)
     elif not model.stretched:
-        check_context(base.config, model)
+        check_context(base.config, model, base)
     full_parameters = sum(p.numel() for p in text_parameters(base).values())
     keep_freed_memory()
     take_packed_texts(base.eval().to(device), model.name, model.context)

@@ -8,11 +8,15 @@ from cllora.errors import UsageError
 from cllora.model.text import text_config
 from cllora.spec import ModelSpec
 
+NAMES = ("max_position_embeddings", "max_target_positions", "n_positions")
+"""What configs call the number of positions."""
+
 
 def pretrained_positions(config: Any) -> int | None:
     """How many positions a model was pretrained at; None where its config names none (ALiBi and the like)."""
-    found = getattr(text_config(config), "max_position_embeddings", None)
-    return None if found is None else int(found)
+    inner = text_config(config)
+    named = (getattr(inner, name, None) for name in NAMES)
+    return next((int(each) for each in named if isinstance(each, int) and each > 0), None)
 
 
 def learned_positions(model: Any) -> torch.nn.Embedding | None:
@@ -37,8 +41,11 @@ def is_rotary(config: Any) -> bool:
     return "rope_theta" in (getattr(text_config(config), "rope_parameters", None) or {})
 
 
-def check_context(config: Any, model: ModelSpec) -> None:
+def check_context(config: Any, model: ModelSpec, causal: Any = None) -> None:
     """Hold `model.context` to the positions that the base has, or may be given, and to the window of its layers.
+
+    Args:
+        causal: the base itself once it is loaded, by which it is known whether its positions are a learned table.
 
     Raises:
         UsageError: it is longer, `model.positions` is not for this model, or does nothing at this context.
@@ -56,10 +63,9 @@ def check_context(config: Any, model: ModelSpec) -> None:
             )
         _check_way(config, model)
     elif limit is not None and model.context > limit:
-        ways = "linear or yarn" if is_rotary(config) else "interpolate"
         raise UsageError(
             f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
-            f"set model.context to {limit} or less, or model.positions to {ways}"
+            f"set model.context to {limit} or less{_ways(config, causal)}"
         )
     window = getattr(text_config(config), "sliding_window", None)
     if window and model.context > window:  # 0 and None: there is none
@@ -114,6 +120,15 @@ def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
     above = (below + 1).clamp(max=len(rows) - 1)
     wide = rows.double()
     return ((1 - share) * wide[below] + share * wide[above]).to(rows.dtype)
+
+
+def _ways(config: Any, causal: Any) -> str:
+    """What else a user can do about a context beyond the positions, if anything."""
+    if is_rotary(config):
+        plain = text_config(config).rope_parameters.get("rope_type", "default") == "default"
+        return ", or model.positions to linear or yarn" if plain else ""
+    learned = causal is not None and learned_positions(causal) is not None
+    return ", or model.positions to interpolate" if learned else ""
 
 
 def _check_way(config: Any, model: ModelSpec) -> None:
