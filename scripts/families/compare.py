@@ -82,7 +82,8 @@ def compare(folder: Path, quick: bool = False) -> Result:
         base = _base(result, folder, context, loras)
         if base is not None:
             _compare_base(result, base[0], samples, context, oracle)
-    _check_positions(result, folder, loras)
+    if not quick:
+        _check_positions(result, folder, samples, loras[0])
     if result.contexts:
         default, *others = loras
         for some in [others] if quick or kind_of(default) in result.targets else [[default], others]:
@@ -130,19 +131,23 @@ def _base(result: Result, folder: Path, context: int, loras: list[LoraSpec]) -> 
     return None
 
 
-def _check_positions(result: Result, folder: Path, loras: list[LoraSpec]) -> None:
-    """That no context beyond the model's positions is taken, and that what a refusal advises instead is taken."""
+def _check_positions(result: Result, folder: Path, samples: Samples, lora: LoraSpec) -> None:
+    """That no context beyond the model's positions is taken, and that what a refusal advises instead is done."""
     beyond = POSITIONS + 1
     limits = [name for name, values in result.thresholds.items() if POSITIONS in values]
     if beyond in result.contexts and limits:
         result.faults.append(f"takes a context of {beyond} tokens where {limits[0]} is {POSITIONS}")
     if max(result.contexts, default=0) != POSITIONS:  # It has windows, too.
         return
-    advised = re.findall(r"linear|yarn|interpolate", result.refusals.get(beyond, "").partition("model.positions to")[2])
-    for way in advised:
-        spec = ModelSpec(name=str(folder), context=beyond, device="cpu", precision="float32", positions=way)
+    context = 2 * POSITIONS
+    for way in re.findall(r"linear|yarn|interpolate", result.refusals[beyond].partition("model.positions to")[2]):
+        spec = ModelSpec(name=str(folder), context=context, device="cpu", precision="float32", positions=way)
         try:
-            load_base(spec, loras[0])
+            learner = Learner(load_base(spec, lora), samples, context)
+            nll = learner.evaluate("base", learner.initial(0), np.arange(len(samples))).nll
+            if way != "interpolate":
+                oracle = stock.Oracle(stock.load_stretched(folder, way, POSITIONS, context))
+                _losses_differ(result, f"{way} positions", nll, samples, context, oracle)
         except UsageError as error:
             result.advice.append(f"{way}: {str(error).replace(str(folder), 'NAME')}")
         except Exception as error:  # noqa: BLE001 - a finding

@@ -19,11 +19,12 @@ Every family that `AutoModelForCausalLM` knows in transformers {transformers} wa
 its default shape and in variants that its config allows (PEFT {peft}, torch {torch}, float32 on a CPU, {date}). Texts
 lie on both sides of every limit in its config, and contexts too. cllora's losses, of texts packed together and of each
 alone, were compared with those of the stock model, which reads one text at a time; then, under a random adapter, its
-losses, the gradient of one step and the losses of the merged export with PEFT's.
+losses, the gradient of one step and the losses of the merged export with PEFT's. Where `model.positions` can be `linear`
+or `yarn`, the base's losses are compared with interpolated positions too.
 
 The differences are the largest of all texts and contexts, in nats per token; that of the gradient is relative to its
-norm. float32 itself is some 1e-6 from float64. More than 1e-5 (1e-4 of a gradient) counts as a fault. What holds for a tiny model of a
-family holds for its larger ones where their configs differ in sizes alone.
+norm. float32 itself is some 1e-6 from float64. More than 1e-5 (1e-4 of a gradient) counts as a fault. What holds for a
+tiny model of a family holds for its larger ones where their configs differ in sizes alone.
 """
 SUPPORTED = """
 ## Supported
@@ -71,7 +72,8 @@ def page(kept: Kept, versions: Mapping[str, str]) -> str:
 
 def _supported(name: str, found: Mapping[str, Any]) -> str:
     off = found["differences"]
-    worst = [max(off["base"], off["base alone"]), off["adapter"], off["merged"], off["gradient"]]
+    base = max(value for what, value in off.items() if what not in ("adapter", "merged", "gradient"))
+    worst = [base, off["adapter"], off["merged"], off["gradient"]]
     numbers = " | ".join(f"{value:.0e}" for value in worst)
     ways = ("default targets", "all-linear", "linear layers by name")
     lora = ", ".join(("default", "all-linear", "names")[i] for i, way in enumerate(ways) if way not in found["targets"])

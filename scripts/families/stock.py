@@ -21,6 +21,16 @@ def load(folder: Path, adapter: Path | None = None, trainable: bool = False) -> 
     return model.eval()
 
 
+def load_stretched(folder: Path, way: str, positions: int, context: int) -> Any:
+    """The causal model in a folder with its rotary positions interpolated, `linear` or by `yarn`, for a context."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    inner = config.get_text_config()
+    inner.rope_parameters |= {"rope_type": way, "factor": context / positions}
+    inner.rope_parameters |= {"original_max_position_embeddings": positions} if way == "yarn" else {}
+    inner.max_position_embeddings = context
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, config=config).eval()
+
+
 @torch.no_grad()
 def put_in_what_is_lost(model: Any, adapter: Path) -> list[str]:
     """The names in an adapter's file that PEFT did not read back as they are there; they are, afterwards.
