@@ -19,8 +19,8 @@ Every family that `AutoModelForCausalLM` knows in transformers {transformers} wa
 its default shape and in variants that its config allows (PEFT {peft}, torch {torch}, float32 on a CPU, {date}). Texts
 lie on both sides of every limit in its config, and contexts too. cllora's losses, of texts packed together and of each
 alone, were compared with those of the stock model, which reads one text at a time; then, under a random adapter, its
-losses, the gradient of one step and the losses of the merged export with PEFT's. Where `model.positions` can be `linear`
-or `yarn`, the base's losses are compared with interpolated positions too.
+losses, the gradient of one step and the losses of the merged export with PEFT's. Where `model.positions` can be
+`linear` or `yarn`, the base's losses are compared with interpolated positions too.
 
 The differences are the largest of all texts and contexts, in nats per token; that of the gradient is relative to its
 norm. float32 itself is some 1e-6 from float64. More than 1e-5 (1e-4 of a gradient) counts as a fault. What holds for a
