@@ -89,6 +89,53 @@ def test_the_window_and_the_positions_are_those_of_the_text_part(sees, context, 
         learner_of(sees, context)
 
 
+def with_spare_parts():
+    """An OPT with a tower that no text reaches, a list of experts of which one is met, and a weight that is read by its
+    parent without a call; as they stand in flat configs, where no text part is named."""
+    plain = t.OPTForCausalLM.forward
+
+    class OPTForCausalLM(t.OPTForCausalLM):
+        def __init__(self, config):
+            super().__init__(config)
+            self.model.decoder.tower = torch.nn.Sequential(torch.nn.Linear(32, 32))
+            self.model.decoder.experts = torch.nn.ModuleList(torch.nn.Linear(32, 32, bias=False) for _ in range(3))
+            self.model.decoder.read = torch.nn.Linear(32, 32, bias=False)
+
+        def forward(self, *inputs, **named):
+            out = plain(self, *inputs, **named)
+            more = torch.zeros(1, 32)
+            out.logits = out.logits + 0 * (self.model.decoder.experts[1](more) @ self.model.decoder.read.weight).sum()
+            return out
+
+    from conftest import tiny_config
+
+    return OPTForCausalLM(tiny_config("opt"))
+
+
+def test_what_text_goes_through_is_seen_in_a_pass():
+    from cllora.model.text import text_modules, text_parameters
+
+    model = with_spare_parts().eval()
+    paths = set(text_modules(model))
+    assert {"model.decoder.experts.0", "model.decoder.experts.2", "model.decoder.read"} <= paths
+    assert not [path for path in paths if "tower" in path]
+    left_out = {name for name, _ in model.named_parameters()} - set(text_parameters(model))
+    assert left_out == {"model.decoder.tower.0.weight", "model.decoder.tower.0.bias"}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_keyword_of_attention_that_nobody_knows_is_refused():
+    from cllora.model.attention import Packing, packed_attention
+
+    q = torch.ones(1, 2, 5, 4)
+    packing = Packing.of_lengths(np.array([5]), torch.device("cpu"))
+    assert packed_attention(torch.nn.Module(), q, q, q, None, packing=packing, use_cache=False)[0].shape == (1, 5, 2, 4)
+    with pytest.raises(UsageError, match="attention uses block_indices"):
+        packed_attention(torch.nn.Module(), q, q, q, None, packing=packing, block_indices=torch.ones(1))
+    with pytest.raises(UsageError, match="both sides"):
+        packed_attention(torch.nn.Module(), q, q, q, None, packing=packing, is_causal=False)
+
+
 def test_a_module_of_a_tower_alone_is_refused_by_name(sees):
     with pytest.raises(UsageError, match="no module that text goes through is called 'patch_embedding'"):
         learner_of(sees, WINDOW, target_modules=("q_proj", "patch_embedding"))

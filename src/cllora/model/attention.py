@@ -36,7 +36,22 @@ WORTH_A_SHAPE = 256
 """Tokens gathered in vain that cost more than attending to another shape."""
 GRAIN = 16
 MOST_TEXTS = 16
-SPECIAL = ("softcap", "s_aux", "position_bias")
+HARMLESS = frozenset(
+    {
+        "is_causal",
+        "logits_to_keep",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "position_embeddings",
+        "position_ids",
+        "return_dict",
+        "sliding_window",
+        "use_cache",
+    }
+)
+"""Keywords that change nothing here. Whatever else a model hands to its attention (`softcap`, sinks, a bias, blocks) is
+a computation of its own."""
 
 Observer = Callable[[torch.Tensor, torch.Tensor, float], None]
 """Is shown a layer's queries (1, H, N, D), its keys (1, H_kv, N, D) and their scale, as attention gets them."""
@@ -181,9 +196,11 @@ def packed_attention(
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    special = [name for name in SPECIAL if others.get(name) is not None]
-    if attention_mask is not None or special:
-        what = special[0] if special else "a mask"
+    special = [
+        name for name, value in others.items() if name not in HARMLESS and value is not None and value is not False
+    ]
+    if attention_mask is not None or special or others.get("is_causal") is False:
+        what = special[0] if special else "a mask or both sides of a token"
         raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if observe is not None:

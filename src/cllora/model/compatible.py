@@ -15,7 +15,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from cllora.errors import UsageError, one_line
 from cllora.model import attention
-from cllora.model.text import text_config
+from cllora.model.text import text_config, text_parameters
 from cllora.types import Samples
 
 FAMILIES = "such as one of the OPT, Llama, Qwen, GPT-2 or GPT-NeoX families"
@@ -115,6 +115,21 @@ def check_passes(config: Any, context: int, name: str) -> None:
                 f"model.context is {context}, but the positions of '{name}' ({kind}) change for all texts of a pass in "
                 f"which one is longer than {limit} tokens; set model.context to {limit} or less"
             )
+
+
+def read_alone(model: Any, name: str) -> dict[str, torch.nn.Parameter]:
+    """The parameters that a text meets in a model, which has to be able to read one.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        return text_parameters(model)
+    except Exception as error:
+        raise UsageError(
+            f"'{name}' ({model.config.model_type}) cannot read a text alone ({type(error).__name__}: "
+            f"{one_line(error, 160)}); choose another model, {FAMILIES}"
+        ) from error
 
 
 @torch.no_grad()

@@ -13,7 +13,14 @@ import transformers
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
-from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes, take_packed_texts
+from cllora.model.compatible import (
+    check_config,
+    check_is_base,
+    check_loaded,
+    check_passes,
+    read_alone,
+    take_packed_texts,
+)
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
@@ -76,9 +83,9 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         stretch_table(base, model.context)
     elif not model.stretched:
         check_context(base.config, model, base)
-    full_parameters = sum(p.numel() for p in text_parameters(base).values())
     keep_freed_memory()
-    take_packed_texts(base.eval().to(device), model.name, model.context)
+    full_parameters = sum(p.numel() for p in read_alone(base.eval().to(device), model.name).values())
+    take_packed_texts(base, model.name, model.context)
     adapted = add_lora(base, lora, model.name)
     start = None if lora.start is None else read_start(lora.start, adapted, model.name)
     targets = lora_targets(adapted)

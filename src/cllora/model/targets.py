@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import peft
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
 from cllora.errors import UsageError
@@ -22,6 +24,8 @@ from cllora.spec import LoraSpec
 log = logging.getLogger("cllora")
 
 ALL_LINEAR = "all-linear"
+ATTENTION = re.compile(r"attention|attn|mla$")
+"""What the classes of attention are called, in small letters."""
 Modules = Mapping[str, torch.nn.Module]
 
 
@@ -35,7 +39,7 @@ def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     targets = _targets(causal, inside, lora.target_modules, name)
     matched: Modules = {path: module for path, module in inside.items() if matches(path, targets)}
     for path, module in matched.items():
-        if not isinstance(module, torch.nn.Linear | torch.nn.Embedding | Conv1D):
+        if not _is_linear(module) and not isinstance(module, torch.nn.Embedding):
             raise UsageError(
                 f"lora.target_modules: LoRA is supported on linear layers only, and {path} of '{name}' is a "
                 f"{type(module).__name__}; leave it out"
@@ -100,7 +104,7 @@ def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, 
     if asked is None:
         return _usual(causal, inside, name)
     if isinstance(asked, str) and asked.lower() == ALL_LINEAR:
-        return sorted(_last_names(_linear(causal, inside)))
+        return _all_linear(causal, inside, name)
     if isinstance(asked, str) and any(_is_called(path, asked) for path in inside):
         return [asked]
     if isinstance(asked, str):
@@ -111,6 +115,35 @@ def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, 
     return list(asked)
 
 
+def _all_linear(causal: Any, inside: Modules, name: str) -> list[str]:
+    """The names of all linear layers but the head, and but those that PEFT takes for parts of fused experts."""
+    names = sorted(_last_names(_linear(causal, inside)))
+    experts = [each for each in names if _is_converted(causal, names, each)]
+    if experts:
+        log.warning(
+            "lora.target_modules: in '%s' PEFT takes %s for experts, which LoRA is not supported on; all-linear leaves "
+            "them out",
+            name,
+            ", ".join(experts),
+        )
+    return [each for each in names if each not in experts]
+
+
+def _is_converted(causal: Any, names: list[str], entry: str) -> bool:
+    """Whether PEFT makes something else of a name among others, as it does of those that experts had before they were
+    fused."""
+    config = peft.LoraConfig(target_modules=list(names))
+    try:
+        convert_peft_config_for_transformers(config, causal, None)
+    except ValueError:  # some of what is fused is missing; each by itself is then converted, or refused as this is
+        config = peft.LoraConfig(target_modules=[entry])
+        try:
+            convert_peft_config_for_transformers(config, causal, None)
+        except ValueError:
+            return True
+    return entry not in (config.target_modules or ())
+
+
 def _usual(causal: Any, inside: Modules, name: str) -> list[str]:
     """PEFT's default for the family; where it has none, all linear layers of attention."""
     families = dict.fromkeys([causal.config.model_type, text_config(causal.config).model_type])
@@ -119,7 +152,7 @@ def _usual(causal: Any, inside: Modules, name: str) -> list[str]:
         found = [entry for entry in known or () if any(_is_called(path, entry) for path in inside)]
         if found:
             return found
-    attending = [path for path, module in inside.items() if "attention" in type(module).__name__.lower()]
+    attending = [path for path, module in inside.items() if ATTENTION.search(type(module).__name__.lower())]
     linear = [path for path in _linear(causal, inside) if any(path.startswith(f"{each}.") for each in attending)]
     if not linear:
         raise UsageError(
@@ -176,7 +209,12 @@ def _layer(path: str) -> int | None:
 def _linear(causal: Any, inside: Modules) -> list[str]:
     """The paths of the linear layers, without the head."""
     head = causal.get_output_embeddings()
-    return [path for path, it in inside.items() if isinstance(it, torch.nn.Linear | Conv1D) and it is not head]
+    return [path for path, module in inside.items() if _is_linear(module) and module is not head]
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    """Whether it is a linear layer and does nothing else: routers of experts are often a kind of linear layer."""
+    return type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
 
 
 def _none_called(causal: Any, inside: Modules, entry: str, name: str) -> str:

@@ -1,8 +1,13 @@
 """The part of a model that text goes through: all of it, or the language model inside one that sees and hears too."""
 
+from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+
+_PARTS: "WeakKeyDictionary[torch.nn.Module, frozenset[str]]" = WeakKeyDictionary()
+"""The paths of each model's modules that text goes through, found once."""
 
 
 def text_config(config: Any) -> Any:
@@ -13,23 +18,78 @@ def text_config(config: Any) -> Any:
 def text_modules(causal: Any) -> dict[str, torch.nn.Module]:
     """The modules of a causal model that text goes through, by their path in it.
 
-    Of a multimodal model these are its decoder, its embedding and its head; towers of other senses are left out: no
-    text reaches them, so nothing in them is trained, counted or sent.
+    A short text is let through the model, under the attention that it was loaded with, and what is not called is left
+    out: towers of other senses, attention to an encoder that is not there. Nothing in them is trained, counted or sent.
     """
-    every = dict(causal.named_modules())
-    if text_config(causal.config) is causal.config:
-        return every
-    roots = (causal.get_decoder(), causal.get_input_embeddings(), causal.get_output_embeddings())
-    inside = {id(module) for root in roots if root is not None for module in root.modules()}
-    return {path: module for path, module in every.items() if id(module) in inside}
+    if causal not in _PARTS:
+        _PARTS[causal] = frozenset(_met(causal))
+    return {path: module for path, module in causal.named_modules() if path in _PARTS[causal]}
 
 
 def text_parameters(causal: Any) -> dict[str, torch.nn.Parameter]:
     """The parameters that text meets, each once, by their path."""
-    met = {id(parameter) for module in text_modules(causal).values() for parameter in module.parameters()}
+    met = {id(parameter) for module in text_modules(causal).values() for parameter in module._parameters.values()}
     return {name: parameter for name, parameter in causal.named_parameters() if id(parameter) in met}
 
 
 def path_of(model: Any, wanted: torch.nn.Module) -> str:
     """The path of a module in a model."""
     return str(next(path for path, module in model.named_modules() if module is wanted))
+
+
+def _met(causal: Any) -> Iterator[str]:
+    called: set[int] = set()
+    hooks = [module.register_forward_hook(lambda it, *_: called.add(id(it))) for module in causal.modules()]
+    try:
+        with torch.no_grad():
+            _read(causal)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    idle = list(_idle(causal, "", called))
+    used = _used(causal, [module for _, module in idle])
+    outside = [path for path, module in idle if not used & {id(p) for p in module.parameters()}]
+    for path, _ in causal.named_modules():
+        if not any(path == each or path.startswith(f"{each}.") for each in outside):
+            yield path
+
+
+def _idle(module: torch.nn.Module, path: str, called: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The largest parts with weights in which nothing was called; none of a list of which some were (experts)."""
+    of_many = isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict)
+    some = of_many and any(id(inner) in called for inner in module.modules())
+    for name, child in module.named_children():
+        if any(id(inner) in called for inner in child.modules()):
+            yield from _idle(child, f"{path}.{name}" if path else name, called)
+        elif not some and next(child.parameters(), None) is not None:
+            yield f"{path}.{name}" if path else name, child
+
+
+def _used(causal: Any, modules: list[torch.nn.Module]) -> set[int]:
+    """The weights of some modules that a text meets all the same: what is not called may be read by its parent."""
+    weights = list({id(p): p for module in modules for p in module.parameters() if p.is_floating_point()}.values())
+    if not weights:
+        return set()
+    every = list(causal.parameters())
+    asked = [weight.requires_grad for weight in every]
+    try:
+        for weight in every:
+            weight.requires_grad_(False)
+        for weight in weights:
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            logits = _read(causal)
+            found = (
+                torch.autograd.grad(logits.float().sum(), weights, allow_unused=True) if logits.requires_grad else None
+            )
+    finally:
+        for weight, asks in zip(every, asked, strict=True):
+            weight.requires_grad_(asks)
+    return {id(w) for w, g in zip(weights, found, strict=True) if g is not None} if found is not None else set()
+
+
+def _read(causal: Any) -> torch.Tensor:
+    rows = len(causal.get_input_embeddings().weight)
+    text = torch.arange(4, 10, device=causal.device)[None] % rows
+    logits: torch.Tensor = causal(input_ids=text, use_cache=False).logits
+    return logits
