@@ -237,9 +237,9 @@ def _verdict(result: Result, readable: bool) -> str:
     if result.faults:
         wrong = any("off by" in fault or "gradient" in fault or "takes" in fault for fault in result.faults)
         return "wrong" if wrong else "fails"
-    if not readable:
-        return "taken unread" if result.contexts else "unreadable"
-    return "supported" if result.contexts else "refused"
+    if not result.contexts:
+        return "refused"
+    return "supported" if readable else "taken unread"
 
 
 def _line(error: BaseException) -> str:

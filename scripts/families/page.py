@@ -49,7 +49,7 @@ Taken, and not as stock has it; or ended in a traceback.
 NOT_BUILT = """
 ## Not compared
 
-Could not be built from a config alone, or cannot read a text alone with stock transformers.
+Families whose default config makes no model that can be built here.
 """
 WINDOWS = ("sliding_window", "sliding_window_size", "local_attention", "attention_window_size", "attention_chunk_size")
 
@@ -65,7 +65,7 @@ def page(kept: Kept, versions: Mapping[str, str]) -> str:
     noted = [name for name in sorted(kept) if kept[name]["verdict"] == "supported" and kept[name]["notes"]]
     text += "".join(_left_out(name, kept[name]) for name in noted)
     text += REFUSED + _grouped(by.pop("refused", []), kept)
-    left_out = [*by.pop("not built", []), *by.pop("unreadable", [])]
+    left_out = by.pop("not built", [])
     text += WRONG + "".join(_fault(name, kept[name]) for names in by.values() for name in names) if by else ""
     return text + (NOT_BUILT + "".join(_left_out(name, kept[name]) for name in sorted(left_out)) if left_out else "")
 
