@@ -278,3 +278,41 @@ def test_other_folders_and_changed_runs_are_refused(runs, tmp_path, command):
         refused(command("generate", run, "x"), said)
     (run / "state.safetensors").unlink()
     refused(command("generate", run, "x"), "is not finished (no round of 1 rounds)")
+
+
+def test_chats_written_by_a_template_of_the_study_are_gone_on_with_by_it(tiny_models, tmp_path):
+    """`data.template` is part of what was learnt: it is used here, and goes along with an export."""
+    import transformers
+
+    from cllora.runs.export import export_run
+    from cllora.runs.generate import Asked, generate
+    from cllora.spec import Study
+
+    (tmp_path / "chat.jinja").write_text(CHAT)
+    turns = [{"role": "user", "content": "two and two"}, {"role": "assistant", "content": "four"}]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": turns, "n": i}) + "\n" for i in range(60)))
+    fields = study_fields(tiny_models("opt"), tmp_path / "chats.jsonl", grid={}, control={}, federation__num_rounds=1)
+    fields["data"] = {"path": str(tmp_path / "chats.jsonl"), "template": str(tmp_path / "chat.jinja"), "test": 0.2}
+    fields["partition"] = {"scheme": "iid", "num_clients": 4, "min_samples": 5, "local_test": 0.2}
+    run = cllora.run(Study.parse(fields), tmp_path / "out") / "seed=0"
+    writers = []
+    original = Writer.__init__
+
+    def keeping(self, *args, **named):
+        original(self, *args, **named)
+        writers.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writer, "__init__", keeping)
+        list(generate(run, Asked("one and one", clients=[], max_new_tokens=2)))
+    (writer,) = writers
+    assert writer.chat
+    assert writer._text(writer._prompt).endswith("[user]one and one\n[assistant]")
+    for merged in (True, False):
+        out = export_run(run, tmp_path / f"exported-{merged}", merged=merged)
+        assert transformers.AutoTokenizer.from_pretrained(out).chat_template == CHAT
+
+
+def test_the_folder_of_a_study_is_told_which_runs_it_holds(runs, command):
+    study = runs["fedavg"].parent
+    refused(command("generate", study, "hi"), f"{study} is not the folder of a run", f"such as {runs['fedavg']}")

@@ -44,16 +44,19 @@ class Written:
 class Writer:
     """A learner's base with the tokenizer of its model, writing after one prompt under any adapter.
 
-    With `chat` the prompt is a user's turn; where that is None, if the learner's texts are chats (`is_chat`).
+    With `chat` the prompt is a user's turn; where that is None, if the learner's texts are chats. Turns are written by
+    `template`, or else by the tokenizer's own.
 
     Raises:
         UsageError: the prompt leaves no position free, or is a chat's and the tokenizer has no template.
     """
 
-    def __init__(self, learner: Learner, prompt: str, *, chat: bool | None = None) -> None:
+    def __init__(self, learner: Learner, prompt: str, *, chat: bool | None = None, template: str | None = None) -> None:
         self._learner, name = learner, learner.base.spec.name
         self._causal = causal_of(learner.base.model)
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(where_tokenizer(name))
+        if template is not None:
+            self._tokenizer.chat_template = template
         self._ends = _ends(self._causal, self._tokenizer)
         self.chat = self._trained_on_chats() if chat is None else chat
         self._prompt = self._of_chat(prompt, name) if self.chat else self._of_text(prompt, name)

@@ -161,13 +161,21 @@ def save_adapter(base: Base, folder: Path) -> None:
     """
     write_out_ties(base.model)
     if gguf_file(base.spec.name) is not None:
-        transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
+        save_tokenizer(base, folder)
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
         return
     base.model.save_pretrained(folder, save_embedding_layers=False)
     if base.spec.stretched:
         causal_of(base.model).config.save_pretrained(folder)
+
+
+def save_tokenizer(base: Base, folder: Path, template: str | None = None) -> None:
+    """Write the base's tokenizer, with a chat template in place of its own if one is given."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name))
+    if template is not None:
+        tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
 
 
 def save_merged(base: Base, folder: Path) -> None:
@@ -180,7 +188,7 @@ def save_merged(base: Base, folder: Path) -> None:
             warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")  # written in once
             merged = base.model.merge_and_unload()
         merged.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(where_tokenizer(base.spec.name)).save_pretrained(folder)
+    save_tokenizer(base, folder)
 
 
 def _config(model: ModelSpec, place: str) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from cllora.errors import UsageError, one_line
 from cllora.model.parts import ADAPTER
+from cllora.places import expanded
 
 log = logging.getLogger("cllora")
 
@@ -54,7 +55,7 @@ def read_start(place: str, model: Any, name: str) -> Tensors:
     Raises:
         UsageError: there is no such adapter, or it has another shape or another function than the model's.
     """
-    folder = _folder(Path(place).expanduser())
+    folder = _folder(expanded(place, "lora.start: "))
     config = _config(folder)
     _check_function(config, model.peft_config[ADAPTER], place)
     tensors = _tensors(folder)

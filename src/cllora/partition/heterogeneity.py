@@ -44,10 +44,10 @@ def total_variation(mixes: Array, reference: Array) -> Array:
 
 def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
     """Share of the variance of `values` (n,) that lies between groups (eta squared), 0 to 1; 0 for a constant."""
+    if len(values) == 0 or values.min() == values.max():  # the mean of equal numbers may be another in its last digit
+        return 0.0
     spread = values - values.mean()
     total = float((spread**2).sum())
-    if total == 0:
-        return 0.0
     counts = np.bincount(groups)
     sums = np.bincount(groups, spread)
     return float((sums[counts > 0] ** 2 / counts[counts > 0]).sum() / total)

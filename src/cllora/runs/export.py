@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
 from cllora.store import last_round, read_experiment
 
@@ -13,16 +14,14 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
     Raises:
         UsageError: `run` is no run folder, has no finished round, or `out` exists already.
     """
-    if not (run / "spec.json").exists():
-        raise UsageError(f"{run} is not the folder of a run: it has no spec.json")
+    experiment = read_experiment(run)
     if out.exists():
         raise UsageError(f"{out} exists already; choose another --out")
-    experiment = read_experiment(run)
     last = last_round(run)
     if last is None:
         raise UsageError(f"{run} has no finished round yet")
     from cllora.model.adapters import Adapters
-    from cllora.model.load import load_base, save_adapter, save_merged
+    from cllora.model.load import load_base, save_adapter, save_merged, save_tokenizer
 
     # In float32: in a narrower type adding the adapter to the weights would round most of it away.
     base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
@@ -33,5 +32,8 @@ def export_run(run: Path, out: Path, *, merged: bool = False) -> Path:
         save_merged(base, partial)
     else:
         save_adapter(base, partial)
+    if experiment.data.template is not None:
+        # What chats were written by belongs to the model that learnt them.
+        save_tokenizer(base, partial, read_template(experiment.data.template))
     partial.rename(out)
     return out

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
 from cllora.spec import Experiment
 from cllora.store import last_round, read_experiment, read_json, read_partition
@@ -100,7 +101,8 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     tell = on_work or (lambda _what, _tokens: None)
     tell("loading", None)
     federation, learner = _federation(run, experiment)
-    writer = Writer(learner, asked.prompt, chat=asked.chat)
+    template = None if experiment.data.template is None else read_template(experiment.data.template)
+    writer = Writer(learner, asked.prompt, chat=asked.chat, template=template)
 
     def written(model: str, adapter: Vector, how: str) -> Passage:
         it = writer.write(
@@ -135,8 +137,6 @@ def _own(federation: "Federation", last: Round, client: int) -> tuple[Vector, st
 
 
 def _finished(run: Path) -> tuple[Experiment, Round]:
-    if not (run / "spec.json").exists():
-        raise UsageError(f"{run} is not the folder of a run: it has no spec.json")
     experiment, last = read_experiment(run), last_round(run)
     if last is None or last.number < experiment.federation.num_rounds:
         done = "no round" if last is None else f"{last.number}"

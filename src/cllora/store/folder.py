@@ -69,7 +69,15 @@ def begin(folder: Path, experiment: Experiment) -> None:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """The experiment that a run folder is of."""
+    """The experiment that a run folder is of.
+
+    Raises:
+        UsageError: it is no run folder; a study's names one of its runs.
+    """
+    if not (folder / "spec.json").exists():
+        inside = sorted(path.parent for path in folder.glob("*/spec.json"))
+        hint = f"; it holds runs, such as {inside[0]}" if inside else ""
+        raise UsageError(f"{folder} is not the folder of a run: it has no spec.json{hint}")
     return Experiment.parse(read_json(folder / "spec.json"))
 
 
