@@ -91,6 +91,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "deepseek_v3": {"queries in full": {"q_lora_rank": None}, "rope yarn": rope("yarn")},
     "granitemoehybrid": {"attention alone": {"layer_types": ["attention", "attention"], "num_local_experts": 0}},
     "gpt_oss": {"no windows": {"layer_types": ["full_attention", "full_attention"]}},
+    "lfm2": {"convolutions": {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}},
     "starcoder2": {"a window": {"sliding_window": WINDOW}},
     "granite": {
         "plain": dict.fromkeys(

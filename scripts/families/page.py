@@ -97,16 +97,16 @@ def _grouped(names: list[str], kept: Kept) -> str:
         line = next(iter(kept[name]["refusals"].values()))
         reasons[re.sub(r"'NAME' \([\w-]+\):? ?|'NAME' ?", "", line)].append(name)
     ordered = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
-    return "".join(f'\n- "{reason}": {"; ".join(families)}.\n' for reason, families in ordered)
+    return "".join(_item(f'"{reason}": {"; ".join(families)}') for reason, families in ordered)
 
 
 def _fault(name: str, found: Mapping[str, Any]) -> str:
-    return _item(f"{name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}.")
+    return _item(f"{name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}")
 
 
 def _left_out(name: str, found: Mapping[str, Any]) -> str:
-    return _item(f"{name}: {'; '.join(found['notes'])}.")
+    return _item(f"{name}: {'; '.join(found['notes'])}")
 
 
 def _item(text: str) -> str:
-    return "\n" + textwrap.fill(f"- {text}", 120, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+    return "\n" + textwrap.fill(f"- {text.rstrip('.')}.", 120, subsequent_indent="  ", break_on_hyphens=False) + "\n"

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text()
 PINNED = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
-KNOWN = ()
+KNOWN = ("longcat_flash",)
 """Cases that are taken and are not as stock has them."""
 REMAKE = "make docs/models.md anew: python scripts/families"
 
