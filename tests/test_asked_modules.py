@@ -164,6 +164,10 @@ def test_dropout_in_dora_is_on_what_comes_in_twice():
         ({"modules_to_save": ("fc1", "nothing")}, "no module with weights called 'nothing'"),
         ({"modules_to_save": ("lm_head",)}, r"shares its weight .* lora\+embeddings"),
         ({"modules_to_save": ("self_attn",)}, "has LoRA too"),
+        ({"modules_to_save": ("decoder", "fc1"), "target_modules": ("lm_head",)}, "lies in another module"),
+        ({"target_modules": ("all-linear", "q_proj")}, "stands alone"),
+        ({"target_modules": ("q_proj", "layers.0.fc1"), "layers_to_transform": (1,)}, "in the layers asked for"),
+        ({"target_modules": ".*"}, "the whole of"),
     ],
 )
 def test_what_matches_nothing_is_refused_by_name(tiny_models, lora, line):
@@ -221,3 +225,40 @@ def test_a_run_records_which_modules_had_lora(tiny_models, texts, tmp_path):
     page = cllora.report(folder).read_text()
     assert "use_dora" in page
     assert "q_proj, " in page
+
+
+def test_head_and_embedding_of_an_untied_base_are_trained_apart(tiny_models, tmp_path):
+    """A common recipe for new tokens; sharing one weight would make another model of the base at once."""
+    folder = tiny_models("llama")
+    for lora in (
+        {"modules_to_save": ("embed_tokens", "lm_head")},
+        {"train": "lora+embeddings", "modules_to_save": "lm_head"},
+    ):
+        learner = learner_of(folder, **lora)
+        stocks = losses(transformers.AutoModelForCausalLM.from_pretrained(folder), learner)
+        np.testing.assert_allclose(learner.evaluate("base", learner.initial(0), IDS).nll, stocks, rtol=2e-5)
+        assert sum("lm_head" in name or "embed_tokens" in name for name in learner.layout.names) == 2
+        adapter = changed(learner)
+        found = learner.evaluate("global", adapter, IDS).nll
+        out = tmp_path / str(len(lora))
+        learner.save_adapter(adapter, out / "adapter")
+        np.testing.assert_allclose(found, losses(stock(folder, out / "adapter"), learner), rtol=2e-5)
+        learner.adapters.write(adapter)
+        save_merged(learner.base, out / "merged")
+        merged = transformers.AutoModelForCausalLM.from_pretrained(out / "merged")
+        np.testing.assert_allclose(found, losses(merged, learner), rtol=2e-5)
+
+
+def test_norms_within_a_module_that_is_trained_whole_are_trained_with_it(tiny_models, tmp_path):
+    learner = learner_of(tiny_models("llama"), train="lora+norms", modules_to_save="layers.1", layers_to_transform=0)
+    learner.save_adapter(changed(learner), tmp_path)
+    np.testing.assert_allclose(
+        learner.evaluate("global", changed(learner), IDS).nll,
+        losses(stock(tiny_models("llama"), tmp_path), learner),
+        rtol=2e-5,
+    )
+
+
+def test_a_part_of_an_embedding_that_is_trained_whole_is_refused(tiny_models):
+    with pytest.raises(UsageError, match="of which lora trains a part already"):
+        learner_of(tiny_models("llama"), train="lora+embeddings", embedding_r=2, modules_to_save="embed_tokens")

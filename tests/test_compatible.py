@@ -10,7 +10,7 @@ import transformers as t
 from peft import PeftModel
 
 from cllora.errors import UsageError
-from cllora.model import compatible, load
+from cllora.model import load, trial
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.tokenizer import ModelTokenizer
@@ -194,8 +194,8 @@ def test_a_window_that_no_field_of_a_known_name_gives_is_tried(tmp_path, monkeyp
 
 def test_lengths_are_read_out_of_nested_configs():
     config = t.Gemma3TextConfig(sliding_window=512, max_position_embeddings=4096)
-    assert compatible.lengths_in(config, 4096) == [6, 512]  # and the pattern of its layers
-    assert compatible.lengths_in(config, 512) == [6]
+    assert trial.lengths_in(config, 4096) == [6, 512]  # and the pattern of its layers
+    assert trial.lengths_in(config, 512) == [6]
 
 
 def edited(folder, **changes):
@@ -273,3 +273,38 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused_where_a_text_uses_it(t
         learner_of(folder, 32, samples)
     fine = type(samples)(["plain"], flat[: ends[1]], ends[:2], np.zeros(1, np.int32), {}, "other")
     assert learner_of(folder, 32, fine).initial(0).size
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("model.decoder.layers.0.fc1.ia3_l", "hold an adapter's too"),
+        ("model.decoder.final_layer_norm.modules_to_save.default.weight", "hold an adapter's too"),
+        ("model.decoder.layers.0.fc1.SCB", "scales of quantised ones"),
+        ("model.decoder.layers.0.fc1.weight_scale_inv", "scales of quantised ones"),
+    ],
+)
+def test_weights_that_say_that_the_others_are_not_plain(tiny_models, tmp_path, more, line):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_models("opt"), tmp_path / "model")
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), more: torch.ones(2)}, file, metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=line):
+        learner_of(folder, 32)
+
+
+def test_weights_that_are_left_out_are_said_and_broken_ones_refused(tiny_models, tmp_path, caplog):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_models("opt"), tmp_path / "model")
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "model.decoder.layers.7.fc1.bias": torch.ones(2)}, file, metadata={"format": "pt"})
+    learner_of(folder, 32)
+    assert "1 weights of" in caplog.text
+    assert "layers.7.fc1.bias" in caplog.text
+    tensors["model.decoder.embed_tokens.weight"][250, 3] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"not finite, such as in model\.decoder\.embed_tokens\.weight"):
+        learner_of(folder, 32)

@@ -205,8 +205,27 @@ def test_a_users_code_that_changed_is_refused(tiny_models, texts, tmp_path, monk
     fields = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]}, load=[str(code)])
     cllora.run(Study.parse(fields), tmp_path / "out")
     code.write_text(code.read_text() + "# another\n")
-    with pytest.raises(UsageError, match=r"features\.py, which the study loads, has changed since"):
+    with pytest.raises(
+        UsageError, match=r"features\.py, which the study loads, or what it imports beside it, has changed since"
+    ):
         cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
+
+
+def test_what_a_users_file_imports_beside_it_is_part_of_it(tmp_path):
+    from cllora.registry import code_files
+
+    (tmp_path / "helpers").mkdir()
+    for name, code in {
+        "mine.py": "import json, other\nfrom helpers import deep\ndef f():\n    import late",
+        "other.py": "import mine",
+        "late.py": "",
+        "unused.py": "",
+        "helpers/__init__.py": "",
+        "helpers/deep.py": "",
+    }.items():
+        (tmp_path / name).write_text(code)
+    found = {str(path.relative_to(tmp_path)) for path in code_files(tmp_path / "mine.py")}
+    assert found == {"mine.py", "other.py", "late.py", "helpers/__init__.py", "helpers/deep.py"}
 
 
 def test_a_feature_of_the_bases_losses_is_of_that_pattern_of_evaluation(tiny_models, texts, tmp_path):

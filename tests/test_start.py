@@ -171,7 +171,7 @@ def other_shape(adapter, folder):
 
 def test_an_adapter_of_another_base_is_said(tiny_models, adapter, caplog):
     learner_of(tiny_models("opt-350m"), **R8, start=str(adapter))
-    assert "was trained on the base" in caplog.text
+    assert "was trained on another base" in caplog.text
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -194,3 +194,73 @@ def test_weights_that_hold_an_adapter_too_are_no_base(tiny_models, tmp_path):
     save_file({**load_file(file), **more}, file, metadata={"format": "pt"})
     with pytest.raises(UsageError, match=r"hold an adapter's too, such as .*lora_A"):
         load_base(ModelSpec(name=str(tmp_path / "base"), device="cpu", precision="float32"), LoraSpec())
+
+
+def made_by_peft(folder, out, **config):
+    """An adapter that PEFT alone made on a base, all of its numbers moved."""
+    base = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    asked = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], **config}
+    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **asked))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(out, save_embedding_layers=False)
+    return out
+
+
+def worst(learner, folder, adapter):
+    """The largest difference to stock PEFT, in nats per token."""
+    stock = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(folder), adapter).eval()
+    found = learner.evaluate("global", learner.initial(0), np.arange(10)).nll
+    differences = []
+    with torch.no_grad():
+        for i in range(10):
+            text = torch.from_numpy(learner.samples.tokens_of(i, 40))[None]
+            tokens = text.shape[1] - 1
+            differences.append(abs(found[i] / tokens - float(stock(input_ids=text, labels=text).loss)))
+    return max(differences)
+
+
+FOUR = {"r": 4, "lora_alpha": 8, "target_modules": ("q_proj", "v_proj")}
+
+
+def test_trained_rows_of_the_embedding_are_those_of_the_start(tiny_models, tmp_path):
+    folder = tiny_models("opt")
+    place = made_by_peft(folder, tmp_path / "rows", trainable_token_indices=[5, 9, 20])
+    rows = {**FOUR, "train": "lora+embeddings", "start": str(place)}
+    assert worst(learner_of(folder, **rows, embedding_rows=(5, 9, 20)), folder, place) < 1e-5
+    for other in ((6, 10, 21), (20, 9, 5)):
+        with pytest.raises(UsageError, match=r"trains the rows \[5, 9, 20\]"):
+            learner_of(folder, **rows, embedding_rows=other)
+
+
+@pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`", "ignore:Model has `tie_word_embeddings")
+def test_a_head_of_its_own_is_not_dropped_where_the_base_has_none(tiny_models, tmp_path):
+    place = made_by_peft(tiny_models("opt"), tmp_path / "own", modules_to_save=["embed_tokens", "lm_head"])
+    with pytest.raises(UsageError, match="head has values of its own"):
+        learner_of(tiny_models("opt"), **FOUR, train="lora+embeddings", start=str(place))
+
+
+def test_our_adapters_know_their_base_by_its_weights(tiny_models, texts, adapter, tmp_path, caplog):
+    """Two bases may lie in folders of one name."""
+    first = cllora.run(study(tiny_models, texts, adapter), tmp_path / "first") / "seed=0"
+    caplog.clear()
+    same = shutil.copytree(tiny_models("opt"), tmp_path / "renamed")
+    learner_of(same, **R8, start=str(first))
+    assert "another base" not in caplog.text
+    other = transformers.AutoModelForCausalLM.from_pretrained(same)
+    other.model.decoder.layers[0].fc1.bias.data += 0.01
+    other.save_pretrained(tmp_path / "elsewhere" / "opt")
+    learner_of(tmp_path / "elsewhere" / "opt", **R8, start=str(first))
+    assert "another base" in caplog.text
+
+
+def test_odd_fields_of_an_adapter_end_in_one_line(tiny_models, adapter, tmp_path):
+    odd = {"base_model_name_or_path": 7, "layers_to_transform": 1}
+    learner_of(tiny_models("opt"), **R8, start=str(rewritten(adapter, tmp_path / "odd", **odd)))
+    with pytest.raises(UsageError, match="layers_to_transform: 1"):
+        learner_of(tiny_models("opt"), **{**R8, "target_modules": ("q_proj",)}, start=str(tmp_path / "odd"))
+    with pytest.raises(UsageError, match="name the folder"):
+        learner_of(tiny_models("opt"), **R8, start=str(adapter / "adapter_model.safetensors"))

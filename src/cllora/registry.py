@@ -4,6 +4,7 @@ A member is a function. Its options are its keyword-only arguments, its docstrin
 options fail with the list of choices and a guess; values are held to the annotated types.
 """
 
+import ast
 import difflib
 import functools
 import hashlib
@@ -170,6 +171,31 @@ def first_problem(error: pydantic.ValidationError) -> str:
     elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         said = "fields go here, such as {name: value}"
     return f"{field}: {said}{got}{more}" if field else f"{said}{more}"
+
+
+def code_files(file: Path) -> list[Path]:
+    """A user's file and, of what it imports, the files in its own folder, in the order in which they are met."""
+    found, waiting = [file.resolve()], [file.resolve()]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            place = found[0].parent.joinpath(*name.split("."))
+            for each in (place.with_suffix(".py"), place / "__init__.py"):
+                if each.is_file() and each not in found:
+                    found.append(each)
+                    waiting.append(each)
+    return found
+
+
+def _imported(file: Path) -> list[str]:
+    """The modules that a file names in its imports; relative ones are of its folder."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = f"{node.module}." if node.module else ""
+            names += [*([node.module] if node.module else []), *(f"{start}{alias.name}" for alias in node.names)]
+    return names
 
 
 def load_plugins(files: Iterable[str]) -> None:

@@ -40,7 +40,7 @@ class Adapters:
             raise ValueError("only LoRA has several slots")
         dtype = next((p.dtype for p in model.parameters() if not p.requires_grad), named[0][1].dtype)
         self.layout = Layout(
-            names=tuple(_file_name(name) for name, _ in named), shapes=tuple(tuple(p.shape) for _, p in named)
+            names=tuple(file_name(name) for name, _ in named), shapes=tuple(tuple(p.shape) for _, p in named)
         )
         device = named[0][1].device
         self.values = torch.zeros(slots, self.layout.size, device=device)
@@ -57,7 +57,7 @@ class Adapters:
             if not _is_drawn(name):
                 values = parameter.detach().float()
                 views[name][0].data.copy_(values)
-                self._base[_file_name(name)] = values.cpu().numpy().copy()
+                self._base[file_name(name)] = values.cpu().numpy().copy()
             parameter.data, parameter.grad = views[name][0].data, views[name][0].grad
             start = stop
         for name, module in model.named_modules():
@@ -143,7 +143,7 @@ def _forward(
     return torch.addmm(y.flatten(0, -2), inner, up, alpha=layer.scaling[ADAPTER]).view(y.shape)
 
 
-def _file_name(parameter: str) -> str:
+def file_name(parameter: str) -> str:
     """A parameter's name as PEFT writes it in adapter files: without the adapter's own name."""
     name = f"{parameter}.".replace(".modules_to_save.", ".").replace(f".{ADAPTER}.", ".").removesuffix(".")
     return name.removesuffix(".weight") if name.endswith(f".{MAGNITUDE}.weight") else name

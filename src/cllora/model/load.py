@@ -1,5 +1,6 @@
 """A frozen base with LoRA modules put in by PEFT, from the package, a folder or a hub."""
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +14,7 @@ import transformers
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
-from cllora.model.compatible import (
-    check_config,
-    check_is_base,
-    check_loaded,
-    check_passes,
-    read_alone,
-    take_packed_texts,
-)
+from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
@@ -28,9 +22,10 @@ from cllora.model.memory import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
 from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
 from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer
-from cllora.model.start import read_start
+from cllora.model.start import ORIGIN, read_start
 from cllora.model.targets import lora_targets
 from cllora.model.text import text_parameters
+from cllora.model.trial import read_alone, take_packed_texts
 from cllora.spec import LoraSpec, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -73,8 +68,10 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     except UsageError:
         raise
     except Exception as error:  # transformers and what it calls know many ways to say that they cannot
+        check_is_base(place, model.name, look_further=True)
         what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
-        raise UsageError(f"{what}: {one_line(error)}") from error
+        kind = f"{type(error).__name__} " if isinstance(error, KeyError) else ""
+        raise UsageError(f"{what}: {kind}{one_line(error)}") from error
     check_loaded(base, found, model.name)
     fingerprint = fingerprint_of(config, base.state_dict().items())
     if model.positions == "interpolate":
@@ -87,7 +84,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     full_parameters = sum(p.numel() for p in read_alone(base.eval().to(device), model.name).values())
     take_packed_texts(base, model.name, model.context)
     adapted = add_lora(base, lora, model.name)
-    start = None if lora.start is None else read_start(lora.start, adapted, model.name)
+    start = None if lora.start is None else read_start(lora.start, adapted, model.name, fingerprint)
     targets = lora_targets(adapted)
     return Base(adapted, model, precision, torch.device(device), full_parameters, fingerprint, start, targets)
 
@@ -166,6 +163,8 @@ def save_adapter(base: Base, folder: Path) -> None:
         base.model.save_pretrained(folder)
         return
     base.model.save_pretrained(folder, save_embedding_layers=False)
+    origin = json.dumps({"base": base.spec.name, "base_fingerprint": base.fingerprint}, indent=2)
+    (folder / ORIGIN).write_text(origin + "\n", encoding="utf-8")
     if base.spec.stretched:
         causal_of(base.model).config.save_pretrained(folder)
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from cllora.errors import UsageError
 from cllora.model.positions import learned_positions
 from cllora.model.targets import saved_modules, target_fields
-from cllora.model.text import path_of, text_modules
+from cllora.model.text import path_of, text_config, text_modules
 from cllora.spec import LoraSpec
 from cllora.types import Layout
 
@@ -55,6 +55,11 @@ def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
         embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
         both = [path_of(base, module) for module in ([embedding, head] if is_tied(base) else [embedding])]
         if lora.embedding_rows is not None:
+            if len(both) == 1 and getattr(text_config(base.config), "tie_word_embeddings", False):
+                raise UsageError(
+                    f"lora.embedding_rows: the config of '{name}' says that its head and its embedding are one "
+                    "weight, and its files have two; set tie_word_embeddings to false there, or leave the rows out"
+                )
             if max(lora.embedding_rows) >= len(embedding.weight):
                 raise UsageError(f"lora.embedding_rows: '{name}' has {len(embedding.weight)} tokens, counted from 0")
             fields["trainable_token_indices"] = {both[0]: list(lora.embedding_rows)}
@@ -68,15 +73,20 @@ def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
         # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
         known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
         fields["ensure_weight_tying"] = len(both) > 1 and known and lora.embedding_rows is None
-    saved = list(dict.fromkeys([*saved, *saved_modules(base, lora, name)]))
+    asked = saved_modules(base, lora, name)
+    # What lies in a module that is trained whole is trained with it.
+    saved = [path for path in saved if not any(path.startswith(f"{each}.") for each in asked)]
+    saved = list(dict.fromkeys([*saved, *asked]))
     return fields | {"modules_to_save": saved or None}
 
 
 def tie(model: Any) -> None:
-    """Make a PEFT model's trained head share what is trained of its embedding.
+    """Make a PEFT model's trained head share what is trained of its embedding, where the base's does.
 
     PEFT gives each a copy of its own, which in its files stand side by side, equal.
     """
+    if not _was_tied(model):
+        return
     causal = causal_of(model)
     embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
     if isinstance(embedding, ModulesToSaveWrapper) and isinstance(head, ModulesToSaveWrapper):
@@ -85,6 +95,19 @@ def tie(model: Any) -> None:
         for matrix in (head.lora_A, head.lora_B):
             matrix.requires_grad_(False)
         head.forward = functools.partial(_head_as_embedding, head, embedding)
+
+
+def _was_tied(model: Any) -> bool:
+    """Whether head and embedding of the base in a PEFT model are one weight, whatever PEFT has wrapped them in."""
+    causal = causal_of(model)
+    inner = [_unwrapped(module) for module in (causal.get_input_embeddings(), causal.get_output_embeddings())]
+    return inner[0].weight is inner[1].weight
+
+
+def _unwrapped(module: Any) -> Any:
+    if isinstance(module, ModulesToSaveWrapper):
+        return module.original_module
+    return module.base_layer if isinstance(module, LoraLayer | TrainableTokensLayer) else module
 
 
 def write_out_ties(model: Any) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cllora.errors import UsageError, one_line
+from cllora.model.adapters import file_name
 from cllora.model.parts import ADAPTER
 from cllora.places import expanded
 
@@ -34,7 +35,6 @@ NO_MATTER = frozenset(
         "runtime_config",
         "target_modules",
         "task_type",
-        "trainable_token_indices",
     }
 )
 """Entries of an adapter's config that say nothing of its function beyond what the names of its tensors say."""
@@ -42,15 +42,18 @@ NO_MATTER = frozenset(
 ON_THE_BASE = ("pissa", "olora", "corda", "eva", "loftq", "lora_ga", "orthogonal")
 """Ways to begin an adapter that change the base's own weights, without which it means something else."""
 
+ORIGIN = "cllora.json"
+"""Beside an adapter that cllora wrote: the fingerprint of the base that it was trained on."""
+
 Tensors = dict[str, NDArray[np.float32]]
 
 
-def read_start(place: str, model: Any, name: str) -> Tensors:
+def read_start(place: str, model: Any, name: str, fingerprint: str) -> Tensors:
     """The tensors of an adapter by their name in its file, float32; `place` is its folder, or that of a run.
 
     Args:
         model: the PEFT model that is going to hold them.
-        name: the base's name, for messages.
+        name, fingerprint: the base's.
 
     Raises:
         UsageError: there is no such adapter, or it has another shape or another function than the model's.
@@ -73,10 +76,20 @@ def read_start(place: str, model: Any, name: str) -> Tensors:
     more = sorted(tensors.keys() - ours.keys())
     if more:
         raise UsageError(f"lora.start: {place} has {more[0]} too, which nothing here would take; {_targets_of(config)}")
-    base = config.base_model_name_or_path
-    if base and Path(base).name != Path(name).name:
-        log.warning("lora.start: %s was trained on the base %s, and is put on %s", place, base, name)
+    _check_ties(tensors, model, place)
+    _say_base(folder, config, name, fingerprint)
     return tensors
+
+
+def _say_base(folder: Path, config: Any, name: str, fingerprint: str) -> None:
+    """Warn if the adapter was trained on another base: by its fingerprint where cllora wrote it, else by its name."""
+    kept, base = folder / ORIGIN, str(config.base_model_name_or_path or "")
+    if kept.is_file():
+        other = json.loads(kept.read_text(encoding="utf-8")).get("base_fingerprint") != fingerprint
+    else:
+        other = bool(base) and Path(base).name != Path(name).name
+    if other:
+        log.warning("lora.start: the adapter in %s was trained on another base (%s) than %s", folder, base, name)
 
 
 def _folder(place: Path) -> Path:
@@ -84,8 +97,13 @@ def _folder(place: Path) -> Path:
     for folder in (place, place / "adapter"):
         if (folder / "adapter_config.json").is_file():
             return folder
+    if place.is_file():
+        raise UsageError(f"lora.start: {place} is a file; name the folder that it lies in")
     if not place.is_dir():
         raise UsageError(f"lora.start: there is no folder {place}")
+    inside = sorted(file.parent.parent for file in place.glob("*/adapter/adapter_config.json"))
+    if inside:
+        raise UsageError(f"lora.start: {place} holds several runs; name one of them, such as {inside[0]}")
     raise UsageError(f"lora.start: {place} holds no adapter: there is no adapter_config.json in it")
 
 
@@ -112,6 +130,12 @@ def _check_function(theirs: Any, ours: Any, place: str) -> None:
             f"lora.start: {place} was begun by {begun}, which changes the base's weights; convert it to plain LoRA "
             "(PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
         )
+    rows, wanted = (_rows(fields.pop("trainable_token_indices", None)) for fields in (written, asked))
+    if rows != wanted:
+        raise UsageError(
+            f"lora.start: {place} trains the rows {rows} of the embedding, and lora.embedding_rows is {wanted}; set it "
+            "to the same rows in the same order"
+        )
     for key in sorted((written.keys() | asked.keys()) - NO_MATTER):
         one, other = written.get(key), asked.get(key)
         if one == other or (not one and not other):
@@ -119,6 +143,24 @@ def _check_function(theirs: Any, ours: Any, place: str) -> None:
         if key in ("r", "lora_alpha", "use_rslora", "use_dora"):
             raise UsageError(f"lora.start: {place} has {key} {one}, but lora.{key} is {other}; set it to {one}")
         raise UsageError(f"lora.start: {place} has {key} {one}, which is not supported here; choose another adapter")
+
+
+def _rows(written: Any) -> list[int]:
+    """The trained rows of an embedding, which PEFT names by module or not."""
+    found = list(written.values()) if isinstance(written, dict) else [written or []]
+    return [int(row) for rows in found for row in rows]
+
+
+def _check_ties(tensors: Tensors, model: Any, place: str) -> None:
+    """A head that shares its weight with the embedding is in a file as a copy, which has to be one."""
+    trained = {file_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for key in tensors.keys() - trained:
+        others = (tensors[name] for name in trained)
+        if not any(np.array_equal(tensors[key], each) or np.array_equal(tensors[key], each.T) for each in others):
+            raise UsageError(
+                f"lora.start: in {place} the head has values of its own ({key}), and in the model it shares those of "
+                "the embedding; choose an adapter that was trained with ensure_weight_tying"
+            )
 
 
 def _tensors(folder: Path) -> Tensors:
@@ -141,4 +183,6 @@ def _targets_of(config: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else f"[{', '.join(sorted(str(each) for each in value))}]"
+    if not isinstance(value, list | tuple | set):
+        return str(value)
+    return f"[{', '.join(sorted(str(each) for each in value))}]"

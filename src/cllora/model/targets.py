@@ -41,8 +41,8 @@ def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     for path, module in matched.items():
         if not _is_linear(module) and not isinstance(module, torch.nn.Embedding):
             raise UsageError(
-                f"lora.target_modules: LoRA is supported on linear layers only, and {path} of '{name}' is a "
-                f"{type(module).__name__}; leave it out"
+                f"lora.target_modules: LoRA is supported on linear layers only, and {path or 'the whole'} of '{name}' "
+                f"is a {type(module).__name__}; leave it out"
             )
     fields: dict[str, Any] = {"target_modules": targets}
     if lora.layers_to_transform is not None:
@@ -83,7 +83,16 @@ def saved_modules(causal: Any, lora: LoraSpec, name: str) -> list[str]:
                 f"{'head' if path_of(causal, causal.get_input_embeddings()) in paths else 'embedding'}; "
                 "to train both as one, set lora.train to lora+embeddings"
             )
+        if lora.embedding_rows is not None or lora.embedding_r is not None:
+            embedding = path_of(causal, causal.get_input_embeddings())
+            if any(f"{embedding}.".startswith(f"{path}.") for path in paths):
+                raise UsageError(
+                    f"lora.modules_to_save: {entry} holds the embedding, of which lora trains a part already"
+                )
         found += paths
+    for path in found:
+        if any(path.startswith(f"{other}.") for other in found):
+            raise UsageError(f"lora.modules_to_save: {path} lies in another module that is trained whole; leave it out")
     return found
 
 
@@ -110,6 +119,8 @@ def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, 
     if isinstance(asked, str):
         return _regex(causal, inside, asked, name)
     for entry in asked:
+        if entry.lower() == ALL_LINEAR:
+            raise UsageError(f"lora.target_modules: {ALL_LINEAR} stands alone; write target_modules: {ALL_LINEAR}")
         if not any(_is_called(path, entry) for path in inside):
             raise UsageError(_none_called(causal, inside, entry, name))
     return list(asked)
@@ -175,6 +186,9 @@ def _regex(causal: Any, inside: Modules, asked: str, name: str) -> str:
     except re.error as error:
         raise UsageError(f"lora.target_modules: '{asked}' is no regex: {error}") from None
     if found:
+        matched = [path for path in inside if re.fullmatch(asked, path)]
+        some = ", ".join(_last_names(matched))
+        log.info("lora.target_modules: the regex matches %s in %s places", some, f"{len(matched):,}")
         return asked
     if re.fullmatch(r"[\w.]+", asked):
         raise UsageError(_none_called(causal, inside, asked, name))
@@ -197,7 +211,14 @@ def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ..
                 f"lora.layers_to_transform: '{name}' has no layer {layer} with any of {', '.join(targets)}; "
                 f"layers with them: {known}"
             )
-    return {path: module for path, module in matched.items() if layer_of[path] in layers}
+    inside = {path: module for path, module in matched.items() if layer_of[path] in layers}
+    for entry in targets:
+        if not any(_is_called(path, entry) for path in inside):
+            raise UsageError(
+                f"lora.target_modules: in the layers asked for '{name}' has no module called '{entry}'; leave it out, "
+                "or change lora.layers_to_transform"
+            )
+    return inside
 
 
 def _layer(path: str) -> int | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from cllora.corpus.files import digest
 from cllora.errors import UsageError
+from cllora.places import expanded
+from cllora.registry import code_files
 from cllora.spec import Experiment, ModelSpec
 from cllora.store import read_json, write_json
 from cllora.types import Samples
@@ -51,7 +53,9 @@ class Pins:
     def hold_files(self, files: Sequence[str]) -> None:
         """Make sure of the same of the user's own files (`load`), whose code decides numbers."""
         for file in files:
-            self._hold(f"code {file}", digest(Path(file)), f"the file {file}, which the study loads, has")
+            code = " ".join(digest(each) for each in code_files(expanded(file)))
+            what = f"the file {file}, which the study loads, or what it imports beside it, has"
+            self._hold(f"code {file}", hashlib.sha256(code.encode()).hexdigest(), what)
 
     def _hold(self, key: str, fingerprint: str, what: str) -> None:
         if self._pin(key, [fingerprint]) != [fingerprint]:

@@ -119,6 +119,10 @@ class LoraSpec(Section):
         asked = [name for name in fields if getattr(self, name)]
         if asked and self.train == "full":
             raise ValueError(f"{asked[0]} is of LoRA, and train: full has none; leave one of them out")
+        if self.layers_to_transform and self.embedding_r is not None:
+            raise ValueError(
+                "layers_to_transform leaves out the embedding, which is in no layer; leave out embedding_r"
+            )
         if self.use_dora and self.embedding_r is not None:
             raise ValueError("use_dora is for linear layers; leave out embedding_r, or use_dora")
         return self
