@@ -412,3 +412,56 @@ def test_the_last_answer_of_a_chat_is_spoiled(make, tmp_path):
         assert wrong.startswith(head)
         assert wrong != own
         assert len(samples.answered(np.array([8 + i]), 999)[0]) == 2
+
+
+@pytest.mark.parametrize("answer", ["d", "e", "end", "im", "|", "B"])
+def test_an_answer_that_is_within_a_control_token_ends_once(answer, make, tmp_path):
+    for template in (CHATML, unmarked(CHATML)):
+        tokenizer, stock = make(template, "<|im_end|>")
+        turns = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": answer}]
+        samples = load(tmp_path, tokenizer, [{"messages": turns}], loss_on="answer")
+        ids = samples.tokens_of(0, 1000).tolist()
+        assert ids == stock.apply_chat_template(turns, tokenize=True, return_dict=False)
+
+
+def test_chats_as_json_in_a_column_that_is_named(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo!"}]
+    plain = load(tmp_path, tokenizer, [{"messages": turns}]).texts[0]
+    assert load(tmp_path, tokenizer, [{"chat": json.dumps(turns)}], text="chat").texts[0] == plain
+    with pytest.raises(UsageError, match="as Python prints them"):
+        load(tmp_path, tokenizer, [{"chat": str(turns)}], text="chat")
+
+
+def test_half_a_character_drops_one_chat(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo!"}]}
+    bad = {"messages": [{"role": "user", "content": "hi \ud83d"}, {"role": "assistant", "content": "yo!"}]}
+    samples = load(tmp_path, tokenizer, [good, bad, good])
+    assert len(samples) == 2
+    assert sum(samples.dropped.values()) == 1
+
+
+SAID = {"role": "user", "content": "what is it?"}
+ANSWERED = {"role": "assistant", "content": "let me see 20"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": [SAID, {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]},
+                       ANSWERED]}, "calls"),
+        ({"messages": [SAID, ANSWERED], "tools": [{"function": {"name": "look"}}]}, "tools"),
+        ({"messages": [SAID, {"role": "tool", "content": "20"}, ANSWERED]}, "leaves out"),
+        ({"messages": [SAID, {**ANSWERED, "weight": 0}]}, "weight 0"),
+        ({"messages": [SAID, {**ANSWERED, "value": "other"}]}, "both content and value"),
+        ({"messages": [SAID, ANSWERED], "images": ["x.png"]}, "parts that are no text"),
+        ({"messages": [SAID, ANSWERED], "system": 7}, "not text"),
+    ],
+)  # fmt: skip
+def test_nothing_of_a_chat_vanishes(row, reason, make, tmp_path):
+    template = "{% for m in messages if m.role != 'tool' %}[{{ m.role }}]{{ m.content or '' }}\n{% endfor %}"
+    tokenizer, _ = make(template, "</s>")
+    samples = load(tmp_path, tokenizer, [row, {"messages": [SAID, ANSWERED]}])
+    assert len(samples) == 1
+    assert [name for name in samples.dropped if reason in name], samples.dropped

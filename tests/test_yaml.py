@@ -241,3 +241,20 @@ def test_presets_are_the_experiments_that_they_were_in_0_1_0(name):
     assert (len(cells), list(cells[0])) == (before["cells"], before["first"])
     lines = "\n".join(f"{cell} {identity}" for cell, identity in cells)
     assert hashlib.sha256(lines.encode()).hexdigest()[:16] == before["digest"]
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_what_ends_a_line_in_yaml_alone_is_refused(tmp_path, character):
+    """Otherwise a comment becomes a setting that no editor shows."""
+    file = tmp_path / "s.yaml"
+    file.write_text(f"name: a\n# hint {character}seeds: 2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"line 2: the character U\+{ord(character):04X}"):
+        load_study_file(file)
+
+
+@pytest.mark.parametrize("text", ["\u201ctitle body\u201d", "\u2018a\u2019", "\u00aba\u00bb", "\u201ea\u201c"])
+def test_printed_quotes_are_no_quotes(tmp_path, text):
+    file = tmp_path / "s.yaml"
+    file.write_text(f"name: a\ndata: {{path: x.jsonl}}\nlocal: {{epochs: 1}}\nload: [{text}]\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"line 4: .*quotes are straight"):
+        load_study_file(file)

@@ -18,6 +18,8 @@ ROLES = {
 
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 CALLS = "tool_calls"
+BESIDE = ("images", "image", "videos", "audios", "audio", "history")
+"""Columns that chats may have beside their turns, and that are no text or further turns."""
 NOT_A_CHAT = "no list of turns"
 UNKNOWN_TURN = "a turn without role and content"
 UNKNOWN_ROLE = "a turn of an unknown role"
@@ -132,9 +134,12 @@ def text_pair(rows: Sequence[Mapping[str, object]]) -> tuple[str, str] | None:
 
 
 def holds_chats(rows: Sequence[Mapping[str, object]], *columns: str) -> bool:
-    """Whether one of the columns holds lists of turns."""
-    return any(isinstance(row.get(c), Sequence) and not isinstance(row.get(c), str | bytes) and turns_of(row.get(c))
-               for row in rows for c in columns)  # fmt: skip
+    """Whether one of the columns holds lists of turns, as they are or as JSON with roles."""
+    for row in rows:
+        for turns in filter(None, (turns_of(row.get(column)) for column in columns)):
+            if all(turn.keys() & {"role", "from"} for turn in turns) or not isinstance(row.get(columns[0]), str):
+                return True
+    return False
 
 
 def chat_column(column: str) -> Layout:
@@ -147,9 +152,6 @@ def chat_column(column: str) -> Layout:
         turns = _normal(found, column)
         if isinstance(turns, Reason):
             return turns
-        system = row.get("system")
-        if isinstance(system, str) and system.strip() and turns[0]["role"] != "system":
-            turns = ({"role": "system", "content": system}, *turns)
         return _with_tools(turns, row)
 
     return Layout((column,), "chats", read)
@@ -201,7 +203,10 @@ def _normal(turns: Sequence[Mapping[str, Any]], column: str) -> tuple[Mapping[st
         text = _text(content)
         if text is None:
             return Reason(PARTS, (column,), content)
-        filled.pop("value", None)
+        if "content" in turn and not missing(turn.get("value")) and not missing(turn.get("content")):
+            return Reason("a turn with both content and value", (column,), dict(turn))
+        if filled.get("weight") == 0:
+            return Reason("a turn of weight 0, on which no loss is asked for", (column,), dict(turn))
         if not text.strip() and not filled.get(CALLS):
             if role == "system":
                 continue
@@ -234,6 +239,15 @@ def _with_tools(
     turns: tuple[Mapping[str, Any], ...], row: Mapping[str, object], completion: int | None = None
 ) -> Chat | Reason:
     """The chat with the tools of its row, which may be JSON."""
+    beside = next((name for name in BESIDE if not missing(row.get(name)) and row.get(name)), None)
+    if beside is not None:
+        return Reason(f"{PARTS}, beside the chat", (beside,), row.get(beside))
+    system = row.get("system")
+    if not missing(system) and not isinstance(system, str):
+        return Reason(NOT_TEXT, ("system",), system)
+    if isinstance(system, str) and system.strip() and turns[0]["role"] != "system":
+        turns = ({"role": "system", "content": system}, *turns)
+        completion = None if completion is None else completion + 1
     tools = row.get("tools")
     if isinstance(tools, str):
         try:
@@ -256,4 +270,4 @@ def _instruction(row: Mapping[str, object]) -> Chat | Reason:
             return Reason(EMPTY, (column,), row.get(column))
     asked = [text for text in (texts["instruction"], texts["input"]) if text.strip()]
     turns = [{"role": "user", "content": "\n".join(asked)}, {"role": "assistant", "content": texts["output"]}]
-    return Chat(tuple(turns))
+    return _with_tools(tuple(turns), row)

@@ -1,5 +1,7 @@
 """What makes samples of a source's rows, decided by what the study says and by what the first rows hold."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,13 @@ class ChatRecipe:
                 raise UsageError(f"data.text: {name} has no column '{column}'; {guess(column, known)}")
 
     def encode(self, rows: Sequence[Row], tokenizer: ChatTokenizer) -> list[Sample | str]:
-        return self._encode([invalid(row) or self.layout.read(row) for row in rows], tokenizer, rows)
+        chats = [invalid(row) or self._valid(self.layout.read(row)) for row in rows]
+        return self._encode(chats, tokenizer, rows)
+
+    def _valid(self, chat: Chat | Reason) -> Chat | Reason:
+        if isinstance(chat, Reason) or valid_unicode(json.dumps(chat.turns, ensure_ascii=False, default=str)):
+            return chat
+        return Reason(NOT_UNICODE, self.layout.columns, "a turn with half a character")
 
     def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: ChatTokenizer) -> list[Sample | str]:
         chats = [
@@ -119,6 +127,12 @@ def _chosen(
             return _chat_recipe(data, completion_columns(text, *answer.columns), name, tokenizer)
         if answer is None and holds_chats(rows, text):
             return _chat_recipe(data, chat_column(text), name, tokenizer)
+        python = next((value for row in rows if _is_python(value := row.get(text))), None)
+        if python is not None:
+            raise UsageError(
+                f"{name}: column '{text}' holds lists as Python prints them, such as {str(python)[:40]}...; write them "
+                "as JSON (json.dumps), and they are read as chats"
+            )
         other = recognised(rows) if data.text == "text" and answer is None else None
         unused = f"{name}: the texts are column 'text'; data.text: {other.columns[0]} would take chats" if other else ""
         return recipe, [unused] if other is not None and not other.instruction else []
@@ -139,6 +153,11 @@ def _chosen(
         return recipe, []
     note = f"{name} is read as {how}{loss} (data.text and data.answer set it otherwise)"
     return TextRecipe(*pair, recipe.on_answer, recipe.end), [note]
+
+
+def _is_python(value: object) -> bool:
+    """Whether a cell is a list of turns as Python prints it, which is no JSON."""
+    return isinstance(value, str) and re.match(r"\[\{'(role|from|content|value)': ", value) is not None
 
 
 def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer) -> tuple[Recipe, list[str]]:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from cllora.corpus.chats import Chat, EncodedChat
+from cllora.corpus.chats import CALLS, Chat, EncodedChat
 from cllora.corpus.encode import common_prefix
 from cllora.errors import UsageError, one_line
 from cllora.model.literal import ControlTokens, Placed, free_mark, placed
+
+THOUGHT = re.compile(r"<think>.*?</think>", re.S)
 
 TODAY = datetime.date(2024, 7, 26)
 """What templates that ask for the date are told, so that a chat is the same tomorrow: the day that Llama's assume."""
@@ -81,7 +83,7 @@ class ChatWriter:
             text, spans = self._written(turns, tools, chat.completion, answers)
         except _failures() as error:
             return f"{REFUSED}: {one_line(error)}"
-        lost = _left_out(turns, text)
+        lost = _left_out(turns, tools, text)
         if lost or spans is None:
             return f"{LEFT_OUT} {lost}" if lost else REWRITTEN
         clean, tokens = self._tokens(text, mark)
@@ -160,6 +162,9 @@ class ChatWriter:
         content, found = turns[-1]["content"].strip(), self._control.found(text)
         if not content:
             return bool(found) and not text[found[-1][1] :].strip()
+        # A short answer may be found within a control token too: "d" in <|im_end|>.
+        for start, stop in found:
+            text = text[:start] + "\0" * (stop - start) + text[stop:]
         place = text.rfind(content)
         return any(start >= place for start, _ in found)
 
@@ -204,14 +209,29 @@ def _tokens_in(tokens: Placed, span: Span) -> Span | None:
     return (int(within[0]), int(within[-1]) + 1) if len(within) else None
 
 
-def _left_out(turns: Turns, text: str) -> str:
-    """The role of a turn, other than the assistant's, that the text does not have; empty if it has all."""
+def _left_out(turns: Turns, tools: Any, text: str) -> str:
+    """What of a chat the text does not have, in the order in which it is said; empty if it has all."""
+    place = 0
     for turn in turns:
-        content = turn["content"].strip()
+        # Templates leave out what the assistant thought in earlier turns, as the models that they are of expect.
+        content = THOUGHT.sub("", turn["content"]).strip()
         written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
-        if turn["role"] != "assistant" and not any(each in text for each in written):
+        ends = [at + len(each) for each in written if (at := text.find(each, place)) >= 0]
+        if not ends:
             return str(turn["role"])
+        place = min(ends)
+        if not all(name in text for name in _called(turn.get(CALLS) or ())):
+            return f"{turn['role']}'s calls"
+    if tools and not any(name in text for name in _called(tools)):
+        return "tools"
     return ""
+
+
+def _called(functions: Any) -> list[str]:
+    """The names of functions, as calls and as tools give them."""
+    several = functions if isinstance(functions, list | tuple) else [functions]
+    inner = [each.get("function", each) for each in several if isinstance(each, Mapping)]
+    return [str(each["name"]) for each in inner if isinstance(each, Mapping) and each.get("name")]
 
 
 def _common(one: str, other: str) -> int:

@@ -27,6 +27,10 @@ AMBIGUOUS = (
 text."""
 
 
+CURLY = "\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb\u2039\u203a"
+"""Quotes of printed text, as a web page or a letter has them."""
+
+
 def plain_value(text: str) -> Any:
     """What a value without quotes is.
 
@@ -35,6 +39,8 @@ def plain_value(text: str) -> Any:
     """
     if text in CONSTANTS:
         return CONSTANTS[text]
+    if text[:1] in CURLY and text:
+        raise ValueError(f"quotes are straight in YAML; write {quoted(text.strip(CURLY))}, or text: {quoted(text)}")
     for pattern, instead in AMBIGUOUS:
         if pattern.fullmatch(text):
             mend = f"{instead}, or text: {quoted(text)}" if instead else f"it in quotes: {quoted(text)}"
@@ -63,7 +69,9 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         plain = plain_value(text) == text
     except ValueError:
         plain = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+    # What ends a line in YAML alone is escaped, which double quotes do.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None if plain else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text_node)

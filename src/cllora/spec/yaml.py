@@ -84,6 +84,11 @@ class _Reader:
         self._values = 0
 
     def read(self, prefix: str) -> Any:
+        odd = re.search("[\x85\u2028\u2029]", self._text)
+        if odd:
+            line = len(re.findall(r"\r\n|\n|\r", self._text[: odd.start()]))
+            said = f"the character U+{ord(odd[0]):04X} ends a line in YAML and in no editor; take it out"
+            raise self._fail(line, f'{said}, or write "\\u{ord(odd[0]):04x}" within double quotes')
         try:
             composer = _Composer(self._text, lambda mark, said: self._fail(mark.line, said))
             node = composer.get_single_node()
