@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from cllora.corpus.columnar import read_arrow, read_parquet
 from cllora.corpus.json_rows import read_json, read_json_lines
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import COMPRESSED, chunks, head_of, is_compressed, lines
-from cllora.corpus.tables import read_arrow, read_csv, read_parquet, read_tsv
+from cllora.corpus.tables import read_csv, read_tsv
 from cllora.errors import UsageError
 
 log = logging.getLogger("cllora")

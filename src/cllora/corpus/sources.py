@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cllora.corpus.columnar import ARROW_ROWS, arrow_rows, parquet_rows
 from cllora.corpus.encode import batches
 from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
 from cllora.corpus.listing import Listed, list_files
 from cllora.corpus.registered import Row, corpora, versions
-from cllora.corpus.tables import ARROW_ROWS, parquet_rows
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
 from cllora.errors import UsageError, one_line
@@ -193,7 +193,7 @@ def _saved(place: Path, split: str | None) -> Source:
         raise UsageError(f"cannot read the dataset {folder}: {one_line(error)}") from error
     lines = "\n".join(f"{file.name} {digest(file)}" for file in sorted(folder.iterdir()) if file.is_file())
     identity = hashlib.sha256(lines.encode()).hexdigest()
-    return Source(str(folder), f"saved {identity}", len(dataset), lambda: _dataset_rows(dataset))
+    return Source(str(folder), f"saved {identity}", len(dataset), lambda: _dataset_rows(dataset, str(folder)))
 
 
 def _hub(name: str, subset: str | None, split: str) -> Source:
@@ -210,10 +210,11 @@ def _hub(name: str, subset: str | None, split: str) -> Source:
     # The fingerprint follows from the files behind the dataset and what was done to them; a random one, which
     # datasets takes where it cannot tell, costs no more than reading anew.
     label = "/".join(part for part in (name, subset) if part)
-    return Source(f"{label}[{split}]", f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset))
+    shown = f"{label}[{split}]"
+    return Source(shown, f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset, shown))
 
 
-def _dataset_rows(dataset: Any) -> Iterator[Row]:
+def _dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
     # Arrow's own rows: whatever else the dataset has (images, audio) is not decoded.
     for table in dataset.with_format("arrow").iter(batch_size=ARROW_ROWS):
-        yield from map(flat, table.to_pylist())
+        yield from map(flat, arrow_rows(table, name))

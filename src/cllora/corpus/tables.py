@@ -1,4 +1,4 @@
-"""Rows out of tables: comma-separated values and their like, Parquet and Arrow. What is wrong is named by its line."""
+"""Rows out of comma-separated values and their like. What is wrong is named by its line."""
 
 import contextlib
 import csv
@@ -10,14 +10,9 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import lines
-from cllora.errors import UsageError, one_line
-
-ARROW_ROWS = 4096
-"""How many rows of a columnar file are turned into Python objects at a time."""
+from cllora.errors import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
 _LOOKED_AT = 200
@@ -109,43 +104,3 @@ def _sizes(sample: Iterable[str], delimiter: str) -> list[int]:
         return [len(fields) for fields in csv.reader(sample, delimiter=delimiter) if fields]
     except csv.Error:
         return []
-
-
-def read_parquet(file: Path) -> Iterator[Row]:
-    """The rows of a Parquet file, a few thousand at a time."""
-    try:
-        for batch in _parquet(file).iter_batches(batch_size=ARROW_ROWS):
-            yield from batch.to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"cannot read {file}: {one_line(error)}") from None
-
-
-def parquet_rows(file: Path) -> int:
-    """How many rows a Parquet file has, by its footer."""
-    return int(_parquet(file).metadata.num_rows)
-
-
-def read_arrow(file: Path) -> Iterator[Row]:
-    """The rows of an Arrow file (Feather is one), or of a stream of record batches in a file."""
-    try:
-        with pa.memory_map(str(file)) as source:
-            is_file = source.read(6) == b"ARROW1"
-            source.seek(0)
-            reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-            found = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            for batch in found:
-                for start in range(0, batch.num_rows, ARROW_ROWS):
-                    yield from batch.slice(start, ARROW_ROWS).to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} is not an Arrow file, or is damaged: {one_line(error)}") from None
-
-
-def _parquet(file: Path) -> "pa.parquet.ParquetFile":
-    import pyarrow.parquet  # slow, and not everyone's
-
-    try:
-        return pyarrow.parquet.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{file} is not a Parquet file: {one_line(error)}") from None
