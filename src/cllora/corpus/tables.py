@@ -3,9 +3,10 @@
 import contextlib
 import csv
 import io
+import logging
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,11 @@ _EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The first line with which Excel tells itself the delimiter."""
 
 
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+log = logging.getLogger("cllora")
+
+
 def read_csv(file: Path) -> Iterator[Row]:
     """Values under a header line, separated by commas, or by the other of `DELIMITERS` that gives even rows.
 
@@ -32,7 +38,7 @@ def read_csv(file: Path) -> Iterator[Row]:
 
 
 def read_tsv(file: Path) -> Iterator[Row]:
-    """As `read_csv`, but of tabs rather than of commas."""
+    """As `read_csv`, but of tabs rather than of commas; quotes that are no whole values are characters like others."""
     return _separated(file, "\t")
 
 
@@ -40,7 +46,9 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
     delimiter, told = _delimiter(file, usual)
     with closing(_rows(lines(file))) as found:
-        reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True)
+        quoting = csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, told) else csv.QUOTE_MINIMAL
+        reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True, quoting=quoting)
+        warned = False
         header: list[str] | None = None
         while True:
             start = reader.line_num + 1 + told
@@ -53,14 +61,55 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
             if not fields:
                 continue
             if header is None:
-                header = fields
+                header = fields = [name.removeprefix("\ufeff") for name in fields]
                 named = [place for place, name in enumerate(header) if name.strip()]
                 if len({header[place] for place in named}) < len(named):
                     raise UsageError(f"{file}, line {start}: two columns of one name in {', '.join(header)}")
+            elif [name.removeprefix("\ufeff") for name in fields] == header and (len(header) > 1 or fields != header):
+                raise UsageError(
+                    f"{file}, line {start}: the header once more, as where files were joined; remove that line, or "
+                    "name the files in a list"
+                )
             elif len(fields) != len(header):
                 raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
             else:
+                if not warned and reader.line_num + told > start and _holds_rows(fields, delimiter):
+                    warned = True
+                    log.warning(
+                        "%s, line %d: a value in quotes goes on over %d lines, each as long as a row; see whether a "
+                        "quote is left open there",
+                        *(file, start, reader.line_num + told - start + 1),
+                    )
                 yield {header[place]: fields[place] for place in named}
+
+
+def _holds_rows(fields: Sequence[str], delimiter: str) -> bool:
+    """Whether every line of a row that has several has as many values as the row."""
+    return len(fields) > 1 and all(
+        len(line.split(delimiter)) == len(fields) for line in delimiter.join(fields).rstrip("\r\n").split("\n")
+    )
+
+
+def _quotes_are_plain(file: Path, told: int) -> bool:
+    """Whether quotes in a file of tabs are characters like others.
+
+    They are if every line has as many values as the first, and there is one with a quote at its beginning that is not
+    a whole value in quotes.
+    """
+    width, plain = 0, False
+    with closing(lines(file)) as found:
+        for line in islice(found, told, None):
+            fields = line.rstrip("\r\n").split("\t")
+            if fields == [""]:
+                continue
+            width = width or len(fields)
+            if len(fields) != width:
+                return False
+            if '"' in line and not plain:
+                plain = any(field.startswith('"') and not _QUOTED.fullmatch(field) for field in fields)
+    if plain:
+        log.info("%s: quotes are read as they stand", file)
+    return plain and width > 1
 
 
 def _rows(found: Generator[str, None, None]) -> Generator[str, None, None]:
@@ -100,6 +149,10 @@ def _delimiter(file: Path, usual: str) -> tuple[str, int]:
 
 def _sizes(sample: Iterable[str], delimiter: str) -> list[int]:
     """How many values each row of the sample has."""
+    if delimiter == "\t":
+        plain = [line.count("\t") + 1 for line in sample if line.strip("\r\n")]
+        if len(set(plain)) == 1:
+            return plain
     try:
         return [len(fields) for fields in csv.reader(sample, delimiter=delimiter) if fields]
     except csv.Error:
