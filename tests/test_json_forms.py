@@ -54,6 +54,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("a.json", '{"prompt": ["a", "b"], "completion": ["c"]}', "columns of different lengths"),
     ("a.jsonl", '["ann", "a text of ann"]\n["bob", "a text of bob"]\n', "line 1: an array is no row"),
     ("a.jsonl", '[]\n["bob", "a text of bob"]\n', "line 2: an array is no row"),
+    ("a.jsonl", '{"text": "ab"}\n\n{"text": cd}\n', "line 3: broken JSON: Expecting value (column 10)"),
     ("a.json", '["ann"]\n["bob"]\n', "line 1: an array is no row"),
 ]
 

@@ -74,7 +74,8 @@ def _read(file: Path, whole: bool, columns: Sequence[str]) -> Iterator[Row]:
             try:
                 value = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"{file}, line {number}: broken JSON: {error}") from None
+                why = f"{error.msg} (column {error.colno})" if isinstance(error, json.JSONDecodeError) else error
+                raise UsageError(f"{file}, line {number}: broken JSON: {why}") from None
             yield row_of(file, number, value)
             after = next(numbered, None)
 
