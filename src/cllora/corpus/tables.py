@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import lines
@@ -46,7 +47,9 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
     delimiter, told = _delimiter(file, usual)
     with closing(_rows(lines(file))) as found:
-        quoting = csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, told) else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 3] = (
+            csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, told) else csv.QUOTE_MINIMAL
+        )
         reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True, quoting=quoting)
         warned = False
         header: list[str] | None = None
