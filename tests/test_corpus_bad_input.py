@@ -28,6 +28,7 @@ BAD_FILES = [
     ("a.csv", b"text\n", ["empty"]),
     ("a.txt", "ab\nü\n".encode("latin-1"), ["a.txt, line 2", "UTF-8"]),
     ("a.parquet", b"PAR1 not really", ["a.parquet is not a Parquet file"]),
+    ("a.jsonl", b'{"text": "one two", "o": "a", "\\ud83d": 1}\n', ["1 not valid Unicode (column '\\ud83d')"]),
     ("a.xlsx", b"ab", ["cannot tell what", ".parquet"]),
 ]
 

@@ -25,7 +25,7 @@ import pytest
 import zstandard
 
 from cllora.corpus import load_samples, owner_text
-from cllora.corpus.values import value_text
+from cllora.corpus.values import Half, Single, value_text
 from cllora.errors import UsageError
 from cllora.partition import partitioners, pool_of
 from cllora.runs.inspect import inspect
@@ -239,7 +239,7 @@ class Kind(Enum):
         (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), ("1.00", "1"), (np.int64(1), "1"), (np.float32(1), "1"),
         (Decimal("1.00"), "1"),
         (True, "True"), (np.bool_(True), "True"), ("01", "01"), ("1.10", "1.10"), (1.1, "1.1"),
-        (Decimal("1.10"), "1.10"), (Decimal(f"{2**70}.00"), str(2**70)), (f"{2**70}.00", str(2**70)), ("-0.0", "0"),
+        (Decimal("1.10"), "1.10"), (Decimal(f"{2**70}.00"), str(2**70)), ("-0.0", "0"),
         (-0.0, "0"), (2**53 - 1.0, str(2**53 - 1)), (2**200, str(2**200)), ("1e20", "1e20"), ("9e999", "9e999"),
         (None, ""), (math.nan, ""), (Decimal("NaN"), ""), (pd.NA, ""), (pd.NaT, ""), ("", ""), (" \t\u00a0", ""),
         ("nan", "nan"), ("null", "null"), ("None", "None"), (" Ann  Lee\n", "Ann  Lee"), ("e\u0301", "\u00e9"),
@@ -247,6 +247,15 @@ class Kind(Enum):
         (datetime(2024, 5, 1, tzinfo=UTC), "2024-05-01 00:00:00+00:00"), (np.datetime64("2024-05-01"), "2024-05-01"),
         (pd.Timestamp("2024-05-01 12:00"), "2024-05-01 12:00:00"), (Decimal("1E+3"), "1000"),
         (Decimal("1." + "1" * 40), "1." + "1" * 40),
+        (f"{2**70 + 1}.00", str(2**70 + 1)), ("1e+05", "100000"), ("1.5e+00", "1.5e+00"), ("0.00e+00", "0"),
+        ("1.2345670e+06", "1234567"), ("1.0E7", "10000000"), ("1.2345678E7", "12345678"), ("12E10", "12E10"),
+        (datetime(2024, 5, 1), "2024-05-01"), ("2024-05-01 00:00:00", "2024-05-01"),
+        ("2024-05-01T00:00:00.000", "2024-05-01"), ("2024-05-01T12:30:00.500", "2024-05-01 12:30:00.5"),
+        (datetime(2024, 5, 1, 12, 30, 0, 500000), "2024-05-01 12:30:00.5"), ("2024-05-01 12:30", "2024-05-01 12:30:00"),
+        ("2024-05-01T00:00:00Z", "2024-05-01 00:00:00+00:00"), (np.datetime64("2024-05-01", "ns"), "2024-05-01"),
+        ("true", "True"), ("TRUE", "True"), ("false", "False"), ("tRue", "tRue"), (b"", ""), (b" ", ""),
+        ("e\u0301".encode(), "\u00e9"), (str(uuid.UUID(int=255)).upper(), str(uuid.UUID(int=255))),
+        (f"{{{uuid.UUID(int=255)}}}", str(uuid.UUID(int=255))), (uuid.UUID(int=255).hex, uuid.UUID(int=255).hex),
     ],
 )  # fmt: skip
 def test_the_owner_that_a_value_names(value: Any, name: str) -> None:
@@ -254,6 +263,16 @@ def test_the_owner_that_a_value_names(value: Any, name: str) -> None:
     if name:  # what is stored as text names the same
         assert owner_text(value_text(value), "owner") == name
         assert owner_text(name, "owner") == name
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1.23457E+17", "1.23457E+11", "1.23E+05", "1.23457e+06", "1e+06", f"{2**70}.00", "1234567890123456768.0", 1e300,
+     "1.152921504606847E18", "1e+999", 2.0**53, Single(2.0**24), Single(-(2.0**30)), Half(2048.0)],
+)  # fmt: skip
+def test_numbers_that_were_rounded_are_no_owners(value: Any) -> None:
+    with pytest.raises(UsageError, match="column 'owner' has the floating-point number"):
+        owner_text(value, "owner")
 
 
 @pytest.mark.parametrize("value", [["ann"], {"a": 1}, b"x" * 1000, ("ann",)])

@@ -131,6 +131,7 @@ NOWHERE = "~no-such-user/x"
         (["show", "x" * 300 + ".yaml"], ["too long"]),
         (["show", "demo", "--load", NOWHERE], ["load: there is no file ~no-such-user/x"]),
         (["show", "demo", "--load", "folder"], ["load: there is no file"]),
+        (["partition", "demo", "--set", f"model.name={NOWHERE}"], ["model.name: there is no home folder"]),
         (["partition", "demo", "--set", f"data.path={NOWHERE}.jsonl"], ["data.path: there is no home folder"]),
         (["show", "a\x1b[2J\nb"], ["a\\x1b[2J b"]),
     ],

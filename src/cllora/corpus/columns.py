@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cllora.corpus.values import EXACT, WRITTEN, is_one, plain, value_text
+from cllora.corpus.values import EXACT, WRITTEN, Half, Single, is_one, plain, value_text
 
 log = logging.getLogger("cllora")
 
@@ -24,9 +24,18 @@ _TYPES = {
     "small": pa.int64(),
     "int": pa.int64(),
     "float": pa.float64(),
+    "single": pa.float64(),
+    "half": pa.float64(),
     "str": pa.large_string(),
 }
-"""`small` is whole numbers that are exact as fractions, `int` others."""
+"""`small` is whole numbers that are exact as fractions, `int` others; `single` and `half` were of 32 and of 16 bits."""
+
+_KINDS = (
+    ("null", type(None)), ("bool", bool), ("small", int), ("half", Half), ("single", Single), ("float", float),
+    ("str", str),
+)  # fmt: skip
+_FLOATS = ("float", "single", "half")
+_ROUNDED: dict[str, type[Single]] = {"single": Single, "half": Half}
 
 _OTHER = "other"
 """What is no single value (a list, fields, an image): the whole column is left out."""
@@ -114,8 +123,17 @@ class RowWriter:
 
 
 def _schema(kinds: Mapping[str, str]) -> pa.Schema:
-    columns = [(name, _TYPES[kind]) for name, kind in kinds.items() if kind != _OTHER]
+    columns = [
+        pa.field(name, _TYPES[kind], metadata={"kind": kind} if kind in _ROUNDED else None)
+        for name, kind in kinds.items()
+        if kind != _OTHER
+    ]
     return pa.schema([("", pa.large_string()), *columns])
+
+
+def rounded_as(field: pa.Field) -> type[Single] | None:
+    """What the numbers of a column of `rows.arrow` were before; None where they have lost nothing."""
+    return _ROUNDED.get((field.metadata or {}).get(b"kind", b"").decode())
 
 
 def _converted(batch: pa.RecordBatch, kinds: Mapping[str, str]) -> Iterable[pa.Array]:
@@ -135,7 +153,7 @@ def read_batches(path: Path) -> Iterable[pa.RecordBatch]:
 
 
 def _array(values: list[Any], kind: str) -> pa.Array:
-    if kind == "float":
+    if kind in _FLOATS:
         values = [None if value is None else float(value) for value in values]
     elif kind == "str":
         values = [value if isinstance(value, str) else value_text(value) for value in values]
@@ -144,17 +162,17 @@ def _array(values: list[Any], kind: str) -> pa.Array:
 
 def _kind(values: Sequence[object]) -> str:
     kind = reduce(_widen, map(_kind_of_type, set(map(type, values))), "null")
-    if kind in ("small", "float"):
+    if kind in ("small", *_FLOATS):
         largest = max((abs(value) for value in values if isinstance(value, int)), default=0)
         if largest >= EXACT:
-            return "str" if kind == "float" or largest >= 2**63 else "int"
+            return "str" if kind in _FLOATS or largest >= 2**63 else "int"
     return kind if all(map(is_one, values)) else _OTHER
 
 
 def _kind_of_type(kind: type) -> str:
     if issubclass(kind, WRITTEN):
         return "str"
-    for name, known in (("null", type(None)), ("bool", bool), ("small", int), ("float", float), ("str", str)):
+    for name, known in _KINDS:
         if issubclass(kind, known):
             return name
     return _OTHER
@@ -168,6 +186,7 @@ def _widen(one: str, other: str) -> str:
         return other
     if _OTHER in (one, other):
         return _OTHER
-    return {frozenset(("small", "int")): "int", frozenset(("small", "float")): "float"}.get(
-        frozenset((one, other)), "str"
-    )
+    floats = [kind for kind in (one, other) if kind in _FLOATS]
+    if floats and all(kind in ("small", *_FLOATS) for kind in (one, other)):
+        return max(floats, key=_FLOATS.index)
+    return "int" if {one, other} == {"small", "int"} else "str"

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cllora.corpus.columns import RowWriter
+from cllora.corpus.columns import RowWriter, rounded_as
 from cllora.corpus.encode import Sample
 from cllora.types import Ids, Samples
 
@@ -34,8 +34,9 @@ from cllora.types import Ids, Samples
 class Column(Sequence[Any]):
     """A column on disk as a sequence: an index gives a value, a slice a list."""
 
-    def __init__(self, values: pa.ChunkedArray) -> None:
+    def __init__(self, values: pa.ChunkedArray, kind: type[float] | None = None) -> None:
         self._values = values
+        self._kind = kind
 
     def __len__(self) -> int:
         return len(self._values)
@@ -46,11 +47,15 @@ class Column(Sequence[Any]):
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
         found = self._values[index]
-        return found.to_pylist() if isinstance(index, slice) else found.as_py()
+        return self._of(found.to_pylist()) if isinstance(index, slice) else self._of([found.as_py()])[0]
 
     def __iter__(self) -> Iterator[Any]:
         for chunk in self._values.chunks:
-            yield from chunk.to_pylist()
+            yield from self._of(chunk.to_pylist())
+
+    def _of(self, values: list[Any]) -> list[Any]:
+        known = self._kind
+        return values if known is None else [None if value is None else known(value) for value in values]
 
 
 @dataclass
@@ -181,7 +186,11 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
         tokens=tokens,
         offsets=np.load(folder / "offsets.npy", mmap_mode="r"),
         prompts=np.load(folder / "prompts.npy", mmap_mode="r"),
-        columns={name: Column(table.column(place)) for place, name in enumerate(table.column_names) if place > 0},
+        columns={
+            field.name: Column(table.column(place), rounded_as(field))
+            for place, field in enumerate(table.schema)
+            if place > 0
+        },
         fingerprint=meta["fingerprint"],
         test=None if meta["test_start"] is None else np.arange(meta["test_start"], originals, dtype=np.int64),
         dropped=meta["dropped"],

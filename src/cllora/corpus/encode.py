@@ -173,6 +173,8 @@ def common_prefix(one: Sequence[Any], other: Sequence[Any]) -> int:
 def invalid(row: Row) -> Reason | None:
     """The reason why a row with a text that no file can hold is none; None if it is well."""
     bad = [name for name, value in row.items() if isinstance(value, str) and not valid_unicode(value)]
+    if odd := next((name for name in row if not valid_unicode(str(name))), None):
+        return Reason(NOT_UNICODE, (ascii(odd)[1:-1],), None)
     return Reason(NOT_UNICODE, (bad[0],), row[bad[0]]) if bad else None
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from cllora.corpus.columnar import read_arrow, read_parquet
 from cllora.corpus.json_rows import read_json, read_json_lines
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import COMPRESSED, chunks, head_of, is_compressed, lines
-from cllora.corpus.tables import read_arrow, read_csv, read_parquet, read_tsv
+from cllora.corpus.tables import read_csv, read_tsv
 from cllora.errors import UsageError
 
 log = logging.getLogger("cllora")
@@ -50,6 +51,8 @@ BINARY = (".parquet", ".arrow", ".feather")
 _REFUSED = (
     (b"PK\x03\x04", "is a ZIP archive or an Excel file; unpack it, or save the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "is an Excel or Word file; save the table as CSV"),
+    (b"{\\rtf", "is a document in RTF; save it as plain text"),
+    (b"%PDF-", "is a PDF; take the text out of it first"),
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself; get that with `git lfs pull`"),
 )
 
@@ -83,6 +86,10 @@ def kind_of(file: Path) -> str:
         if head.startswith(magic):
             raise UsageError(f"{file} {why}")
     found = _by_content(head, ending)
+    if ending and head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        if ending != ".txt":
+            raise UsageError(f"{file} is a page in HTML, such as a server's error, and not {ending[1:].upper()}")
+        log.warning("%s is a page in HTML, such as a server's error, and is read as plain text", file)
     if found == ".txt" and _is_object(head.decode("utf-8", "ignore").split("\n", 1)[0]):
         log.warning("%s looks like JSON lines, and is read as plain text; call it .jsonl if that is wrong", file)
     if not found:

@@ -1,20 +1,17 @@
 """Rows out of JSON: an object per line, an array of objects, objects one after the other, or a list for every owner."""
 
 import json
-import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cllora.corpus.json_whole import is_turn, row_of, rows_of
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import chunks, lines
 from cllora.errors import UsageError
 
-log = logging.getLogger("cllora")
-
 WANTED = "one JSON object per line is wanted, or an array of them"
-_TURNS = ({"role", "content"}, {"from", "value"})
 _COMPACT = 1 << 20
 
 
@@ -33,13 +30,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def read_json(file: Path) -> Iterator[Row]:
+def read_json(file: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a `.json` file, in any of the forms; a whole file that is one object of lists has a list per owner.
+
+    It is a table by columns where one of them is among `columns`, or has a name as columns of texts have.
 
     Raises:
         UsageError: it is not UTF-8 or not JSON, or a row is no object.
     """
-    return _read(file, whole=True)
+    return _read(file, True, columns)
 
 
 def read_json_lines(file: Path) -> Iterator[Row]:
@@ -48,12 +47,12 @@ def read_json_lines(file: Path) -> Iterator[Row]:
     Raises:
         UsageError: a line is not UTF-8 or not a JSON object.
     """
-    return _read(file, whole=False)
+    return _read(file, False, ())
 
 
-def _read(file: Path, whole: bool) -> Iterator[Row]:
+def _read(file: Path, whole: bool, columns: Sequence[str]) -> Iterator[Row]:
     if _first_character(file) == "[":
-        yield from _streamed(file, whole)
+        yield from _streamed(file, whole, columns)
         return
     with closing(lines(file)) as found:
         numbered = ((number, line) for number, line in enumerate(found, 1) if line.strip())
@@ -63,20 +62,21 @@ def _read(file: Path, whole: bool) -> Iterator[Row]:
         try:
             value = _DECODER.decode(line)
         except (ValueError, RecursionError):  # it may go on in the next line
-            yield from _streamed(file, whole)
+            yield from _streamed(file, whole, columns)
             return
         after = next(numbered, None)
         if whole and after is None:
-            yield from _rows_of(file, number, value)
+            yield from rows_of(file, number, value, columns)
             return
-        yield _row(file, number, value)
+        yield row_of(file, number, value)
         while after is not None:
             number, line = after
             try:
                 value = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"{file}, line {number}: broken JSON: {error}") from None
-            yield _row(file, number, value)
+                why = f"{error.msg} (column {error.colno})" if isinstance(error, json.JSONDecodeError) else error
+                raise UsageError(f"{file}, line {number}: broken JSON: {why}") from None
+            yield row_of(file, number, value)
             after = next(numbered, None)
 
 
@@ -158,109 +158,52 @@ class _Reader:
         return size > 0
 
 
-def _streamed(file: Path, whole: bool) -> Iterator[Row]:
+def _streamed(file: Path, whole: bool, columns: Sequence[str]) -> Iterator[Row]:
     with closing(_Reader(file)) as reader:
         first = True
         while character := reader.peek():
             if character == "[":
-                yield from _elements(reader)
+                bare = yield from _elements(reader, whole and first)
+                if bare and (reader.peek() or not first):
+                    raise UsageError(
+                        f"{file}, line {bare}: an array is no row; write every row as an object, such as "
+                        '{"text": ...}, or all of them as one array'
+                    )
             else:
                 number, value = reader.line(), reader.value()
                 if whole and first and not reader.peek():
-                    yield from _rows_of(file, number, value)
+                    yield from rows_of(file, number, value, columns)
                 else:
-                    yield _row(file, number, value)
+                    yield row_of(file, number, value)
             first = False
 
 
-def _elements(reader: _Reader) -> Iterator[Row]:
+def _elements(reader: _Reader, may_be_rows: bool) -> Generator[Row, None, int]:
+    """The rows of an array; returns the line of the first that is no object, 0 if there is none.
+
+    An array of turns is one chat, but for one that is all of the file, which may be a table that has such columns.
+    """
     reader.take()
-    if reader.peek() == "]":
-        reader.take()
-        return
-    while True:
+    bare, turns = 0, list[tuple[int, Any]]()
+    mark = "" if reader.peek() != "]" else reader.take()
+    while mark != "]":
         reader.peek()
-        yield _row(reader.file, reader.line(), reader.value())
+        line, value = reader.line(), reader.value()
+        if not bare and not isinstance(value, dict):
+            bare = line
+        if turns and not is_turn(value):
+            yield from (row_of(reader.file, *turn) for turn in turns)
+            turns, may_be_rows = [], True
+            yield row_of(reader.file, line, value)
+        elif turns or (is_turn(value) and mark == ""):
+            turns.append((line, value))
+        else:
+            yield row_of(reader.file, line, value)
         mark = reader.take()
-        if mark == "]":
-            return
-        if mark != ",":
+        if mark not in ("]", ","):
             raise reader.broken("an array goes on with ',' or ends with ']'" if mark else "the array has no end")
-
-
-def _row(file: Path, line: int, value: Any) -> Row:
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, str):
-        return {"text": value}
-    if isinstance(value, list) and value and all(map(_is_turn, value)):
-        return {"messages": value}
-    raise UsageError(f"{file}, line {line}: a JSON object is wanted for every text, not a {type(value).__name__}")
-
-
-def _rows_of(file: Path, line: int, value: Any) -> Iterator[Row]:
-    """The rows of the only value of a file."""
-    found = _as_table(value) if isinstance(value, dict) else None
-    if found is not None:
-        yield from found
-        return
-    owners = _owners(value) if isinstance(value, dict) else None
-    if owners is None:
-        yield _row(file, line, value)
-        return
-    log.info("%s has a list for every one of %d owners, who are column 'owner'", file, len(owners))
-    for owner, held in owners.items():
-        for each in _columns(held) if isinstance(held, dict) else held:
-            row = _row(file, line, each)
-            yield {**row, "owner": row.get("owner", owner)}
-
-
-def _as_table(value: dict[str, Any]) -> Iterator[Row] | None:
-    """The rows of a whole table, if the value is one: columns with a `text` among them, or what pandas writes."""
-    if "text" in value and _is_table(value):
-        return _columns(value)
-    inner = list(value.values())
-    if not inner or not all(isinstance(each, dict) and each and each.keys() == inner[0].keys() for each in inner):
-        return None
-    if all(map(str.isdecimal, value)):
-        return iter(inner)
-    if all(map(str.isdecimal, inner[0])) and not any(isinstance(v, list) for each in inner for v in each.values()):
-        return ({name: held[number] for name, held in value.items()} for number in inner[0])
-    return None
-
-
-def _owners(value: dict[str, Any]) -> dict[str, Any] | None:
-    """What every owner has, if the value has a list for each, or has such a value within one field (as LEAF does)."""
-    if isinstance(value.get("user_data"), dict):
-        value = value["user_data"]
-    elif len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
-        value = inner
-    held = list(value.values())
-    if not any(held) or not all(_is_list(each) or _is_table(each) for each in held):
-        return None
-    return value
-
-
-def _is_list(held: Any) -> bool:
-    """Whether it is a list of texts, of rows, or of chats; the turns of one chat are none."""
-    if not isinstance(held, list) or any(isinstance(each, dict) and _is_turn(each) for each in held):
-        return False
-    return all(
-        isinstance(each, str | dict) or (isinstance(each, list) and each and all(map(_is_turn, each))) for each in held
-    )
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and any(names <= value.keys() for names in _TURNS)
-
-
-def _is_table(held: Any) -> bool:
-    """Whether it is an object of columns: lists of one length."""
-    if not isinstance(held, dict) or not all(isinstance(values, list) for values in held.values()):
-        return False
-    return len({len(values) for values in held.values()}) == 1
-
-
-def _columns(held: dict[str, list[Any]]) -> Iterator[Row]:
-    for values in zip(*held.values(), strict=True):
-        yield dict(zip(held, values, strict=True))
+    if turns and may_be_rows and not reader.peek():
+        yield from (row_of(reader.file, *turn) for turn in turns)
+    elif turns:
+        yield {"messages": [turn for _, turn in turns]}
+    return bare

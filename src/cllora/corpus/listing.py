@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,10 @@ def list_files(places: Sequence[Path], field: str) -> list[Listed]:
     found = [listed for place in places for listed in _list(place, field)]
     seen: set[str] = set()
     for listed in found:
-        place_of = os.path.abspath(listed.file)
+        place_of = os.path.realpath(listed.file)
         if place_of in seen:
-            raise UsageError(f"{field}: {listed.file} is given twice")
+            link = "" if place_of == os.path.abspath(listed.file) else f", as it is a link to {place_of}"
+            raise UsageError(f"{field}: {listed.file} is given twice{link}")
         seen.add(place_of)
     if len({listed.name for listed in found}) < len(found):
         return [Listed(listed.file, listed.file.as_posix(), listed.whole) for listed in found]
@@ -62,8 +63,8 @@ def _list(place: Path, field: str) -> list[Listed]:
         return [Listed(place, place.name, False)]
     folder, pattern = _split(place)
     for each in (pattern, pattern.replace("[", "[[]")):
-        names = glob.glob(each, root_dir=folder, recursive=True) if glob.has_magic(each) else []
-        files = sorted(file for file in (folder / name for name in names) if file.is_file())
+        named = _matching(folder, Path(each).parts) if glob.has_magic(each) else ()
+        files = sorted({file for file in named if file.is_file()})
         files = _visible(place, files)
         if files:
             return [Listed(file, file.relative_to(folder).as_posix(), True) for file in files]
@@ -78,6 +79,32 @@ def _split(place: Path) -> tuple[Path, str]:
         if folder.is_dir():
             return folder, os.path.join(*parts[count:])
     return Path(), str(place)
+
+
+def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What a pattern stands for below a folder; `**` is any folders, but those that a link leads back to."""
+    if "**" not in parts:
+        yield from (folder / name for name in glob.glob(os.path.join(*parts), root_dir=folder))
+        return
+    place = parts.index("**")
+    starts = _matching(folder, parts[:place]) if place else (folder,)
+    for start in starts:
+        for each in _below(start, ()):
+            yield from _matching(each, parts[place + 1 :] or ("*",))
+
+
+def _below(folder: Path, within: Sequence[str]) -> Iterator[Path]:
+    """A folder and all folders within it, hidden ones left out."""
+    here = os.path.realpath(folder)
+    if here in within or not os.path.isdir(here):
+        return
+    yield folder
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:  # as `glob`, which leaves out what may not be read
+        return
+    for name in names:
+        yield from _below(folder / name, (*within, here))
 
 
 def _walk(place: Path, field: str) -> list[Path]:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from cllora.corpus.chats import (
@@ -22,6 +21,7 @@ from cllora.corpus.encode import NOT_UNICODE, TOO_SHORT, Pair, Recipe, Sample, T
 from cllora.corpus.registered import Row
 from cllora.corpus.template import Reason, column_template, parse_template
 from cllora.errors import UsageError
+from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import DataSpec
 from cllora.types import Tokenizer
@@ -197,6 +197,6 @@ def read_template(name: str) -> str:
         UsageError: it cannot be read.
     """
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
+        return expanded(name, "data.template: ").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"data.template: cannot read {name}: {error}") from None

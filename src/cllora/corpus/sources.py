@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cllora.corpus.columnar import ARROW_ROWS, arrow_rows, parquet_rows
 from cllora.corpus.encode import batches
 from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
+from cllora.corpus.json_rows import read_json
 from cllora.corpus.listing import Listed, list_files
 from cllora.corpus.registered import Row, corpora, versions
-from cllora.corpus.tables import ARROW_ROWS, parquet_rows
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
 from cllora.errors import UsageError, one_line
@@ -115,7 +117,7 @@ def path_source(places: Sequence[Path], field: str, columns: Sequence[str]) -> S
                 raise UsageError(f"{field}: {place} is a saved dataset; name one, or one split of it, alone")
         found = list_files(places, field)
         if len(places) == 1 and places[0].is_file():
-            return _file(found[0].file)
+            return _file(found[0].file, columns)
         return files_source(", ".join(map(str, places)), found, columns)
 
 
@@ -140,11 +142,15 @@ def files_source(name: str, files: Sequence[Listed], columns: Sequence[str]) -> 
     return Source(name, f"files {identity}", None, lambda: _rows_of(files, kinds, _Columns(columns)))
 
 
-def _file(file: Path) -> Source:
+def _file(file: Path, columns: Sequence[str]) -> Source:
     kind = kind_of(file)
     total = parquet_rows(file) if kind == ".parquet" else None
     identity = f"file {READER_VERSION} {kind} {digest(file)}"
-    return Source(str(file), identity, total, lambda: map(flat, READERS[kind](file)))
+    return Source(str(file), identity, total, lambda: map(flat, _reader(kind, columns)(file)))
+
+
+def _reader(kind: str, columns: Sequence[str]) -> Callable[[Path], Iterator[Row]]:
+    return partial(read_json, columns=columns) if kind == ".json" else READERS[kind]
 
 
 @dataclass
@@ -169,7 +175,7 @@ class _Columns:
 
 def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns) -> Iterator[Row]:
     for each, kind in zip(files, kinds, strict=True):
-        read = read_text if kind == ".txt" and each.whole else READERS[kind]
+        read = read_text if kind == ".txt" and each.whole else _reader(kind, columns.asked)
         for number, rows in enumerate(batches(map(flat, read(each.file)))):
             if number == 0:
                 columns.check(rows, each.file)
@@ -193,7 +199,7 @@ def _saved(place: Path, split: str | None) -> Source:
         raise UsageError(f"cannot read the dataset {folder}: {one_line(error)}") from error
     lines = "\n".join(f"{file.name} {digest(file)}" for file in sorted(folder.iterdir()) if file.is_file())
     identity = hashlib.sha256(lines.encode()).hexdigest()
-    return Source(str(folder), f"saved {identity}", len(dataset), lambda: _dataset_rows(dataset))
+    return Source(str(folder), f"saved {identity}", len(dataset), lambda: _dataset_rows(dataset, str(folder)))
 
 
 def _hub(name: str, subset: str | None, split: str) -> Source:
@@ -210,10 +216,11 @@ def _hub(name: str, subset: str | None, split: str) -> Source:
     # The fingerprint follows from the files behind the dataset and what was done to them; a random one, which
     # datasets takes where it cannot tell, costs no more than reading anew.
     label = "/".join(part for part in (name, subset) if part)
-    return Source(f"{label}[{split}]", f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset))
+    shown = f"{label}[{split}]"
+    return Source(shown, f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset, shown))
 
 
-def _dataset_rows(dataset: Any) -> Iterator[Row]:
+def _dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
     # Arrow's own rows: whatever else the dataset has (images, audio) is not decoded.
     for table in dataset.with_format("arrow").iter(batch_size=ARROW_ROWS):
-        yield from map(flat, table.to_pylist())
+        yield from map(flat, arrow_rows(table, name))

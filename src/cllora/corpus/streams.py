@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ CHUNK = 1 << 16
 
 COMPRESSED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00"}
 """The endings of compressed files, and the bytes that these begin with, whatever they are called."""
+
+_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+"""What a frame of Zstandard that is skipped begins with."""
 
 _MARKS = (  # UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF8, "utf-8"),
@@ -83,6 +87,8 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         head = raw.read(8)
         raw.seek(0)
         ending = next((ending for ending, magic in COMPRESSED.items() if head.startswith(magic)), None)
+        if ending is None and _SKIPPED.match(head):  # as pzstd begins
+            ending = ".zst"
         if ending is None and head and file.suffix.lower() in COMPRESSED:
             raise OSError(f"it is not compressed as its name says ({file.suffix.lower()})")
         if ending is None:
@@ -122,7 +128,8 @@ def head_of(file: Path, size: int = 4096) -> bytes:
 def is_compressed(file: Path) -> bool:
     """Whether a file is compressed, by its first bytes."""
     with file.open("rb") as stream:
-        return stream.read(8).startswith(tuple(COMPRESSED.values()))
+        head = stream.read(8)
+    return head.startswith(tuple(COMPRESSED.values())) or bool(_SKIPPED.match(head))
 
 
 def chunks(file: Path) -> Generator[str, None, None]:

@@ -1,28 +1,30 @@
-"""Rows out of tables: comma-separated values and their like, Parquet and Arrow. What is wrong is named by its line."""
+"""Rows out of comma-separated values and their like. What is wrong is named by its line."""
 
 import contextlib
 import csv
 import io
+import logging
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-
-import pyarrow as pa
+from typing import Literal
 
 from cllora.corpus.registered import Row
 from cllora.corpus.streams import lines
-from cllora.errors import UsageError, one_line
-
-ARROW_ROWS = 4096
-"""How many rows of a columnar file are turned into Python objects at a time."""
+from cllora.errors import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
 _LOOKED_AT = 200
 _EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The first line with which Excel tells itself the delimiter."""
+
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+log = logging.getLogger("cllora")
 
 
 def read_csv(file: Path) -> Iterator[Row]:
@@ -37,7 +39,7 @@ def read_csv(file: Path) -> Iterator[Row]:
 
 
 def read_tsv(file: Path) -> Iterator[Row]:
-    """As `read_csv`, but of tabs rather than of commas."""
+    """As `read_csv`, but of tabs rather than of commas; quotes that are no whole values are characters like others."""
     return _separated(file, "\t")
 
 
@@ -45,7 +47,11 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
     delimiter, told = _delimiter(file, usual)
     with closing(_rows(lines(file))) as found:
-        reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True)
+        quoting: Literal[0, 3] = (
+            csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, told) else csv.QUOTE_MINIMAL
+        )
+        reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True, quoting=quoting)
+        warned = False
         header: list[str] | None = None
         while True:
             start = reader.line_num + 1 + told
@@ -58,14 +64,55 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
             if not fields:
                 continue
             if header is None:
-                header = fields
+                header = fields = [name.removeprefix("\ufeff") for name in fields]
                 named = [place for place, name in enumerate(header) if name.strip()]
                 if len({header[place] for place in named}) < len(named):
                     raise UsageError(f"{file}, line {start}: two columns of one name in {', '.join(header)}")
+            elif [name.removeprefix("\ufeff") for name in fields] == header and (len(header) > 1 or fields != header):
+                raise UsageError(
+                    f"{file}, line {start}: the header once more, as where files were joined; remove that line, or "
+                    "name the files in a list"
+                )
             elif len(fields) != len(header):
                 raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
             else:
+                if not warned and reader.line_num + told > start and _holds_rows(fields, delimiter):
+                    warned = True
+                    log.warning(
+                        "%s, line %d: a value in quotes goes on over %d lines, each as long as a row; see whether a "
+                        "quote is left open there",
+                        *(file, start, reader.line_num + told - start + 1),
+                    )
                 yield {header[place]: fields[place] for place in named}
+
+
+def _holds_rows(fields: Sequence[str], delimiter: str) -> bool:
+    """Whether every line of a row that has several has as many values as the row."""
+    return len(fields) > 1 and all(
+        len(line.split(delimiter)) == len(fields) for line in delimiter.join(fields).rstrip("\r\n").split("\n")
+    )
+
+
+def _quotes_are_plain(file: Path, told: int) -> bool:
+    """Whether quotes in a file of tabs are characters like others.
+
+    They are if every line has as many values as the first, and there is one with a quote at its beginning that is not
+    a whole value in quotes.
+    """
+    width, plain = 0, False
+    with closing(lines(file)) as found:
+        for line in islice(found, told, None):
+            fields = line.rstrip("\r\n").split("\t")
+            if fields == [""]:
+                continue
+            width = width or len(fields)
+            if len(fields) != width:
+                return False
+            if '"' in line and not plain:
+                plain = any(field.startswith('"') and not _QUOTED.fullmatch(field) for field in fields)
+    if plain:
+        log.info("%s: quotes are read as they stand", file)
+    return plain and width > 1
 
 
 def _rows(found: Generator[str, None, None]) -> Generator[str, None, None]:
@@ -105,47 +152,11 @@ def _delimiter(file: Path, usual: str) -> tuple[str, int]:
 
 def _sizes(sample: Iterable[str], delimiter: str) -> list[int]:
     """How many values each row of the sample has."""
+    if delimiter == "\t":
+        plain = [line.count("\t") + 1 for line in sample if line.strip("\r\n")]
+        if len(set(plain)) == 1:
+            return plain
     try:
         return [len(fields) for fields in csv.reader(sample, delimiter=delimiter) if fields]
     except csv.Error:
         return []
-
-
-def read_parquet(file: Path) -> Iterator[Row]:
-    """The rows of a Parquet file, a few thousand at a time."""
-    try:
-        for batch in _parquet(file).iter_batches(batch_size=ARROW_ROWS):
-            yield from batch.to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"cannot read {file}: {one_line(error)}") from None
-
-
-def parquet_rows(file: Path) -> int:
-    """How many rows a Parquet file has, by its footer."""
-    return int(_parquet(file).metadata.num_rows)
-
-
-def read_arrow(file: Path) -> Iterator[Row]:
-    """The rows of an Arrow file (Feather is one), or of a stream of record batches in a file."""
-    try:
-        with pa.memory_map(str(file)) as source:
-            is_file = source.read(6) == b"ARROW1"
-            source.seek(0)
-            reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-            found = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            for batch in found:
-                for start in range(0, batch.num_rows, ARROW_ROWS):
-                    yield from batch.slice(start, ARROW_ROWS).to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} is not an Arrow file, or is damaged: {one_line(error)}") from None
-
-
-def _parquet(file: Path) -> "pa.parquet.ParquetFile":
-    import pyarrow.parquet  # slow, and not everyone's
-
-    try:
-        return pyarrow.parquet.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{file} is not a Parquet file: {one_line(error)}") from None

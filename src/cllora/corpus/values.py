@@ -26,7 +26,27 @@ WRITTEN = (Decimal, UUID, date, time, timedelta, bytes)
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+|-?[1-9](?:\.[0-9]+)?e\+[0-9]+")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
+_POWER = re.compile(r"-?[0-9](?:\.[0-9]+)?[eE]\+[0-9]{2,3}|-?[0-9]\.[0-9]+E[0-9]{1,3}")
+"""A number as tables write large ones: `1e+05` in R, Python and C, `1.23457E+17` in Excel, `1.0E7` in Java."""
+
+_MOMENT = re.compile(
+    r"([0-9]{4,7}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_UUID = re.compile(r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?(1)\})", re.IGNORECASE)
+_TRUTH = {"true": "True", "TRUE": "True", "false": "False", "FALSE": "False"}
+
+
+class Single(float):
+    """A floating-point number out of 32 bits: whole numbers are exact below `exact` alone."""
+
+    exact = 2**24
+
+
+class Half(Single):
+    """A floating-point number out of 16 bits."""
+
+    exact = 2**11
 
 
 def flat(row: Mapping[str, object]) -> Mapping[str, object]:
@@ -88,12 +108,14 @@ def value_text(value: object) -> str | None:
 
 
 def _bytes_text(value: bytes) -> str:
+    if not value.strip(b" "):
+        return ""
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
-    # What owners' names lose (see `owner_text`) is no space to two different ids.
-    if text.isprintable() and text and text == _trimmed(text) and not text.startswith("0x"):
+    # Spaces around it, which owners' names lose (see `owner_text`), may be what tells two binary ids apart.
+    if text.isprintable() and text and text == text.strip() and not text.startswith("0x"):
         return text
     return str(UUID(bytes=value)) if len(value) == 16 else f"0x{value.hex()}"
 
@@ -102,28 +124,59 @@ def owner_text(value: object, column: str) -> str:
     """The owner that a value of `column` names; empty for none, NaN and blank text.
 
     An owner is a text without spaces around it, in Unicode's composed form (NFC). Beyond that texts are told apart
-    exactly: `01`, `1` and `1.10` are three. But a text such as `12.0`, as tables write the number 12 next to a missing
-    one, is that number.
+    exactly: `01`, `1` and `1.10` are three. But what readers write differently is one: the whole numbers `12`, `12.0`
+    and `1.2e+01`, moments with a `T` or fractions of nothing, days at midnight, truth values, UUIDs.
 
     Raises:
-        UsageError: it is no single value, or a floating-point number so large that other ids may have become it.
+        UsageError: it is no single value, or a number in a form so rounded that other ids may have become it.
     """
     if not is_one(value):
         raise UsageError(
             f"column '{column}' holds {_kind(value)}, and an owner is a single value, such as a name or a number; "
             f"name another column, or a field within it as {column}.FIELD"
         )
+    if isinstance(value, Single) and value.is_integer() and abs(value) >= value.exact:
+        raise _rounded(column, f"{float(value):.0f}", f"2^{value.exact.bit_length() - 1} on", "this type")
     text = _trimmed(value_text(value) or "")
-    whole = _WHOLE.fullmatch(text)
-    if whole is not None:
-        if repr(float(text)) == text and abs(float(text)) >= EXACT:
-            raise UsageError(
-                f"column '{column}' has the floating-point number {text}: whole numbers from 2^53 on are rounded in "
-                "this form, and owners may have become one when it was written; write the ids as whole numbers or text"
-            )
-        digits: str = whole[1] or text
-        return "0" if digits == "-0" else digits
-    return text
+    if text[:1] in "-0123456789" and (_WHOLE.fullmatch(text) or _POWER.fullmatch(text)):
+        return _number(text, column)
+    moment = _MOMENT.fullmatch(text)
+    if moment is not None:
+        return _moment(*moment.groups())
+    if len(text) >= 36 and _UUID.fullmatch(text):
+        return str(UUID(text))
+    return _TRUTH.get(text, text)
+
+
+def _number(text: str, column: str) -> str:
+    """A whole number, whichever way a floating-point number is written; any other stays as it is."""
+    number = Decimal(text)
+    if number != number.to_integral_value():
+        return text
+    whole, (mantissa, _, power) = int(number), text.upper().partition("E")
+    # What no floating-point number is was never one.
+    if abs(whole) >= EXACT and (power or abs(whole) >= 2**1023 or int(float(whole)) == whole):
+        raise _rounded(column, text, "2^53 on", "this form")
+    # Java writes as many digits as there are; Excel and C's %g round, and R alone writes 1e+05 so shortly.
+    short = "+" in power and sum(map(str.isdigit, mantissa)) <= int(power)
+    if short and ("E" in text or int(power) > 5):
+        raise _rounded(column, text, "a few digits on", "this form")
+    return str(whole)
+
+
+def _rounded(column: str, text: str, limit: str, form: str) -> UsageError:
+    return UsageError(
+        f"column '{column}' has the floating-point number {text}: whole numbers from {limit} are rounded in {form}, "
+        "and owners may have become one when it was written; write the ids as whole numbers or text"
+    )
+
+
+def _moment(day: str, minute: str, second: str | None, fraction: str | None, zone: str | None) -> str:
+    """A moment as Python writes it, without fractions of nothing; midnight is its day, where no zone is given."""
+    time_of_day = f"{minute}{second or ':00'}{(fraction or '').rstrip('0').rstrip('.')}"
+    if zone is None:
+        return day if time_of_day == "00:00:00" else f"{day} {time_of_day}"
+    return f"{day} {time_of_day}{'+00:00' if zone == 'Z' else zone if ':' in zone else f'{zone[:3]}:{zone[3:]}'}"
 
 
 def _trimmed(text: str) -> str:

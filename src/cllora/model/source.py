@@ -82,7 +82,7 @@ def gguf_file(name: str) -> Path | None:
         return _in_package(name, PACKAGED[name])
     from cllora.model.gguf import is_gguf
 
-    path = Path(name).expanduser()
+    path = expanded(name, "model.name: ")
     if not is_gguf(path):
         return None
     if not path.is_file():
