@@ -175,5 +175,5 @@ def test_natural_needs_a_column_and_owners_enough():
         UsageError, match=r"2 of the 3 owners in column 'owner' have at least 10 samples, fewer than the 3"
     ):
         deal_of("natural", pool=pool, column="owner")
-    with pytest.raises(UsageError, match="partitioner 'natural': column: Field required"):
+    with pytest.raises(UsageError, match="partitioner 'natural': column: there is no value here; give one"):
         deal_of("natural", pool=pool)

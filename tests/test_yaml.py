@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from cllora.errors import UsageError
 from cllora.presets import find_study
 from cllora.runs.study import check
-from cllora.spec import Study, load_study_file
+from cllora.spec import Study, load_study_file, yaml
 from cllora.spec.scalars import to_yaml
+from cllora.spec.written import read_setting
 from cllora.spec.yaml import read_yaml
 
 
@@ -83,6 +84,34 @@ def refusal(tmp_path, text, *settings):
         ("data: {path: ~}", 1, ["give one of corpus, path and hub"]),
         (b"seeds: 1\nname: \xe9", 2, ["UTF-8"]),
         (b"seeds: 1\nname: a\0b", 2, ["U+0000"]),
+        ("name: a # so\u2028seeds: 3", 1, ["U+2028", '"\\u2028"']),
+        ("model: {}\nname: a # so\x85seeds: 3", 2, ["U+0085"]),
+        ("data:\n  text: a\u2029b", 2, ["U+2029"]),
+        ("name: a # so\rseeds: 3\n", 1, ["U+000D"]),
+        ("data:\n  text: “{title} {body}”", 2, ["“ is no quote in YAML", '"{title} {body}"']),
+        ("data:\n  text: ‘{title}’", 2, ["‘ is no quote in YAML", '"{title}"']),
+        ("data:\n  text: „{title}“", 2, ['"{title}"']),
+        ("data:\n  text: «\xa0{title}\xa0»", 2, ['"{title}"']),
+        ("data:\n  text: “Question #1: {q}”", 2, ["“ is no quote in YAML"]),
+        ("data:\n  text: “Q: {q}”", 2, ["“ is no quote in YAML"]),
+        ("data: {text: “{title} {body}”}", 1, ["“ is no quote in YAML"]),
+        ("data: {path: [“a b”]}", 1, ["“ is no quote in YAML", '"a b"']),
+        ("“name”: a", 1, ["“ is no quote in YAML"]),
+        ("data:\n  text: a\xa0", 2, ['write "a"']),
+        ("grid:\n  lora.target_modules: [[q_proj, v_proj], [v_proj, q_proj]]", 1, ["same experiment"]),
+        ("grid:\n  lora.modules_to_save: [[a, b], [b, a]]", 1, ["same experiment"]),
+        ("grid:\n  local.contexts: [[64], [64, 64]]", 1, ["same experiment"]),
+        ("grid:\n  local.contexts: [[64, 32], [64, 32, 64, 32]]", 1, ["same experiment"]),
+        ("model: {context: 64}\ngrid: {local.contexts: [[64], ~]}", 2, ["same experiment"]),
+        ("local: {contexts: [64, 32, 16]}\npartition: {num_clients: 2}", 1, ["has 3 contexts", "num_clients is 2"]),
+        ("local: {learning_rate: 0,5}", 1, ["write 0.5"]),
+        ("local:\n  learning_rate: 0,5", 2, ["write 0.5"]),
+        ("data: {limit: 1,000}", 1, ["write 1000"]),
+        ("data:\n  limit: 1,000,000", 2, ["write 1000000"]),
+        ("lora: {r:8}", 1, ["a space behind the colon: r: 8"]),
+        ("lora:\n  r:8", 1, ["a space goes behind the colon: r: 8"]),
+        ("lora: {r:\t8}", 1, ["a space goes behind a colon, not a tab"]),
+        ("data: {path: [12, a]}", 1, ["data.path.0: ", 'write it in quotes: "12"']),
         ('name: "a\\0b"', 1, ["NUL"]),
         ('name: "\\ud800"', 1, ["surrogate"]),
     ],
@@ -94,12 +123,13 @@ def test_what_may_mean_something_else_is_refused_with_its_line(tmp_path, text, l
         assert part in said
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "- 1", "5", "[" * 5000])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- 1", "5", "[" * 600])
 def test_what_is_no_study_is_refused_by_its_file(tmp_path, text):
     assert refusal(tmp_path, text).startswith("s.yaml")
 
 
-def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path):
+def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(yaml, "MOST_VALUES", 5_000)
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)), "z: *a8"]
     assert "aliases" in refusal(tmp_path, "\n".join(lines))
 
@@ -112,6 +142,9 @@ def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path):
         ("data.text=Question #1", ['"Question #1"']),
         ("data.text=Question # 1", ['"Question # 1"']),
         ("data.text=Q: a", ['"Q: a"']),
+        ("data.text=“{title}”", ["“ is no quote in YAML", '"{title}"']),
+        ("federation.strategy.server_lr=0.1", ["strategy 'fedavg' has no option 'server_lr'"]),
+        ("evaluation.pattern.window=3", ["pattern 'full' has no option 'window'"]),
         ("data.text=", ["no value"]),
         ("model.contxt=1", ["did you mean 'context'"]),
         ("partition.alpha=true", ["positive number or iid"]),
@@ -132,6 +165,60 @@ def test_a_setting_is_refused_by_itself(tmp_path, setting, parts):
     assert said.startswith(f"--set {setting.strip()}: "), said
     for part in parts:
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("data.text=Q {a}\nA {b}", '"Q {a}\\nA {b}"'),
+        ('data.text="Q {a}\nA {b}"', '"Q {a}\\nA {b}"'),
+        ("data.path=[a\nb]", '"a\\nb"'),
+    ],
+)
+def test_a_line_break_in_a_setting_is_none_of_its_spaces(tmp_path, setting, meant):
+    assert refusal(tmp_path, "{}", setting).endswith(f"a line break would become a space; write {meant}")
+    assert read_setting(meant, "--set")[0] == json.loads(meant)
+
+
+def test_an_option_is_set_of_what_is_there_by_default(tmp_path):
+    corpus = Study.parse({}, ["data.corpus.per_package=10"]).base.data.corpus
+    assert (corpus.name, corpus.options) == ("docstrings", {"per_package": 10})
+    axis = "grid: {federation.strategy: [fedavg, fedadam]}"
+    assert "give server_lr there" in refusal(tmp_path, axis, "federation.strategy.server_lr=0.1")
+    named = "federation: {strategy: fedadam}\n"
+    assert "give server_lr there" in refusal(tmp_path, named + axis, "federation.strategy.server_lr=0.1")
+    order = ("federation.strategy.server_lr=0.1", "federation.strategy=fedadam")
+    assert "takes the place of" in refusal(tmp_path, named, *order)
+    assert Study.parse({}, reversed(order)).base.federation.strategy.options == {"server_lr": 0.1}
+
+
+def test_a_grid_of_texts_needs_no_text_beside_it():
+    for source in ("path", "hub"):
+        cells = Study.parse({"grid": {f"data.{source}": ["a", "b"]}}).cells()
+        assert [(getattr(cell.experiment.data, source), cell.experiment.data.corpus) for cell in cells] == [
+            ("a", None),
+            ("b", None),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {path: []}", "data.path: there is nothing in here; give a value, or leave the field out"),
+        ("data: {text: null}", "data.text: there is no value here; give one, or leave the field out"),
+        ("lora: {train: []}", "lora.train: Input should be a valid string"),
+        ("data: {test: 5}", "data.test: Input should be less than 1 (got 5)"),
+        ("data: {test: []}", "data.test: Input should be a valid number or a valid string"),
+        (
+            "lora: {target_modules: []}",
+            "lora.target_modules: there is nothing in here; give a value, or leave the field out",
+        ),
+        ("local: {contexts: {a: 1}}", "local.contexts.a: Input should be greater than or equal to 2 (got 1)"),
+        ("data: {spoil: {share: 0.1}}", "data.spoil.kind: there is no value here; give one"),
+    ],
+)
+def test_advice_is_of_the_field_and_holds(tmp_path, text, said):
+    assert refusal(tmp_path, text) == f"s.yaml, line 1: {said}"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +290,10 @@ LOOKALIKES = [
         "\x1b[1m",
         "\ufeff",
         "😀",
+        "“",
+        "„a“",
+        "a\xa0",
+        "a\u2028b",
         "-",
         "?",
         "|",

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -148,28 +149,70 @@ _AS_WRITTEN: dict[str, Any] = {"as_written": pydantic.field_validator("*", mode=
 
 def field_error(error: pydantic.ValidationError, prefix: str = "") -> FieldError:
     """What pydantic found first, as one line about its field."""
-    first = error.errors()[0]
+    first, _ = _first(error)
     wants_text = first["type"] in ("string_type", "string_sub_type")
-    field = ".".join(str(part) for part in first["loc"])
-    return FieldError(prefix + first_problem(error), field, first.get("input"), wants_text=wants_text)
+    return FieldError(prefix + first_problem(error), _place(first), first.get("input"), wants_text=wants_text)
+
+
+UNION_BRANCH = re.compile(
+    r"(str|int|float|bool|none)|(constrained|function|literal|tuple|list|dict|nullable|lax-or-strict)\b.*"
+)
+"""What pydantic puts into the place of an error for each kind that a value may be of."""
+
+
+def _place(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"] if not UNION_BRANCH.fullmatch(str(part)))
+
+
+def _first(error: pydantic.ValidationError) -> tuple[Any, int]:
+    """What is wrong with the first field, and of how many other fields something is.
+
+    Where a value may be of several kinds, every kind has something to say: that of the kind which it is of counts,
+    which goes into the value or holds it against a bound; if it is of none, all that would do are named."""
+    problems = error.errors()
+    root = len(problems[0]["loc"])
+    root = next((i for i, part in enumerate(problems[0]["loc"]) if UNION_BRANCH.fullmatch(str(part))), root)
+    start = problems[0]["loc"][:root]
+    of_first = [each for each in problems if each["loc"][:root] == start]
+    others = {_place(each) for each in problems if each["loc"][:root] != start}
+    best = max(of_first, key=lambda each: (_place(each).count("."), not each["type"].endswith("_type")))
+    alike = [each for each in of_first if _place(each) == _place(best) and each["type"].endswith("_type")]
+    if best in alike and len(alike) > 1:
+        kinds = dict.fromkeys(each["msg"].removeprefix("Input should be ") for each in alike)
+        best = {**best, "msg": "Input should be " + " or ".join(kinds)}
+        best["type"] = "string_type" if any(each["type"] == "string_type" for each in alike) else best["type"]
+    return best, len(others)
+
+
+def without_commas(number: str) -> str:
+    """A number in JSON's digits: `0.5` for `0,5`, and `1000` for `1,000`."""
+    thousands = re.fullmatch(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?", number)
+    return number.replace(",", "" if thousands else ".")
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
     """What pydantic found first, as `field: message (got value)`; the rest is counted."""
-    problems = error.errors()
-    first = problems[0]
-    field = ".".join(str(part) for part in first["loc"])
+    first, others = _first(error)
+    field = _place(first)
     value = first.get("input")
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     got = f" (got {shown})" if isinstance(value, str | int | float | bool | type(None)) else ""
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    said = first["msg"].removeprefix("Value error, ")
+    more = f", and {others} more" if others else ""
+    said = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("valid dict", "mapping")
     if value is None and said.startswith("Input should be"):
         said, got = "there is no value here; give one, or leave the field out", ""
     elif isinstance(value, bool) and first["type"].startswith(("greater_than", "less_than", "int_", "float_")):
         said = "true and false are no numbers; write a number"
     elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         said = "fields go here, such as {name: value}"
+        if isinstance(value, str) and (near := re.fullmatch(r"([\w.]+):(\S.*)", value)):
+            said = f"a space goes behind the colon: {near.group(1)}: {near.group(2)}"
+    elif first["type"] == "too_short":
+        said = "there is nothing in here; give a value, or leave the field out"
+    elif first["type"] == "missing":
+        said, got = "there is no value here; give one", ""
+    elif first["type"] in ("int_parsing", "float_parsing") and re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+", str(value)):
+        said = f"a number has no comma; write {without_commas(str(value))}"
     return f"{field}: {said}{got}{more}" if field else f"{said}{more}"
 
 

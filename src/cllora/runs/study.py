@@ -88,7 +88,7 @@ def _check_cells(study: Study) -> None:
     """Bind what every cell names. Two cells that differ in nothing but an option's default written out are the same."""
     same: dict[Any, str] = {}
     for cell in study.cells():
-        fields = cell.experiment.every_field()
+        fields = cell.experiment.meaning()
         for path, registry, choice in _choices(cell.experiment):
             bound = _bound(path, registry, choice)
             written = field_of(fields, path)

@@ -25,6 +25,10 @@ AMBIGUOUS = (
 )
 """What some readers of YAML take for a number, a truth or a date, and others for text; and what to write if it is no
 text."""
+CURLY = "“”„‟‘’‚‛«»‹›＂´"
+"""Quotes of prose, which a word processor puts in place of straight ones, and which are letters in YAML."""
+BREAKS = "\x85\u2028\u2029"
+"""What ends a line in YAML 1.1, and in no editor and not in YAML 1.2."""
 
 
 CURLY = "\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb\u2039\u203a"
@@ -45,6 +49,10 @@ def plain_value(text: str) -> Any:
         if pattern.fullmatch(text):
             mend = f"{instead}, or text: {quoted(text)}" if instead else f"it in quotes: {quoted(text)}"
             raise ValueError(f"{text} is read differently by different readers; write {mend}")
+    if text[0] in CURLY:
+        raise ValueError(f"{text[0]} is no quote in YAML; write straight ones{_straight(text)}")
+    if text != text.strip():
+        raise ValueError(f"{text!a} has a space at its end that is none in YAML; write {quoted(text.strip())}")
     if NOT_FINITE.fullmatch(text):
         return float(text.replace(".", ""))
     if not REAL.fullmatch(text):
@@ -53,6 +61,12 @@ def plain_value(text: str) -> Any:
     if math.isinf(value) or (value == 0 and re.match(r"[-+0.]*[1-9]", text)):
         raise ValueError(f"{text} is beyond what a number can be; write another, or text: {quoted(text)}")
     return value
+
+
+def _straight(text: str) -> str:
+    """A text in curly quotes as it is written in straight ones, where it ends with such a quote too."""
+    inner = text[1:-1].strip("\u00a0\u202f")  # French has narrow spaces within its quotes.
+    return f": {quoted(inner)}" if len(text) > 1 and text[-1] in CURLY else ""
 
 
 def quoted(text: str) -> str:
@@ -69,8 +83,7 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         plain = plain_value(text) == text
     except ValueError:
         plain = False
-    # What ends a line in YAML alone is escaped, which double quotes do.
-    style = '"' if re.search("[\x85\u2028\u2029]", text) else None if plain else "'"
+    style = '"' if any(c in text for c in BREAKS) else None if plain else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

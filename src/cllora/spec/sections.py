@@ -142,6 +142,10 @@ class Experiment(Section):
             raise ValueError(
                 f"local.contexts has {longest}, but model.context is {self.model.context}; raise that, or lower this"
             )
+        if not isinstance(contexts, dict) and len(contexts) > clients:
+            raise ValueError(
+                f"local.contexts has {len(contexts)} contexts, but partition.num_clients is {clients}; leave some out"
+            )
         if self.evaluation.surface and chosen < 2:
             raise ValueError("evaluation.surface needs two clients; set federation.clients_per_round to 2 or more")
         if self.evaluation.passkey and self.model.context < PASSKEY_CONTEXT:
@@ -151,6 +155,22 @@ class Experiment(Section):
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, two spaces, no dependence on how it was written."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
+
+    def meaning(self) -> dict[str, Any]:
+        """Plain data in which two experiments are equal that differ in how they are written alone: in the order of
+        what is a set, or in contexts that come to the same for every client."""
+        fields = self.every_field()
+        for name in ("target_modules", "layers_to_transform", "modules_to_save", "embedding_rows"):
+            if isinstance(fields["lora"][name], list):
+                fields["lora"][name] = sorted(fields["lora"][name])
+        asked, clients = self.local.contexts, self.partition.num_clients
+        if isinstance(asked, dict):
+            each: Any = {name: context for name, context in asked.items() if context != self.model.context}
+        else:
+            each = [asked[client % len(asked)] for client in range(clients)] if asked else []
+            each = each if set(each) != {self.model.context} else None
+        fields["local"]["contexts"] = each or None
+        return fields
 
     @property
     def id(self) -> str:

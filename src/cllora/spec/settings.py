@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cllora.errors import FieldError, UsageError
-from cllora.spec.fields import set_field
+from cllora.spec.fields import field_of, has_field, set_field
+from cllora.spec.sections import Experiment
 from cllora.spec.where import is_where, narrowed
 from cllora.spec.written import Places, read_setting
 
 SOURCES = ("data.corpus", "data.path", "data.hub")
+NAMED = ("data.corpus", "federation.strategy", "model.attention", "evaluation.pattern", "partition.by")
+"""Fields that are a registered name with its options, and have a default."""
 
 
 def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Places) -> Places:
@@ -17,12 +20,19 @@ def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Plac
     Raises:
         UsageError: a setting is none, or has no value.
     """
+    before: list[str] = []
     for setting in settings:
         path, equals, text = setting.partition("=")
         path = path.strip()
         if not equals or not all(path.split(".")):
             raise UsageError(f"--set takes section.field=value, not '{setting}'")
-        value, given = read_setting(text, f"--set {path}={text.strip()}", path)
+        value, given = read_setting(text, f"--set {path}={' '.join(text.strip().splitlines())}", path)
+        lost = next(
+            (each for each in before if each.removeprefix("grid.").startswith(f"{path.removeprefix('grid.')}.")), None
+        )
+        if lost is not None:
+            raise UsageError(f"--set {path} takes the place of --set {lost} before it; give it first, or leave one out")
+        before.append(path)
         places = places.with_setting(path, given)
         try:
             _apply(fields, path, value)
@@ -44,6 +54,7 @@ def _apply(fields: dict[str, Any], path: str, value: Any) -> None:
     if is_where(fields.get("where")):
         fields["where"] = narrowed(fields["where"], path, value)
     grid = written_grid(fields)
+    _name_what_has_options(fields, grid, path)
     if isinstance(value, list) and (path in grid or may_be_new):
         fields["grid"] = {**grid, path: value}
         return
@@ -54,6 +65,38 @@ def _apply(fields: dict[str, Any], path: str, value: Any) -> None:
         del grid[path]
         (fields.get("control") or {}).pop(path, None)
     set_field(fields, path, value)
+
+
+def _name_what_has_options(fields: dict[str, Any], grid: Mapping[str, Any], path: str) -> None:
+    """Give what a setting has an option of its default name where it has none, such as `federation.strategy`.
+
+    Raises:
+        FieldError: the name is an axis, whose values would take the option's place in every cell.
+    """
+    parents = [path[:end] for end, character in enumerate(path) if character == "."]
+    default = Experiment().every_field()
+    for parent in parents:
+        if parent in grid:
+            option = path.removeprefix(f"{parent}.")
+            said = f"grid: {parent} has values of its own; give {option} there, as {{name: ..., {option}: ...}}"
+            raise FieldError(said, path)
+        named = field_of(default, parent)
+        name = named.get("name") if isinstance(named, Mapping) else named
+        has_source = parent == "data.corpus" and any(has_field(fields, source) for source in SOURCES)
+        if isinstance(name, str) and parent in NAMED and not has_source:
+            written = field_of(fields, parent)
+            if written is None or (isinstance(written, dict) and "name" not in written):
+                set_field(fields, parent, {"name": name, **(written or {})})
+
+
+def with_source(sections: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of the base, with the first of a grid's text sources where they name none themselves."""
+    data, axes = sections.get("data", {}), [source for source in ("data.path", "data.hub") if source in grid]
+    if len(axes) != 1 or not grid[axes[0]] or not isinstance(data, dict):
+        return sections
+    if any(f"data.{key}" in SOURCES for key in data):
+        return sections
+    return {**sections, "data": {**data, axes[0].removeprefix("data."): grid[axes[0]][0]}}
 
 
 def written_grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -14,7 +14,7 @@ from cllora.spec.fields import alike, axis_text, explain, holds, set_field
 from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Section
 from cllora.spec.sections import Experiment
-from cllora.spec.settings import apply_settings, written_grid
+from cllora.spec.settings import apply_settings, with_source, written_grid
 from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
@@ -154,7 +154,7 @@ class Study(Section):
             study = cls.model_validate(
                 {
                     **fields,
-                    "base": Experiment.parse(sections),
+                    "base": Experiment.parse(with_source(sections, grid)),
                     "seeds": _seeds(fields.get("seeds", 1)),
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
                     "control": _as_in_grid(control, grid) if isinstance(control, dict) else control,
@@ -191,7 +191,7 @@ class Study(Section):
     def _check_cells(self, cells: Sequence[Cell]) -> None:
         """Refuse cells that are one and the same, whatever they are called, and what cannot be a folder."""
         names = Counter(cell.name for cell in cells)
-        same: dict[str, Cell] = {}
+        same: dict[Any, Cell] = {}
         for cell in cells:
             if names[cell.name] > 1:
                 said = f"grid: two cells are called '{cell.name}'; give every value and seed once"
@@ -202,7 +202,7 @@ class Study(Section):
             if "local.epochs" in cell.labels and cell.experiment.local.steps is not None:
                 said = "grid: local.epochs changes nothing, as local.steps overrides it; leave one of them out"
                 raise FieldError(said, "grid.local.epochs")
-            other = same.setdefault(cell.experiment.to_json(), cell)
+            other = same.setdefault(alike(cell.experiment.meaning()), cell)
             if other is not cell:
                 said = f"grid: the cells '{other.name}' and '{cell.name}' are the same experiment; give it once"
                 raise FieldError(said, "grid")

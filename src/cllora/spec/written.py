@@ -1,6 +1,7 @@
 """What a user wrote, in a file or as a setting, and where each part of it is written."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,12 @@ class Places:
         place = self._find(error.field, error.value)
         if place is None:
             return UsageError(f"{self.source}: {error}") if self.source else error
-        mend = f"; write it in quotes: {quoted(place.raw)}" if error.wants_text and place.raw else ""
+        # Text in braces or brackets may have been meant for one; none at all, or a list of numbers, was not.
+        value = error.value
+        was_text = isinstance(value, str | int | float) or (
+            bool(value) and isinstance(value, list | dict) and all(isinstance(each, str) for each in value)
+        )
+        mend = f"; write it in quotes: {quoted(place.raw)}" if error.wants_text and was_text and place.raw else ""
         return UsageError(f"{place.where}: {error}{mend}")
 
     def with_setting(self, path: str, given: Mapping[str, Place]) -> "Places":
@@ -87,6 +93,10 @@ def read_setting(text: str, called: str, path: str = "") -> tuple[Any, dict[str,
     if not text.strip():
         raise UsageError(f"{called}: there is no value; write null for none")
     value, places = read_yaml(text, lambda _: called, path)
+    for place in places.values():
+        if isinstance(place.value, str) and re.search(r"[\r\n]", place.raw) and place.raw[0] not in "|>":
+            meant = json.dumps(place.raw.strip("\"'"), ensure_ascii=False)
+            raise UsageError(f"{called}: a line break would become a space; write {meant}")
     if "#" in text and (path not in places or places[path].raw != text.strip()):
         raise UsageError(f"{called}: what follows # is a comment; write text in quotes: {quoted(text.strip())}")
     return value, places

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from cllora.errors import UsageError, one_line
-from cllora.spec.scalars import plain_value, quoted
+from cllora.registry import without_commas
+from cllora.spec.scalars import BREAKS, CURLY, plain_value, quoted
 
 MOST_VALUES = 200_000
 """More values than any study has: aliases of aliases would fill the memory."""
@@ -84,11 +85,7 @@ class _Reader:
         self._values = 0
 
     def read(self, prefix: str) -> Any:
-        odd = re.search("[\x85\u2028\u2029]", self._text)
-        if odd:
-            line = len(re.findall(r"\r\n|\n|\r", self._text[: odd.start()]))
-            said = f"the character U+{ord(odd[0]):04X} ends a line in YAML and in no editor; take it out"
-            raise self._fail(line, f'{said}, or write "\\u{ord(odd[0]):04x}" within double quotes')
+        self._refuse_breaks()
         try:
             composer = _Composer(self._text, lambda mark, said: self._fail(mark.line, said))
             node = composer.get_single_node()
@@ -104,6 +101,14 @@ class _Reader:
         except RecursionError:
             raise UsageError(f"{self._at(1)}: this is not YAML that can be read: too many brackets") from None
 
+    def _refuse_breaks(self) -> None:
+        """Refuse what ends a line here and in no editor: a comment would go on as a field."""
+        found = re.search(rf"[{BREAKS}]" + (r"|\r(?!\n)" if "\n" in self._text else ""), self._text)
+        if found:
+            code = f"{ord(found.group()):04X}"
+            said = f'the character U+{code} ends a line for some readers only; take it out, or write "\\u{code}"'
+            raise self._fail(len(re.findall(r"\r\n|\n|\r", self._text[: found.start()])), said)
+
     def _fail(self, line: int, said: str) -> UsageError:
         return UsageError(f"{self._at(line + 1)}: {said}")
 
@@ -113,11 +118,15 @@ class _Reader:
         said = one_line(ValueError(error.problem or error.context or "what stands here cannot be read"))
         if "another document" in said:
             return self._fail(line, "a second document begins here; write one study per file")
-        lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", self._text)
+        lines = re.split("\r\n|[\n\r]", self._text)
         for near in dict.fromkeys((line, error.context_mark.line if error.context_mark else line)):
             written = lines[min(near, len(lines) - 1)]
-            if re.match(r" *\t", written) or "'\\t'" in said:
+            if re.match(r" *\t", written):
                 return self._fail(near, "this is not YAML: a line is indented with spaces, not tabs")
+            if "'\\t'" in said:
+                return self._fail(near, "this is not YAML: a space goes behind a colon, not a tab")
+            if curly := re.search(rf"[:\-,\[{{] *([{CURLY}])", written):
+                return self._fail(near, f"{curly.group(1)} is no quote in YAML; write straight ones")
             found = re.match(r"\s*(?:- +)*(?:[^\s:{\[\"'#][^:]*:\s+)?(\S.*?)\s*$", written)
             value = found.group(1) if found else ""
             whole = value[:1] not in "{[" or re.match(r"[{\[][^{}\[\]]*[}\]] *[^\s,]", value)
@@ -154,13 +163,28 @@ class _Reader:
                 if self._text[key.end_mark.index : value.end_mark.index + 1].lstrip().startswith(":"):
                     raise self._fail(key.start_mark.line, f"{key.value} has no value; write null for none")
                 raw = self._raw(node)
+                if mend := self._meant(key):
+                    raise self._fail(key.start_mark.line, mend)
                 said = f"{raw} without quotes is a mapping, of {key.value} to nothing"
                 raise self._fail(key.start_mark.line, f"{said}; write text in quotes: {quoted(raw)}")
             for name, inner in self._merged(key, value) if key.style is None and key.value == "<<" else ((key, value),):
+                if isinstance(name, yaml.ScalarNode) and name.style is None and name.value[:1] in tuple(CURLY):
+                    raise self._fail(name.start_mark.line, f"{name.value[:1]} is no quote in YAML; write straight ones")
                 if name.value in found:
                     raise self._fail(name.start_mark.line, f"'{name.value}' is given twice; give it once")
                 found[name.value] = self._value(inner, f"{path}.{name.value}" if path else name.value, name)
         return found
+
+    def _meant(self, key: yaml.ScalarNode) -> str:
+        """What to write in place of a key without a value that was meant for `0.5`, `1000` or `r: 8`; else nothing."""
+        before = re.search(r"[0-9][0-9,]*,$", self._text[: key.start_mark.index])
+        if before and re.fullmatch(r"[0-9]+", key.value):
+            written = before.group() + key.value
+            return f"{written} is no number, as a comma ends a value; write {without_commas(written)}"
+        if key.style is None and (near := re.fullmatch(r"([\w.]+):(\S.*)", key.value)):
+            spaced = f"{near.group(1)}: {near.group(2)}"
+            return f"{key.value} is one word; write a space behind the colon: {spaced}, or text in quotes"
+        return ""
 
     def _merged(self, key: yaml.Node, value: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
         merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
