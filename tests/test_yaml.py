@@ -347,5 +347,5 @@ def test_what_ends_a_line_in_yaml_alone_is_refused(tmp_path, character):
 def test_printed_quotes_are_no_quotes(tmp_path, text):
     file = tmp_path / "s.yaml"
     file.write_text(f"name: a\ndata: {{path: x.jsonl}}\nlocal: {{epochs: 1}}\nload: [{text}]\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"line 4: .*quotes are straight"):
+    with pytest.raises(UsageError, match=r"line 4: .* is no quote in YAML"):
         load_study_file(file)

@@ -31,10 +31,6 @@ BREAKS = "\x85\u2028\u2029"
 """What ends a line in YAML 1.1, and in no editor and not in YAML 1.2."""
 
 
-CURLY = "\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb\u2039\u203a"
-"""Quotes of printed text, as a web page or a letter has them."""
-
-
 def plain_value(text: str) -> Any:
     """What a value without quotes is.
 
@@ -43,13 +39,11 @@ def plain_value(text: str) -> Any:
     """
     if text in CONSTANTS:
         return CONSTANTS[text]
-    if text[:1] in CURLY and text:
-        raise ValueError(f"quotes are straight in YAML; write {quoted(text.strip(CURLY))}, or text: {quoted(text)}")
     for pattern, instead in AMBIGUOUS:
         if pattern.fullmatch(text):
             mend = f"{instead}, or text: {quoted(text)}" if instead else f"it in quotes: {quoted(text)}"
             raise ValueError(f"{text} is read differently by different readers; write {mend}")
-    if text[0] in CURLY:
+    if text and text[0] in CURLY:
         raise ValueError(f"{text[0]} is no quote in YAML; write straight ones{_straight(text)}")
     if text != text.strip():
         raise ValueError(f"{text!a} has a space at its end that is none in YAML; write {quoted(text.strip())}")
