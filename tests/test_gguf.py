@@ -45,8 +45,13 @@ def tiny(family, **changes):
 
 
 @pytest.fixture(scope="module")
-def plain_file(tmp_path_factory):
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", tiny("llama"))
+def llama():
+    return tiny("llama")
+
+
+@pytest.fixture(scope="module")
+def plain_file(llama, tmp_path_factory):
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", llama)
 
 
 @torch.no_grad()
@@ -165,7 +170,27 @@ def put(key, value, kind):
     return lambda writer: writer.kv_data[0].update({key: gguf.gguf_writer.GGUFValue(value, kind)})
 
 
+def array(key, values):
+    return put(key, values, gguf.GGUFValueType.ARRAY)
+
+
+def changed(key, change):
+    """The file's own array, changed."""
+    return lambda writer: array(key, change(list(writer.kv_data[0][key].value)))(writer)
+
+
+def spoiled(name, value):
+    def some(model, architecture):
+        found = weights(model, architecture)
+        found[name].flat[5] = value
+        return found
+
+    return some
+
+
 TEXT_VALUE, NUMBER = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
+SIGNED, REAL, FLAG = gguf.GGUFValueType.INT32, gguf.GGUFValueType.FLOAT32, gguf.GGUFValueType.BOOL
+TOKENS, TYPES, SCORES, MERGES = (f"tokenizer.ggml.{key}" for key in ("tokens", "token_type", "scores", "merges"))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +212,7 @@ TEXT_VALUE, NUMBER = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
         (put("llama.rope.scaling.type", "yarn", TEXT_VALUE), "llama.rope.scaling.type = yarn"),
         (put("llama.attention.sliding_window", 64, NUMBER), "sliding_window = 64"),
         (put("llama.rope.dimension_count", 4, NUMBER), "rope.dimension_count"),
-        (put("llama.feed_forward_length", 48, NUMBER), "mlp.*is not of the size"),
+        (put("llama.feed_forward_length", 48, NUMBER), "llama.feed_forward_length is 48, but its weights are of 64"),
         (drop("llama.context_length"), "llama.context_length"),
         (lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(32, "f4")), "blk.0.attn_q.bias"),
     ],
@@ -197,6 +222,162 @@ def test_other_files_are_refused_by_what_they_are(change, said, tmp_path):
     with pytest.raises(UsageError, match=said) as refusal:
         where(str(file))
     assert "\n" not in str(refusal.value)
+
+
+BAD_NUMBERS = [
+    ("context_length", 0, NUMBER),
+    ("context_length", -4, SIGNED),
+    ("context_length", 128.0, REAL),
+    ("context_length", True, FLAG),
+    ("embedding_length", 33, NUMBER),
+    ("embedding_length", "32", TEXT_VALUE),
+    ("block_count", 0, NUMBER),
+    ("block_count", 10**9, NUMBER),
+    ("block_count", 1, NUMBER),
+    ("feed_forward_length", "wide", TEXT_VALUE),
+    ("feed_forward_length", 2**31 - 1, NUMBER),
+    ("attention.head_count", 0, NUMBER),
+    ("attention.head_count", 4.5, REAL),
+    ("attention.head_count", 3, NUMBER),
+    ("attention.head_count", 32, NUMBER),
+    ("attention.head_count_kv", 0, NUMBER),
+    ("attention.head_count_kv", 3, NUMBER),
+    ("attention.head_count_kv", 4, NUMBER),
+    ("attention.layer_norm_rms_epsilon", float("nan"), REAL),
+    ("attention.layer_norm_rms_epsilon", float("inf"), REAL),
+    ("attention.layer_norm_rms_epsilon", -0.5, REAL),
+    ("attention.layer_norm_rms_epsilon", "small", TEXT_VALUE),
+    ("rope.freq_base", 0.0, REAL),
+    ("rope.freq_base", float("nan"), REAL),
+    ("rope.freq_base", float("inf"), REAL),
+    ("rope.freq_base", "x", TEXT_VALUE),
+    ("rope.dimension_count", "x", TEXT_VALUE),
+    ("attention.key_length", 0, NUMBER),
+    ("attention.causal", 1, NUMBER),
+    ("vocab_size", "x", TEXT_VALUE),
+    ("expert_count", "x", TEXT_VALUE),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "kind"), BAD_NUMBERS)
+def test_a_number_of_another_type_or_range_is_refused_by_its_key(key, value, kind, llama, tmp_path):
+    file = write_gguf(tmp_path / "bad.gguf", llama, change=put(f"llama.{key}", value, kind))
+    with pytest.raises(UsageError, match=rf"{key} is {value}[, ]") as refusal:
+        where(str(file))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [([4, 4, 4], "has 3 numbers for 2 layers"), ([4, 2], "differs from layer")]
+)
+def test_numbers_for_every_layer_are_as_many_and_the_same(values, said, llama, tmp_path):
+    file = write_gguf(tmp_path / "layers.gguf", llama, change=array("llama.attention.head_count", values))
+    with pytest.raises(UsageError, match=rf"llama\.attention\.head_count {said}"):
+        where(str(file))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (changed(TYPES, lambda it: it[:-1]), "token_type is of 399 tokens, but there are 400"),
+        (
+            changed(TYPES, lambda it: [99] * len(it)),
+            r"token_type is \[99, 99,.* not an array of token types from 1 to 6",
+        ),
+        (changed(TYPES, lambda it: [0, *it[1:]]), r"token_type is \[0, 3,"),
+        (changed(TYPES, lambda it: ["1"] * len(it)), r"token_type is \['1', '1',.* not an array of token types"),
+        (put(TYPES, 1, NUMBER), "token_type is 1, not an array"),
+        (changed(TOKENS, lambda it: [*it, "more"]), "token_type is of 400 tokens, but there are 401"),
+        (changed(TOKENS, lambda it: it[:-100]), "token_type is of 400 tokens, but there are 300"),
+        (changed(TOKENS, lambda it: ["", *it[1:]]), "tokens is .* not an array of texts, none of them empty"),
+        (changed(TOKENS, lambda it: [it[1], *it[1:]]), "1 tokens twice"),
+        (changed(TOKENS, lambda it: list(range(len(it)))), r"tokens is \[0, 1, .* not an array of texts"),
+        (put(TOKENS, "abc", TEXT_VALUE), "tokens is abc, not an array of texts"),
+        (array(SCORES, [0.5] * 5), "scores is of 5 tokens, but there are 400"),
+        (changed(MERGES, lambda it: [*it, "a b c"]), "merges is .* not an array of pairs of tokens"),
+        (changed(MERGES, lambda it: [*it, "ab"]), "merges is .* not an array of pairs of tokens"),
+        (changed(MERGES, lambda it: [*it, "a "]), "merges is .* not an array of pairs of tokens"),
+        (changed(MERGES, lambda it: [*it, "no such"]), "merges has 'no such', but 'no' is no token"),
+        (changed(MERGES, lambda it: [*it, "a b"]), "merges has 'a b', but 'ab' is no token"),
+        (changed(MERGES, lambda it: [*it, it[0]]), "has a merge twice"),
+        (put("tokenizer.ggml.bos_token_id", "x", TEXT_VALUE), "bos_token_id is x, not a whole number"),
+        (put("tokenizer.ggml.bos_token_id", -1, SIGNED), "bos_token_id is -1, not a whole number"),
+        (put("tokenizer.ggml.eot_token_id", 9999, NUMBER), "eot_token_id is 9999, but there are 400 tokens"),
+        (put("tokenizer.ggml.mask_token_id", 400, NUMBER), "mask_token_id is 400, but there are 400 tokens"),
+        (put("tokenizer.ggml.add_bos_token", "no", TEXT_VALUE), "add_bos_token is no, not true or false"),
+        (put("tokenizer.chat_template", 5, NUMBER), "chat_template is 5, not a text"),
+        (put("tokenizer.ggml.model", 5, NUMBER), "model is 5, not a text"),
+        (put("tokenizer.ggml.normalizer.lowercase", True, FLAG), "lowercase is True, not false"),
+        (put("tokenizer.ggml.remove_extra_whitespaces", True, FLAG), "remove_extra_whitespaces is True, not false"),
+        (put("tokenizer.ggml.dropout", 0.1, REAL), "has tokenizer.ggml.dropout = 0.1"),
+        (put("split.count", "x", TEXT_VALUE), "split.count is x, not a whole number"),
+        (put("general.architecture", 5, NUMBER), "general.architecture is 5, not a text"),
+        (put("llama.rope.scaling.type", "a\nb", TEXT_VALUE), "rope.scaling.type = a b"),
+    ],
+)
+def test_what_is_said_of_tokens_has_to_be_of_them(change, said, llama, tmp_path):
+    file = write_gguf(tmp_path / "bad.gguf", llama, change=change)
+    with pytest.raises(UsageError, match=said) as refusal:
+        where(str(file))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda it: it[:22], "scores is of 22 tokens, but there are 400"),
+        (lambda it: [*it, 0.0], "scores is of 401 tokens, but there are 400"),
+        (lambda it: [float("nan")] * len(it), r"scores is \[nan, nan,.* not an array of finite numbers"),
+        (lambda it: [*it[1:], float("inf")], "scores is .* not an array of finite numbers"),
+    ],
+)
+def test_scores_are_as_many_as_the_tokens_and_finite(change, said, llama, tmp_path):
+    file = write_gguf(tmp_path / "bad.gguf", llama, tokenizer="llama", change=changed(SCORES, change))
+    with pytest.raises(UsageError, match=said):
+        where(str(file))
+
+
+def test_keys_that_change_nothing_are_taken(llama, tmp_path):
+    def change(writer):
+        for key, value, kind in (
+            ("tokenizer.ggml.normalizer.lowercase", False, FLAG),
+            ("tokenizer.chat_template.tool_use", "x", TEXT_VALUE),
+            ("tokenizer.ggml.eot_token_id", 5, NUMBER),
+            ("split.count", 0, NUMBER),
+            ("quantize.imatrix.file", "x", TEXT_VALUE),
+        ):
+            put(key, value, kind)(writer)
+
+    read = transformers.GenerationConfig.from_pretrained(
+        where(str(write_gguf(tmp_path / "taken.gguf", llama, change=change)))
+    )
+    assert read.eos_token_id == [2, 5]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value, llama, tmp_path):
+    file = write_gguf(tmp_path / "nan.gguf", llama, tensors=spoiled("blk.1.ffn_up.weight", value))
+    with pytest.raises(UsageError, match=r"layers\.1\.mlp\.up_proj\.weight has values that are not finite"):
+        where(str(file))
+
+
+def test_a_weight_of_another_size_is_refused_by_name(llama, tmp_path):
+    def some(model, architecture):
+        found = weights(model, architecture)
+        return found | {"blk.1.ffn_up.weight": found["blk.1.ffn_up.weight"][:48]}
+
+    with pytest.raises(UsageError, match=r"layers\.1\.mlp.*is not of the size"):
+        where(str(write_gguf(tmp_path / "size.gguf", llama, tensors=some)))
+
+
+@pytest.mark.parametrize("step", ["config_of", "_model"])
+def test_what_a_library_says_against_a_file_is_one_line(step, llama, tmp_path, monkeypatch):
+    def fails(*given):
+        raise ZeroDivisionError("of\ntwo lines")
+
+    monkeypatch.setattr(converting, step, fails)
+    with pytest.raises(UsageError, match=r"any\.gguf.* cannot be .*: of two lines$"):
+        where(str(write_gguf(tmp_path / "any.gguf", llama)))
 
 
 def test_a_file_without_some_weights_is_refused(tmp_path):

@@ -10,33 +10,26 @@ import importlib.util
 import io
 import json
 import logging
-import math
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.errors import UsageError, one_line
-from cllora.model.gguf_families import FAMILIES, ROPE_FACTORS, config_of
+from cllora.model.gguf_content import MAGIC, Content, read
+from cllora.model.gguf_families import config_of
+from cllora.model.gguf_fields import in_one_line
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when what is made of the same file changes."""
 MADE = "made.json"
 """What the folder was made of, and the SHA-256 of every other file in it; written last."""
-KEPT = (
-    *("name", "author", "organization", "version", "size_label", "quantized_by"),
-    *("license", "license.name", "license.link"),
-    *("url", "repo_url", "source.url", "source.repo_url", "source.huggingface.repository"),
-)
-"""Of `general.*`, what says where a model comes from and under which terms."""
-MAGIC = b"GGUF"
 DISK_ROOM = 50_000_000
 """Bytes beside the weights themselves: tokenizer, config, and some to spare."""
 
@@ -126,88 +119,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Content:
-    """What a GGUF file says: `fields`, its metadata by key, and `shapes`, (rows, ..., columns) of its tensors."""
-
-    def __init__(self, path: Path, fields: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-        self.path, self.fields, self.tensors = path, fields, tensors
-        self.shapes = {name: tuple(int(n) for n in reversed(it.shape)) for name, it in tensors.items()}
-        self.architecture = str(fields.get("general.architecture"))
-
-    @property
-    def numbers(self) -> int:
-        """How many weights there are."""
-        return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
-
-    def origin(self) -> dict[str, Any]:
-        """Its name, licence and source as it states them, and how its weights are stored."""
-        general = {
-            key.removeprefix("general."): value for key, value in self.fields.items() if key.startswith("general.")
-        }
-        said = {key: value for key, value in general.items() if key in KEPT or key.startswith("base_model.")}
-        return {
-            "file": self.path.name,
-            "architecture": self.architecture,
-            "types": dict(Counter(it.tensor_type.name for it in self.tensors.values())),
-            "said": {key: value for key, value in said.items() if isinstance(value, str | int)},
-        }
-
-
-def read(path: Path) -> Content:
-    """Read a GGUF file's metadata, and hold it to be one whole language model of a known family.
-
-    Raises:
-        UsageError: it is not.
-    """
-    import gguf
-
-    name = f"model.name: {path}"
-    with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise UsageError(f"{name} is no GGUF file; choose another, or a model's folder")
-    try:
-        reader = gguf.GGUFReader(path)
-        fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        raise UsageError(
-            f"{name} is damaged or cut off, or of a kind that is not known ({one_line(error, 120)})"
-        ) from None
-    if reader.byte_order == "S":
-        raise UsageError(f"{name} is for machines of the other byte order; choose another file")
-    content = Content(path, fields, {it.name: it for it in reader.tensors})
-    _check_kind(content, name)
-    return content
-
-
-def _check_kind(content: Content, name: str) -> None:
-    """Refuse what is no language model, or only a piece of one, or of another family."""
-    import gguf
-
-    fields, architecture = content.fields, content.architecture
-    kind = fields.get("general.type", "model")
-    if kind == "adapter" or "adapter.type" in fields:
-        raise UsageError(f"{name} is an adapter, not a base; give the base that it was made for")
-    if kind == "mmproj" or architecture == "clip":
-        raise UsageError(f"{name} is a projector for images, not a language model; give the model's own file")
-    if kind != "model":
-        raise UsageError(f"{name} is of the type '{kind}', not a model; choose another file")
-    if fields.get("split.count", 1) > 1 or re.search(r"-\d{5}-of-\d{5}$", content.path.stem):
-        raise UsageError(f"{name} is one of several parts; join them first (llama-gguf-split --merge)")
-    if architecture not in FAMILIES:
-        raise UsageError(
-            f"{name} is of the architecture '{architecture}'; of GGUF files those of {', '.join(FAMILIES)} are read; "
-            "give the model's folder as transformers reads it"
-        )
-    for tensor in {it.tensor_type: it for it in content.tensors.values()}.values():
-        try:
-            gguf.dequantize(tensor.data[:1], tensor.tensor_type)
-        except NotImplementedError:
-            raise UsageError(
-                f"{name} has weights of the type {tensor.tensor_type.name}, which the gguf package cannot dequantise; "
-                "choose a file of another type"
-            ) from None
-
-
 def _convert(content: Content, folder: Path) -> None:
     """Write config, weights and tokenizer of a GGUF file into a folder.
 
@@ -221,15 +132,18 @@ def _convert(content: Content, folder: Path) -> None:
 
     name = f"model.name: {content.path}"
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = build_tokenizer(content.fields, name)
-    config = config_of(content, name)
+    with in_one_line(f"{name}: its tokenizer cannot be built"):
+        tokenizer = build_tokenizer(content.fields, name)
+    with in_one_line(f"{name}: its config cannot be built"):
+        config = config_of(content, name)
     room, needed = shutil.disk_usage(folder).free, 4 * content.numbers + DISK_ROOM
     if room < needed:
         raise UsageError(
             f"{name} takes {needed / 1e6:,.0f} MB in {folder.parent}, and {room / 1e6:,.0f} MB are free; "
             "make room, or set CLLORA_CACHE to another folder"
         )
-    model = _model(content, config, name)
+    with in_one_line(f"{name} cannot be loaded"):
+        model = _model(content, config, name)
     model.generation_config = _generation(content, transformers)
     with cache_errors(folder.parent):
         try:
@@ -237,7 +151,8 @@ def _convert(content: Content, folder: Path) -> None:
             tokenizer.save_pretrained(folder)
         except SafetensorError as error:
             raise OSError(one_line(error)) from None
-    check_reread(tokenizer, folder, name)
+    with in_one_line(f"{name}: its tokenizer cannot be read again"):
+        check_reread(tokenizer, folder, name)
 
 
 def _model(content: Content, config: Any, name: str) -> Any:
@@ -246,19 +161,16 @@ def _model(content: Content, config: Any, name: str) -> Any:
     import transformers
     from transformers.utils.quantization_config import GgufConfig
 
-    try:
-        with _quiet(transformers):
-            read, found = transformers.AutoModelForCausalLM.from_pretrained(
-                content.path.parent,
-                gguf_file=content.path.name,
-                config=config,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, ImportError) as error:
-        raise UsageError(f"{name} cannot be loaded: {one_line(error)}") from None
+    with _quiet(transformers):
+        read, found = transformers.AutoModelForCausalLM.from_pretrained(
+            content.path.parent,
+            gguf_file=content.path.name,
+            config=config,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
+        )
     # A model that remembers having been GGUF cannot be saved: its weights go into one that does not.
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -272,6 +184,8 @@ def _model(content: Content, config: Any, name: str) -> Any:
     held = sum(p.numel() for p in read.parameters())
     if held != content.numbers:
         raise UsageError(f"{name} has {content.numbers:,} weights, and the model {held:,}; choose another file")
+    if broken := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise UsageError(f"{name}: {broken[0]} has values that are not finite numbers; choose another file")
     model.load_state_dict(weights, assign=True)
     model.tie_weights()
     return model

@@ -2,13 +2,15 @@
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cllora.errors import UsageError
+from cllora.model.gguf_fields import shown
 
 if TYPE_CHECKING:
-    from cllora.model.gguf import Content
+    from cllora.model.gguf_content import Content
 
 ROTARY = {
     "context_length": "max_position_embeddings",
@@ -29,6 +31,13 @@ NO_MATTER = {
     "attention.causal": True,
 }
 """Keys that change nothing at this value; None: at any."""
+SIZES: dict[str, Callable[[Mapping[str, tuple[int, ...]]], int | None]] = {
+    "block_count": lambda shapes: len({key.split(".")[1] for key in shapes if key.startswith("blk.")}) or None,
+    "context_length": lambda shapes: shapes.get("position_embd.weight", (None,))[0],
+    "embedding_length": lambda shapes: shapes.get("token_embd.weight", (None,))[-1],
+    "feed_forward_length": lambda shapes: shapes.get("blk.0.ffn_up.weight", (None,))[0],
+}
+"""What the weights say of a key by themselves, None where they do not: nothing is built of a size that they lack."""
 ROPE_FACTORS = "rope_freqs.weight"
 OUTSIDE = ("token_embd.weight", "output_norm.weight", "output.weight")
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -91,12 +100,27 @@ def config_of(content: "Content", name: str) -> Any:
     lacking = [key for key in family.keys if key not in said and key != "attention.head_count_kv"]
     if lacking:
         raise UsageError(f"{name} does not say its {prefix}{lacking[0]}; choose another file")
-    fields = {field: _one(said.pop(key), f"{name}: {prefix}{key}") for key, field in family.keys.items() if key in said}
+    layers = said["block_count"]
+    fields = {
+        field: _one(said.pop(key), layers, f"{name}: {prefix}{key}")
+        for key, field in family.keys.items()
+        if key in said
+    }
+    for key, told in SIZES.items():
+        if told(content.shapes) not in (None, size := fields[family.keys[key]]):
+            raise UsageError(
+                f"{name}: {prefix}{key} is {size}, but its weights are of {told(content.shapes)}; choose another file"
+            )
     if family.keys is ROTARY:
         fields |= _rotary(content, family, fields, said, name)
+    elif fields["n_embd"] % fields["n_head"]:
+        raise UsageError(
+            f"{name}: {prefix}attention.head_count is {fields['n_head']}, which does not divide {fields['n_embd']}; "
+            "choose another file"
+        )
     for key, value in said.items():
         if key not in NO_MATTER or NO_MATTER[key] not in (None, value):
-            raise UsageError(f"{name} has {prefix}{key} = {value}, which is not supported; choose another file")
+            raise UsageError(f"{name} has {prefix}{key} = {shown(value)}, which is not supported; choose another file")
     for tensor in content.shapes:
         if (
             not re.fullmatch(rf"blk\.\d+\.({'|'.join(map(re.escape, family.inside))})", tensor)
@@ -121,9 +145,11 @@ def config_of(content: "Content", name: str) -> Any:
     )
 
 
-def _one(value: Any, what: str) -> Any:
+def _one(value: Any, layers: int, what: str) -> Any:
     """A number that is the same for all layers."""
     if isinstance(value, list):
+        if len(value) != layers:
+            raise UsageError(f"{what} has {len(value)} numbers for {layers} layers; choose another file")
         if len(set(value)) != 1:
             raise UsageError(f"{what} differs from layer to layer, which is not supported; choose another file")
         return value[0]
@@ -134,8 +160,24 @@ def _rotary(
     content: "Content", family: Family, fields: dict[str, Any], said: dict[str, Any], name: str
 ) -> dict[str, Any]:
     """The config's fields for heads and rotary positions."""
-    heads = fields["num_attention_heads"]
-    width = content.shapes.get("blk.0.attn_q.weight", (fields["hidden_size"],))[0] // heads
+    heads, groups = fields["num_attention_heads"], fields.get("num_key_value_heads", fields["num_attention_heads"])
+    wide = content.shapes.get("blk.0.attn_q.weight", (fields["hidden_size"],))[0]
+    width = wide // heads
+    if wide % (2 * heads):
+        raise UsageError(
+            f"{name}: attention.head_count is {heads}, which does not cut {wide} rows into even widths; "
+            "choose another file"
+        )
+    if heads % groups:
+        raise UsageError(
+            f"{name}: attention.head_count_kv is {groups}, which does not divide {heads} heads; choose another file"
+        )
+    keys = content.shapes.get("blk.0.attn_k.weight", (groups * width,))[0]
+    if keys != groups * width:
+        raise UsageError(
+            f"{name}: attention.head_count_kv is {groups}, but its keys have {keys} rows, not {groups * width}; "
+            "choose another file"
+        )
     for key in HEAD:
         if said.pop(key, width) != width:
             raise UsageError(f"{name}: its {key} is not the width of its heads ({width}), which is not supported")
@@ -144,7 +186,7 @@ def _rotary(
     rope = {"rope_type": "default", "rope_theta": float(said.pop("rope.freq_base", 10000.0))}
     if ROPE_FACTORS in content.shapes:
         rope = _llama3(content, rope, width, name)
-    more: dict[str, Any] = {"rope_parameters": rope, "num_key_value_heads": fields.get("num_key_value_heads", heads)}
+    more: dict[str, Any] = {"rope_parameters": rope, "num_key_value_heads": groups}
     return more | ({"head_dim": width} if family.head else {})
 
 
@@ -156,6 +198,8 @@ def _llama3(content: "Content", rope: dict[str, Any], width: int, name: str) -> 
     import numpy as np
 
     given = np.array(content.tensors[ROPE_FACTORS].data, np.float64).ravel()
+    if not (np.isfinite(given) & (given >= 1)).all():
+        raise UsageError(f"{name}: its rotary factors ({ROPE_FACTORS}) are not finite numbers from 1")
     found = {**rope, "rope_type": "llama3", "factor": float(given.max()), "low_freq_factor": 1.0}
     found |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
     wave = 2 * math.pi * rope["rope_theta"] ** (np.arange(0, width, 2) / width)

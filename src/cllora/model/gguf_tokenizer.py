@@ -5,7 +5,6 @@ those that its name stands for in llama.cpp; a name that is not among them is re
 other tokens in silence.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from cllora.errors import UsageError
+from cllora.model.gguf_fields import SPECIAL_IDS, shown
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 """Kinds of token, as `tokenizer.ggml.token_type` numbers them."""
@@ -52,17 +52,18 @@ def build_tokenizer(file: Mapping[str, Any], name: str) -> Any:
     kind, tokens = file.get("tokenizer.ggml.model"), file.get("tokenizer.ggml.tokens")
     if kind in (None, "none", "no_vocab") or not tokens:
         raise UsageError(f"{name} has no tokenizer in it, so no text can be read with it; choose a file with one")
+    _check_tokens(file, name)
     if kind == "gpt2":
         backend, begins = _byte_level(file, name)
     elif kind == "llama":
         backend, begins = _sentencepiece(file, name), True
     else:
-        raise UsageError(f"{name}: its tokenizer is of the kind '{kind}'; gpt2 and llama are read")
-    kinds = file.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
+        raise UsageError(f"{name}: its tokenizer is of the kind '{shown(kind)}'; gpt2 and llama are read")
+    kinds = _kinds(file)
     marked = {k: [token for token, it in zip(tokens, kinds, strict=True) if it == k] for k in (CONTROL, USER_DEFINED)}
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in marked[CONTROL]])
     backend.add_tokens([AddedToken(token, normalized=False, special=False) for token in marked[USER_DEFINED]])
-    special = {f"{which}_token": _special(file, key, name) for which, key in _SPECIAL.items()}
+    special = {f"{which}_token": _special(file, key) for which, key in _SPECIAL.items()}
     _frame(backend, file, special, begins)
     found = transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -95,15 +96,51 @@ def check_reread(tokenizer: Any, folder: Path, name: str) -> None:
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
-def _special(file: Mapping[str, Any], key: str, name: str) -> str | None:
+def _special(file: Mapping[str, Any], key: str) -> str | None:
     """A special token as it is written; None where the file has none."""
     token = file.get(f"tokenizer.ggml.{key}_token_id")
-    if token is None:
-        return None
-    tokens: Sequence[str] = file["tokenizer.ggml.tokens"]
-    if not 0 <= token < len(tokens):
-        raise UsageError(f"{name}: tokenizer.ggml.{key}_token_id is {token}, but there are {len(tokens)} tokens")
-    return str(tokens[token])
+    return None if token is None else str(file["tokenizer.ggml.tokens"][token])
+
+
+def _kinds(file: Mapping[str, Any]) -> Sequence[int]:
+    """The kind of every token: normal ones where the file does not say."""
+    kinds: Sequence[int] = file.get("tokenizer.ggml.token_type", [NORMAL] * len(file["tokenizer.ggml.tokens"]))
+    return kinds
+
+
+def _check_tokens(file: Mapping[str, Any], name: str) -> None:
+    """Hold what the file says of its tokens to be of as many as there are, and of them.
+
+    Raises:
+        UsageError: it is not.
+    """
+    tokens = file["tokenizer.ggml.tokens"]
+    vocabulary = set(tokens)
+    if len(vocabulary) < len(tokens):
+        raise UsageError(f"{name}: its tokenizer has {len(tokens) - len(vocabulary)} tokens twice; choose another file")
+    for key in ("token_type", "scores"):
+        said = file.get(f"tokenizer.ggml.{key}", tokens)
+        if len(said) != len(tokens):
+            raise UsageError(
+                f"{name}: tokenizer.ggml.{key} is of {len(said)} tokens, but there are {len(tokens)}; "
+                "choose another file"
+            )
+    for key in SPECIAL_IDS:
+        token = file.get(f"tokenizer.ggml.{key}_token_id", 0)
+        if token >= len(tokens):
+            raise UsageError(
+                f"{name}: tokenizer.ggml.{key}_token_id is {token}, but there are {len(tokens)} tokens; "
+                "choose another file"
+            )
+    merges = file.get("tokenizer.ggml.merges", [])
+    if len(set(merges)) < len(merges):
+        raise UsageError(f"{name}: tokenizer.ggml.merges has a merge twice; choose another file")
+    for merge in merges:
+        if lacking := [token for token in (*merge.split(" "), merge.replace(" ", "")) if token not in vocabulary]:
+            raise UsageError(
+                f"{name}: tokenizer.ggml.merges has '{shown(merge)}', but '{shown(lacking[0])}' is no token; "
+                "choose another file"
+            )
 
 
 def _frame(backend: Tokenizer, file: Mapping[str, Any], special: Mapping[str, str | None], begins: bool) -> None:
@@ -131,15 +168,17 @@ def _byte_level(file: Mapping[str, Any], name: str) -> tuple[Tokenizer, bool]:
     elif rule not in GPT2_NAMES:
         known = ", ".join(sorted((*SPLITS, *DIGIT_NAMES, *GPT2_NAMES)))
         said = (
-            "does not say by which rule its texts are cut" if rule is None else f"cuts its texts by the rule '{rule}'"
+            "does not say by which rule its texts are cut"
+            if rule is None
+            else f"cuts its texts by the rule '{shown(rule)}'"
         )
         raise UsageError(f"{name} {said} (tokenizer.ggml.pre); known are {known}")
     merges = file.get("tokenizer.ggml.merges")
-    if merges is None:
+    if not merges:
         raise UsageError(f"{name}: its tokenizer has no merges, so it is not whole; choose another file")
     backend = Tokenizer(
         models.BPE(
-            vocab=_vocabulary(file, name),
+            vocab=_vocabulary(file),
             merges=[tuple(merge.split(" ")) for merge in merges],
             ignore_merges=rule in WHOLE_WORDS,
         )
@@ -153,11 +192,11 @@ def _byte_level(file: Mapping[str, Any], name: str) -> tuple[Tokenizer, bool]:
 
 def _sentencepiece(file: Mapping[str, Any], name: str) -> Tokenizer:
     """SentencePiece's BPE as Llama 2 has it: spaces are a letter of their own, unknown characters are bytes."""
-    vocabulary, prefix = _vocabulary(file, name), bool(file.get("tokenizer.ggml.add_space_prefix", True))
+    vocabulary, prefix = _vocabulary(file), bool(file.get("tokenizer.ggml.add_space_prefix", True))
     scores = file.get("tokenizer.ggml.scores")
     if scores is None:
         raise UsageError(f"{name}: its tokenizer has no scores, so it is not whole; choose another file")
-    unknown = _special(file, "unknown", name)
+    unknown = _special(file, "unknown")
     backend = Tokenizer(
         models.BPE(
             vocab=vocabulary,
@@ -182,10 +221,9 @@ def _merges(file: Mapping[str, Any], vocabulary: Mapping[str, int], scores: Sequ
     Of the pairs that make one token that with the longest first part comes first, as in transformers' conversion.
     """
     tokens = file["tokenizer.ggml.tokens"]
-    kinds = file.get("tokenizer.ggml.token_type") or itertools.repeat(NORMAL)
     found = [
         (-score, -cut, token[:cut], token[cut:])
-        for token, score, kind in zip(tokens, scores, kinds, strict=False)
+        for token, score, kind in zip(tokens, scores, _kinds(file), strict=True)
         if kind == NORMAL
         for cut in range(1, len(token))
         if token[:cut] in vocabulary and token[cut:] in vocabulary
@@ -193,9 +231,5 @@ def _merges(file: Mapping[str, Any], vocabulary: Mapping[str, int], scores: Sequ
     return [(left, right) for *_, left, right in sorted(found)]
 
 
-def _vocabulary(file: Mapping[str, Any], name: str) -> dict[str, int]:
-    tokens = file["tokenizer.ggml.tokens"]
-    found = {token: index for index, token in enumerate(tokens)}
-    if len(found) < len(tokens):
-        raise UsageError(f"{name}: its tokenizer has {len(tokens) - len(found)} tokens twice; choose another file")
-    return found
+def _vocabulary(file: Mapping[str, Any]) -> dict[str, int]:
+    return {token: index for index, token in enumerate(file["tokenizer.ggml.tokens"])}

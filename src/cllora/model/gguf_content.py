@@ -1,0 +1,109 @@
+"""What a GGUF file says and holds: its metadata by key, and its tensors."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cllora.errors import UsageError, one_line
+from cllora.model.gguf_families import FAMILIES, ROPE_FACTORS
+from cllora.model.gguf_fields import check_general, check_model, in_one_line, shown
+
+MAGIC = b"GGUF"
+KEPT = (
+    *("name", "author", "organization", "version", "size_label", "quantized_by"),
+    *("license", "license.name", "license.link"),
+    *("url", "repo_url", "source.url", "source.repo_url", "source.huggingface.repository"),
+)
+"""Of `general.*`, what says where a model comes from and under which terms."""
+
+
+class Content:
+    """What a GGUF file says: `fields`, its metadata by key, and `shapes`, (rows, ..., columns) of its tensors."""
+
+    def __init__(self, path: Path, fields: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+        self.path, self.fields, self.tensors = path, fields, tensors
+        self.shapes = {name: tuple(int(n) for n in reversed(it.shape)) for name, it in tensors.items()}
+        self.architecture = str(fields.get("general.architecture"))
+
+    @property
+    def numbers(self) -> int:
+        """How many weights there are."""
+        return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
+
+    def origin(self) -> dict[str, Any]:
+        """Its name, licence and source as it states them, and how its weights are stored."""
+        general = {
+            key.removeprefix("general."): value for key, value in self.fields.items() if key.startswith("general.")
+        }
+        said = {key: value for key, value in general.items() if key in KEPT or key.startswith("base_model.")}
+        return {
+            "file": self.path.name,
+            "architecture": self.architecture,
+            "types": dict(Counter(it.tensor_type.name for it in self.tensors.values())),
+            "said": {key: value for key, value in said.items() if isinstance(value, str | int)},
+        }
+
+
+def read(path: Path) -> Content:
+    """Read a GGUF file's metadata, and hold it to be one whole language model of a known family.
+
+    Raises:
+        UsageError: it is not.
+    """
+    import gguf
+
+    name = f"model.name: {path}"
+    with path.open("rb") as file:
+        if file.read(4) != MAGIC:
+            raise UsageError(f"{name} is no GGUF file; choose another, or a model's folder")
+    try:
+        reader = gguf.GGUFReader(path)
+        fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise UsageError(
+            f"{name} is damaged or cut off, or of a kind that is not known ({one_line(error, 120)})"
+        ) from None
+    if reader.byte_order == "S":
+        raise UsageError(f"{name} is for machines of the other byte order; choose another file")
+    nested = [key for key, field in reader.fields.items() if field.types.count(gguf.GGUFValueType.ARRAY) > 1]
+    if nested:
+        raise UsageError(f"{name}: {nested[0]} is an array of arrays, which is not supported; choose another file")
+    content = Content(path, fields, {it.name: it for it in reader.tensors})
+    _check_kind(content, name)
+    return content
+
+
+def _check_kind(content: Content, name: str) -> None:
+    """Refuse what is no language model, or only a piece of one, or of another family."""
+    import gguf
+
+    fields, architecture = content.fields, content.architecture
+    check_general(fields, name)
+    kind = fields.get("general.type", "model")
+    if kind == "adapter" or "adapter.type" in fields:
+        raise UsageError(f"{name} is an adapter, not a base; give the base that it was made for")
+    if kind == "mmproj" or architecture == "clip":
+        raise UsageError(f"{name} is a projector for images, not a language model; give the model's own file")
+    if kind != "model":
+        raise UsageError(f"{name} is of the type '{shown(kind)}', not a model; choose another file")
+    if fields.get("split.count", 1) > 1 or re.search(r"-\d{5}-of-\d{5}$", content.path.stem):
+        raise UsageError(f"{name} is one of several parts; join them first (llama-gguf-split --merge)")
+    if architecture not in FAMILIES:
+        raise UsageError(
+            f"{name} is of the architecture '{shown(architecture)}'; "
+            f"of GGUF files those of {', '.join(FAMILIES)} are read; "
+            "give the model's folder as transformers reads it"
+        )
+    check_model(fields, architecture, name)
+    for tensor in {it.tensor_type: it for it in content.tensors.values()}.values():
+        with in_one_line(f"{name}: {tensor.name} cannot be dequantised"):
+            try:
+                gguf.dequantize(tensor.data[:1], tensor.tensor_type)
+            except NotImplementedError:
+                raise UsageError(
+                    f"{name} has weights of the type {tensor.tensor_type.name}, which the gguf package cannot "
+                    "dequantise; choose a file of another type"
+                ) from None
