@@ -99,6 +99,9 @@ class Registry(Generic[F]):
         return functools.partial(self.get(name), **{key: getattr(checked, key) for key in known})
 
 
+_NO_TEXT = (int, float, bool, type(None))
+
+
 def check_as_written(given: Any, made: Any) -> None:
     """Refuse a value that pydantic turned into one of another kind: `true` into 1, `"20"` into 20, 1 or `yes` into
     true.
@@ -106,6 +109,8 @@ def check_as_written(given: Any, made: Any) -> None:
     Raises:
         ValueError: it did, at any depth; or a text is empty, or holds what no file's name can.
     """
+    if type(given) is type(made) and type(made) in _NO_TEXT:
+        return
     if isinstance(made, bool) != isinstance(given, bool):
         raise ValueError(
             "true and false are no numbers; write a number" if isinstance(given, bool) else "write true or false"

@@ -70,11 +70,17 @@ class Study(Section):
         Raises:
             UsageError: a combination is no valid experiment.
         """
-        return [
-            Cell(labels=dict(zip(self.grid, values, strict=True)), experiment=self._experiment(values, seed))
-            for values in itertools.product(*self.grid.values())
-            for seed in self.seeds
-        ]
+        return self._cells(self.seeds)
+
+    def _cells(self, seeds: Sequence[int]) -> list[Cell]:
+        """The cells of some seeds, in which all else is the same and is checked once."""
+        cells = []
+        for values in itertools.product(*self.grid.values()):
+            one = self._experiment(values, seeds[0])
+            for seed in seeds:
+                labels = dict(zip(self.grid, values, strict=True))
+                cells.append(Cell(labels=labels, experiment=one.model_copy(update={"seed": seed})))
+        return cells
 
     def _experiment(self, values: Iterable[Any], seed: int) -> Experiment:
         fields = self.base.every_field()
@@ -186,7 +192,7 @@ class Study(Section):
                 said = f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}"
                 raise FieldError(said, f"control.{axis}")
         check_where(self.where, self.base.every_field(), self.grid)
-        self._check_cells(self.cells())
+        self._check_cells(self._cells([max(self.seeds)]))  # The seed with the longest name stands for all.
 
     def _check_cells(self, cells: Sequence[Cell]) -> None:
         """Refuse cells that are one and the same, whatever they are called, and what cannot be a folder."""
