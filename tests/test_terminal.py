@@ -5,17 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from rich.console import Console
 
+from cllora.corpus.sources import open_sources
 from cllora.errors import UsageError, visible
+from cllora.model.source import gguf_file
 from cllora.places import cache_folder, expanded
 from cllora.reports.inspection import inspection_view
 from cllora.reports.sheet import Sheet, cell_len, cut_apart
 from cllora.reports.terminal import members_view, partition_view, results_table
 from cllora.runs.inspect import inspect
+from cllora.spec import DataSpec
 from conftest import refused
 from synthetic_study import make_partition, make_study, write_study
 
@@ -28,9 +30,16 @@ def printed(shown, width, **how):
     return written.getvalue()
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The results of a study of three cells over two seeds."""
+    folder = write_study(tmp_path_factory.mktemp("finished"), make_study((0.1, 1, "iid"), num_seeds=2))
+    return results_table(folder)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_results_name_every_cell_at_any_width(tmp_path, width):
-    text = printed(results_table(write_study(tmp_path, make_study((0.1, 1, "iid"), num_seeds=2))), width)
+def test_results_name_every_cell_at_any_width(finished, width):
+    text = printed(finished, width)
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= width
     parts = text.count("alpha ")
@@ -131,8 +140,6 @@ NOWHERE = "~no-such-user/x"
         (["show", "x" * 300 + ".yaml"], ["too long"]),
         (["show", "demo", "--load", NOWHERE], ["load: there is no file ~no-such-user/x"]),
         (["show", "demo", "--load", "folder"], ["load: there is no file"]),
-        (["partition", "demo", "--set", f"model.name={NOWHERE}"], ["model.name: there is no home folder"]),
-        (["partition", "demo", "--set", f"data.path={NOWHERE}.jsonl"], ["data.path: there is no home folder"]),
         (["show", "a\x1b[2J\nb"], ["a\\x1b[2J b"]),
     ],
 )
@@ -143,7 +150,11 @@ def test_what_cannot_go_on_ends_in_one_line(command, tmp_path, monkeypatch, word
     refused(command(*words), *parts)
 
 
-def test_a_cache_of_nobody(monkeypatch):
+def test_texts_a_base_and_a_cache_of_nobody(monkeypatch):
+    with pytest.raises(UsageError, match=r"^model\.name: there is no home folder"):
+        gguf_file(NOWHERE)
+    with pytest.raises(UsageError, match=r"^data\.path: there is no home folder"):
+        open_sources(DataSpec(path=f"{NOWHERE}.jsonl"))
     monkeypatch.setenv("CLLORA_CACHE", NOWHERE)
     with pytest.raises(UsageError, match="CLLORA_CACHE"):
         cache_folder()
@@ -198,29 +209,31 @@ def test_a_broken_file_in_a_run_is_one_line(command, tmp_path, name):
     assert "Traceback" not in result[2]
 
 
-def run_shell(line, **environment):
-    script = line.replace("cllora ", f"{sys.executable} -m cllora ")
-    return subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, timeout=60
-    )
-
-
 def test_nobody_who_listens_and_nothing_to_write_to():
-    done = run_shell("cllora list | head -1; echo ${PIPESTATUS[0]}")
-    assert done.stdout.splitlines()[-1] == "141"
-    assert done.stderr == ""
-    done = run_shell("cllora list strategies >&-; echo $?; cllora show nothing 2>&- ; echo $?")
-    assert (done.stdout, done.stderr) == ("0\n2\n", "")
-    done = run_shell("cllora list strategies > /dev/full")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    """Processes of their own, as Python too writes when it ends; of few commands, as all have the same door."""
+    lines = (
+        "cllora show demo | true; echo ${PIPESTATUS[0]}",
+        "cllora --help >&-; echo $?",
+        "cllora rnu 2>&-; echo $?",
+        "cllora --help > /dev/full; echo $?",
+    )
+    script = "\n".join(lines).replace("cllora ", f"{sys.executable} -m cllora ")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["141", "0", "2", "2"]
+    assert len(done.stderr.splitlines()) == 1
     assert "No space left" in done.stderr
 
 
-def test_without_unicode_or_colour():
-    done = run_shell("cllora list strategies; cllora show demo --set data.text=\"'日本'\"", PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert 'text: "\\u65E5\\u672C"' in done.stdout
-    assert "fedadam" in done.stdout
+def test_without_unicode_or_colour(command, monkeypatch):
+    shown = []
+    for words in (["list", "strategies"], ["show", "demo", "--set", "data.text='日本'"]):
+        with monkeypatch.context() as patch:
+            written = io.BytesIO()
+            patch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+            assert command(*words)[::2] == (0, "")
+            shown.append(written.getvalue().decode("ascii"))
+    assert "fedadam" in shown[0]
+    assert 'text: "\\u65E5\\u672C"' in shown[1]
 
 
 def test_a_terminal_that_can_do_little(command, monkeypatch):
@@ -239,25 +252,19 @@ def test_a_file_is_written_whole(command, monkeypatch):
     assert max(map(len, out.splitlines())) > 120
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_one_line_and_its_code(tmp_path, number, code):
+def test_a_signal_is_one_line_and_its_code(command, tmp_path):
     slow = tmp_path / "slow.py"
-    slow.write_text("import time\nopen('begun', 'w').close()\ntime.sleep(60)\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cllora", "list", "--load", str(slow)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    for _ in range(600):
-        if (tmp_path / "begun").exists():
-            break
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (code, "", "cllora: stopped\n")
+    own = "import os, signal, time\nos.kill(os.getpid(), signal.{})\ntime.sleep(60)\n"
+    slow.write_text(own.format("SIGTERM"))
+    words = [sys.executable, "-m", "cllora", "show", "demo", "--load", str(slow)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "cllora: stopped\n")
+    slow.write_text(own.format("SIGINT"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert command("show", "demo", "--load", slow) == (130, "", "cllora: stopped\n")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_two_own_files_of_one_name_are_two(command, tmp_path):
