@@ -465,3 +465,154 @@ def test_nothing_of_a_chat_vanishes(row, reason, make, tmp_path):
     samples = load(tmp_path, tokenizer, [row, {"messages": [SAID, ANSWERED]}])
     assert len(samples) == 1
     assert [name for name in samples.dropped if reason in name], samples.dropped
+
+
+def dropped(tmp_path, tokenizer, row, **fields):
+    """Why a row is none; beside it stands one that is a sample."""
+    samples = load(tmp_path, tokenizer, [row, {"messages": [SAID, ANSWERED]}], **fields)
+    assert len(samples) == 2 - sum(samples.dropped.values())
+    return next(iter(samples.dropped), "")
+
+
+def call(name, **arguments):
+    return {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
+
+
+@pytest.mark.parametrize("loss_on", ["all", "answer"])
+@pytest.mark.parametrize(
+    ("template", "turns", "what"),
+    [
+        ("{% for m in messages if m.role != 'tool' %}{{ m.role }}: {{ m.content }}{{ '\n' }}{% endfor %}",
+         [SAID, {**ANSWERED, "content": "20"}, SAID, {"role": "tool", "content": "20"}, {**ANSWERED, "content": "20"}],
+         "a turn of tool"),
+        ("{% for m in messages %}{% if m.role != 'assistant' or loop.last %}{{ m.role }}: "
+         "{{ m.content }} {% endif %}{% endfor %}",
+         [SAID, {**ANSWERED, "content": "it"}, SAID, ANSWERED], "a turn of assistant"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content[:15] if loop.last else m.content }}{{ '\n' }}{% endfor %}",
+         [SAID, {**ANSWERED, "content": "abcde abcde abcde"}], "a turn of assistant"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ '\n' }}{% endfor %}",
+         [{**SAID, "content": "look at it"}, call("look"), ANSWERED], "assistant's calls"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}"
+         "{% endfor %}{{ '\n' }}{% endfor %}", [SAID, call("look", where="it"), ANSWERED], "assistant's calls"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ '\n' }}{% endfor %}",
+         [SAID, {**ANSWERED, "reasoning_content": "let"}], "assistant's reasoning_content"),
+    ],
+)  # fmt: skip
+def test_what_a_template_leaves_out_is_seen_where_another_says_the_same(template, turns, what, loss_on, make, tmp_path):
+    tokenizer, _ = make(template, "</s>")
+    reason = dropped(tmp_path, tokenizer, {"messages": turns}, loss_on=loss_on)
+    assert reason == f"the chat template leaves out {what} (column 'messages')"
+
+
+def test_what_a_template_writes_is_kept(make, tmp_path):
+    """Calls with their arguments, tools, and thoughts, of which those of the past are left out as models expect."""
+    template = (
+        "{% for t in tools or [] %}{{ t.function.name }}\n{% endfor %}{% for m in messages %}{{ m.role }}: "
+        "{% if loop.last and m.thinking %}{{ m.thinking }} {% endif %}{{ m.content }}{% for c in m.tool_calls or [] %}"
+        "{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}{{ '\n' }}{% endfor %}"
+    )
+    tokenizer, _ = make(template, "</s>")
+    thinking = {**ANSWERED, "thinking": "well"}
+    turns = [SAID, thinking, SAID, call("look", where="it", times=2), {"role": "tool", "content": "20"}, thinking]
+    samples = load(tmp_path, tokenizer, [{"messages": turns, "tools": [{"function": {"name": "look"}}]}])
+    assert samples.dropped == {}
+    assert samples.texts[0] == (
+        "look\nuser: what is it?\nassistant: let me see 20\nuser: what is it?\n"
+        'assistant: look({"where": "it", "times": 2})\ntool: 20\nassistant: well let me see 20\n'
+    )
+
+
+def test_chats_with_tools_are_written_by_the_template_for_tools(make, tmp_path):
+    plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tools = "{% for t in tools %}tool {{ t.function.name }}\n{% endfor %}" + plain
+    _, stock = make(plain, "</s>")
+    stock.chat_template = {"default": plain, "tool_use": tools}
+    stock.save_pretrained(tmp_path / "both")
+    tokenizer = ModelTokenizer(str(tmp_path / "both"))
+    told = [{"type": "function", "function": {"name": "look"}}]
+    samples = load(tmp_path, tokenizer, [{"messages": [SAID, ANSWERED], "tools": told}, {"messages": [SAID, ANSWERED]}])
+    for text, given in zip(samples.texts, [told, None], strict=True):
+        assert text == stock.apply_chat_template([SAID, ANSWERED], tools=given, tokenize=False)
+    own = tmp_path / "own.jinja"
+    own.write_text(plain + " ")
+    reason = dropped(tmp_path, tokenizer, {"messages": [SAID, ANSWERED], "tools": told}, template=str(own))
+    assert "leaves out tools" in reason
+
+
+@pytest.mark.parametrize(
+    ("field", "loss_on", "reason"),
+    [
+        ({"weight": 0}, "answer", "a turn of weight 0"),
+        ({"weight": 0.5}, "answer", "a turn of weight 0.5"),
+        ({"weight": 0}, "all", "a turn of weight 0"),
+        ({"train": False}, "all", "a turn of train false"),
+        ({"loss": 0}, "answer", "a turn of loss false"),
+        ({"weight": 1}, "answer", ""),
+        ({"train": True, "loss": 2.5}, "all", ""),
+        ({"weight": None}, "all", ""),
+    ],
+)
+def test_turns_on_which_another_loss_is_asked_for(field, loss_on, reason, make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    assert dropped(tmp_path, tokenizer, {"messages": [SAID, {**ANSWERED, **field}]}, loss_on=loss_on).startswith(reason)
+    users = dropped(tmp_path, tokenizer, {"messages": [{**SAID, **field}, ANSWERED]}, loss_on=loss_on)
+    assert bool(users) == (bool(reason) and loss_on == "all"), "answers alone are trained: no loss is on the user's"
+
+
+def test_a_system_column_beside_a_system_turn(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    turns = [SYSTEM, SAID, ANSWERED]
+    assert "another system turn" in dropped(tmp_path, tokenizer, {"messages": turns, "system": "Be long."})
+    assert dropped(tmp_path, tokenizer, {"messages": turns, "system": SYSTEM["content"]}) == ""
+
+
+def test_what_stands_beside_a_text_and_its_answer_is_said(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    rows = [{"prompt": "2+2?", "completion": "4", "system": "Be brief.", "history": None}]
+    assert any("column 'system' is no part of the texts" in note for note in load(tmp_path, tokenizer, rows).notes)
+    rows = [{"instruction": "2+2?", "output": "4", "system": "Be brief.", "history": [["a", "b"]]}]
+    samples = load(tmp_path, tokenizer, [rows[0], {**rows[0], "history": []}])
+    assert samples.dropped == {"a turn with parts that are no text, beside the chat (column 'history')": 1}
+    assert "Be brief." in samples.texts[0]
+    bare, _ = make(None, "</s>")
+    notes = load(tmp_path, bare, rows).notes
+    assert any("column 'system', 'history' is no part of the texts" in note for note in notes)
+
+
+def test_turns_as_python_prints_them_are_refused_by_name(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    asked, said = [{"content": "it's", "role": "user"}], [ANSWERED]
+    for row in ({"messages": str([SAID, ANSWERED])}, {"prompt": str(asked), "completion": str(said)}):
+        with pytest.raises(UsageError, match=rf"column '{next(iter(row))}' holds lists as Python prints them"):
+            load(tmp_path, tokenizer, [row])
+    with pytest.raises(UsageError, match="column 'b' holds lists as Python prints them"):
+        load(tmp_path, tokenizer, [{"a": "it", "b": str(said)}], text="a", answer="b")
+    rows = [{"prompt": json.dumps([SAID]), "completion": json.dumps(said)}]
+    assert load(tmp_path, tokenizer, rows).texts[0].endswith("let me see 20<|im_end|>\n")
+
+
+def test_half_a_character_in_a_tool_drops_one_chat(make, tmp_path):
+    tokenizer, _ = make("{{ tools | tojson }}" + unmarked(CHATML), "<|im_end|>")
+    for name, about in (("look", "\ud83d"), ("\ud83d", "a")):
+        tools = [{"function": {"name": name, "description": about}}]
+        assert "not valid Unicode" in dropped(tmp_path, tokenizer, {"messages": [SAID, ANSWERED], "tools": tools})
+
+
+@pytest.mark.parametrize(
+    ("end", "answered", "asked"), [("answer", True, False), ("all", True, True), ("none", False, False)]
+)
+def test_what_ends_a_chat(end, answered, asked, make, tmp_path):
+    open_ended = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer, _ = make(open_ended, "</s>")
+    rows = [{"messages": [SAID, ANSWERED]}, {"messages": [SAID, ANSWERED, SAID]}]
+    for loss_on in ("all", "answer"):
+        samples = load(tmp_path, tokenizer, rows, end=end, loss_on=loss_on)
+        ends = [samples.tokens_of(i, 1000)[-1] == tokenizer.end for i in range(2)]
+        assert ends == [answered, asked]
+    assert labels(samples, 1)[-1] == -100, "the end of what the user says is no answer"
+    closing, stock = make(unmarked(CHATML), "<|im_end|>")
+    samples = load(tmp_path, closing, rows, end=end)
+    for i, row in enumerate(rows):
+        own = stock.apply_chat_template(row["messages"], tokenize=True, return_dict=False)
+        assert samples.tokens_of(i, 1000).tolist() == own
+    assert any("the chat template closes answers itself" in note for note in samples.notes) == (end == "none")

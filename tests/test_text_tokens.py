@@ -228,7 +228,12 @@ def test_what_ends(end, answered, alone, load, tmp_path):
     assert (with_answer.tokens[-1] == 2, text.tokens[-1] == 2) == (answered, alone)
     twice, _ = load("both-ends")
     ended = samples_of(tmp_path, twice, [{"text": "Q:", "a": "18"}], answer="a", **fields)
-    assert ended.tokens.tolist() == twice.encode(["Q:18"])[0], "a tokenizer that ends texts itself ends them once"
+    own = twice.encode(["Q:18"])[0]
+    assert own[-1] == 2
+    assert ended.tokens.tolist() == (own[:-1] if end == "none" else own), "one that ends texts itself ends them once"
+    alone = samples_of(tmp_path, twice, [{"text": "Q:"}], **fields)
+    assert alone.tokens.tolist() == (own[:3] if end == "none" else [*own[:3], 2])
+    assert ["ends every text itself" in note for note in alone.notes] == [True] * (end is None)
 
 
 def test_a_tokenizer_without_an_end(load, tmp_path):

@@ -20,6 +20,8 @@ ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 CALLS = "tool_calls"
 BESIDE = ("images", "image", "videos", "audios", "audio", "history")
 """Columns that chats may have beside their turns, and that are no text or further turns."""
+WHETHER = ("train", "training", "loss")
+"""What data sets call whether the loss is on a turn."""
 NOT_A_CHAT = "no list of turns"
 UNKNOWN_TURN = "a turn without role and content"
 UNKNOWN_ROLE = "a turn of an unknown role"
@@ -84,15 +86,17 @@ class ChatTokenizer(EndingTokenizer, Protocol):
 
     chat_template: str | None
 
-    def encode_chats(
-        self, chats: Sequence[Chat], template: str, *, answers: bool, ends: bool
-    ) -> list[EncodedChat | str]:
-        """Every chat by the template, or why there is none; with `answers` the parts that the assistant says, with
-        `ends` an end for an answer that the template leaves open."""
+    def encode_chats(self, chats: Sequence[Chat], template: str, *, answers: bool, end: str) -> list[EncodedChat | str]:
+        """Every chat by the template, or why there is none; with `answers` the parts that the assistant says. `end`
+        says what gets an end where the template leaves it open: an `answer` that is last, `all`, or `none`."""
         ...
 
     def has_system(self, template: str) -> bool:
         """Whether the template has a place for a system turn."""
+        ...
+
+    def closes_answers(self, template: str) -> bool:
+        """Whether the template itself writes a control token after an answer."""
         ...
 
     def trains_to_stop(self, template: str) -> bool:
@@ -137,9 +141,14 @@ def holds_chats(rows: Sequence[Mapping[str, object]], *columns: str) -> bool:
     """Whether one of the columns holds lists of turns, as they are or as JSON with roles."""
     for row in rows:
         for turns in filter(None, (turns_of(row.get(column)) for column in columns)):
-            if all(turn.keys() & {"role", "from"} for turn in turns) or not isinstance(row.get(columns[0]), str):
+            if _named(turns) or not isinstance(row.get(columns[0]), str):
                 return True
     return False
+
+
+def _named(turns: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every turn says whose it is."""
+    return all(turn.keys() & {"role", "from"} for turn in turns)
 
 
 def chat_column(column: str) -> Layout:
@@ -164,7 +173,9 @@ def completion_columns(prompt: str, completion: str) -> Layout:
         sides: list[tuple[Mapping[str, Any], ...]] = []
         for column, role in ((prompt, "user"), (completion, "assistant")):
             value = row.get(column)
-            found = [{"role": role, "content": value}] if isinstance(value, str) else turns_of(value)
+            found = turns_of(value)
+            if isinstance(value, str) and not _named(found or [{}]):
+                found = [{"role": role, "content": value}]
             if not found:
                 return Reason(NOT_A_CHAT, (column,), value)
             turns = _normal(found, column)
@@ -205,14 +216,25 @@ def _normal(turns: Sequence[Mapping[str, Any]], column: str) -> tuple[Mapping[st
             return Reason(PARTS, (column,), content)
         if "content" in turn and not missing(turn.get("value")) and not missing(turn.get("content")):
             return Reason("a turn with both content and value", (column,), dict(turn))
-        if filled.get("weight") == 0:
-            return Reason("a turn of weight 0, on which no loss is asked for", (column,), dict(turn))
         if not text.strip() and not filled.get(CALLS):
             if role == "system":
                 continue
             return Reason(f"{EMPTY_TURN} of {role}", (column,), dict(turn))
         normal.append({**filled, "role": role, "content": text})
     return tuple(normal) if normal else Reason(NOT_A_CHAT, (column,), turns)
+
+
+def unweighted(turn: Mapping[str, Any], everyone: bool) -> str:
+    """The field of a turn that asks for another loss on it than it would get; empty if there is none.
+
+    With `everyone` the loss is on all turns, else on the assistant's alone.
+    """
+    if not everyone and turn["role"] != "assistant":
+        return ""
+    weight = turn.get("weight", 1)
+    if isinstance(weight, int | float) and weight != 1:
+        return f"a turn of weight {weight:g}"
+    return next((f"a turn of {name} false" for name in WHETHER if turn.get(name, 1) in (0, False)), "")
 
 
 def _text(content: object) -> str | None:
@@ -245,7 +267,10 @@ def _with_tools(
     system = row.get("system")
     if not missing(system) and not isinstance(system, str):
         return Reason(NOT_TEXT, ("system",), system)
-    if isinstance(system, str) and system.strip() and turns[0]["role"] != "system":
+    if isinstance(system, str) and system.strip() and turns[0]["role"] == "system":
+        if turns[0]["content"].strip() != system.strip():
+            return Reason("another system turn than that of the chat", ("system",), system)
+    elif isinstance(system, str) and system.strip():
         turns = ({"role": "system", "content": system}, *turns)
         completion = None if completion is None else completion + 1
     tools = row.get("tools")

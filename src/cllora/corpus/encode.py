@@ -117,7 +117,7 @@ class TextRecipe:
         """The answer is joined to the text directly, and both are encoded at once."""
         usable = [part for part in parts if not isinstance(part, str)]
         encoded = iter(bordered(usable, tokenizer) if self.answers else whole([text for text, _ in usable], tokenizer))
-        end = getattr(tokenizer, "end", None) if self.ends else None
+        end = getattr(tokenizer, "end", None)
         return [
             part if isinstance(part, str) else self._sample(row, part, *next(encoded), end)
             for row, part in zip(rows, parts, strict=True)
@@ -127,12 +127,21 @@ class TextRecipe:
         if self.answer is not None and border == len(tokens):
             return Reason(NO_ANSWER, self.answer.columns, part[1])
         # A tokenizer may end every text itself. A text's first token is where it begins, even if it is the same.
-        if end is not None and len(tokens) > 0 and (tokens[-1] != end or len(tokens) == 1):
+        ended = len(tokens) > 1 and tokens[-1] == end
+        if self.ends and end is not None and len(tokens) > 0 and not ended:
             tokens = [*tokens, end]
+        if self.end == "none" and ended:
+            tokens = tokens[:-1]
         if len(tokens) < 2:
             return Reason(TOO_SHORT, self.text.columns, part[0])
         pair = part if self.answers else ("", part[0])
         return Sample(row, "".join(part), tokens, border if self.on_answer else 0, part[1], pair)
+
+
+def ends_itself(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer puts the token that ends texts at the end of every text."""
+    tokens, end = tokenizer.encode(["a"])[0], getattr(tokenizer, "end", None)
+    return end is not None and len(tokens) > 1 and tokens[-1] == end
 
 
 def whole(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[list[int], int]]:

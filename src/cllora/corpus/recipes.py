@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cllora.corpus.chats import (
+    BESIDE,
     NO_ASSISTANT,
     Chat,
     ChatTokenizer,
@@ -16,15 +17,29 @@ from cllora.corpus.chats import (
     holds_chats,
     recognised,
     text_pair,
+    unweighted,
 )
-from cllora.corpus.encode import NOT_UNICODE, TOO_SHORT, Pair, Recipe, Sample, TextRecipe, invalid, valid_unicode
+from cllora.corpus.encode import (
+    NOT_UNICODE,
+    TOO_SHORT,
+    Pair,
+    Recipe,
+    Sample,
+    TextRecipe,
+    ends_itself,
+    invalid,
+    valid_unicode,
+)
 from cllora.corpus.registered import Row
-from cllora.corpus.template import Reason, column_template, parse_template
+from cllora.corpus.template import Reason, column_template, missing, parse_template
 from cllora.errors import UsageError
 from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import DataSpec
 from cllora.types import Tokenizer
+
+PYTHON = re.compile(r"""\s*(array\()?\[\s*\{(?=.*(?<=[{ ])'(role|from)': ['"])'\w+': ['"]""", re.S)
+"""A list of turns as Python prints it, or numpy."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class ChatRecipe:
     layout: Layout
     template: str
     on_answer: bool
-    ends: bool
+    end: str
     system: bool
     answers: bool = True
 
@@ -49,9 +64,14 @@ class ChatRecipe:
         return self._encode(chats, tokenizer, rows)
 
     def _valid(self, chat: Chat | Reason) -> Chat | Reason:
-        if isinstance(chat, Reason) or valid_unicode(json.dumps(chat.turns, ensure_ascii=False, default=str)):
+        if isinstance(chat, Reason):
             return chat
-        return Reason(NOT_UNICODE, self.layout.columns, "a turn with half a character")
+        if not valid_unicode(json.dumps([chat.turns, chat.tools], ensure_ascii=False, default=str)):
+            return Reason(NOT_UNICODE, self.layout.columns, "a turn with half a character")
+        for turn in chat.turns:
+            if other := unweighted(turn, not self.on_answer):
+                return Reason(f"{other}, where the loss would count it in full", self.layout.columns, dict(turn))
+        return chat
 
     def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: ChatTokenizer) -> list[Sample | str]:
         chats = [
@@ -63,7 +83,7 @@ class ChatRecipe:
         self, chats: Sequence[Chat | Reason], tokenizer: ChatTokenizer, rows: Sequence[Row]
     ) -> list[Sample | str]:
         usable = [chat if self.system else chat.without_system() for chat in chats if isinstance(chat, Chat)]
-        encoded = iter(tokenizer.encode_chats(usable, self.template, answers=self.on_answer, ends=self.ends))
+        encoded = iter(tokenizer.encode_chats(usable, self.template, answers=self.on_answer, end=self.end))
         return [
             chat if isinstance(chat, Reason) else self._sample(row, chat, next(encoded))
             for row, chat in zip(rows, chats, strict=True)
@@ -112,6 +132,8 @@ def recipe_for(data: DataSpec, rows: Sequence[Row], name: str, tokenizer: Tokeni
                 "data.end: the model's tokenizer has no end-of-text token; leave data.end out, or set none"
             )
         notes.append("the model's tokenizer has no end-of-text token, so answers do not end with one")
+    if isinstance(recipe, TextRecipe) and data.end == "answer" and not recipe.answers and ends_itself(tokenizer):
+        notes.append("the model's tokenizer ends every text itself (data.end: none leaves its ends out)")
     recipe.check_columns(rows, name)
     return recipe, notes
 
@@ -127,17 +149,13 @@ def _chosen(
             return _chat_recipe(data, completion_columns(text, *answer.columns), name, tokenizer)
         if answer is None and holds_chats(rows, text):
             return _chat_recipe(data, chat_column(text), name, tokenizer)
-        python = next((value for row in rows if _is_python(value := row.get(text))), None)
-        if python is not None:
-            raise UsageError(
-                f"{name}: column '{text}' holds lists as Python prints them, such as {str(python)[:40]}...; write them "
-                "as JSON (json.dumps), and they are read as chats"
-            )
+        _no_python(rows, (text, *(answer.columns if answer is not None and answer.plain else ())), name)
         other = recognised(rows) if data.text == "text" and answer is None else None
         unused = f"{name}: the texts are column 'text'; data.text: {other.columns[0]} would take chats" if other else ""
         return recipe, [unused] if other is not None and not other.instruction else []
     if data.text != "text" or data.answer is not None:
         return recipe, []
+    _no_python(rows, ("messages", "conversations", "prompt", "completion"), name)
     layout = recognised(rows)
     if layout is not None and not (layout.instruction and _template(data, tokenizer) is None):
         return _chat_recipe(data, layout, name, tokenizer)
@@ -152,12 +170,28 @@ def _chosen(
     else:
         return recipe, []
     note = f"{name} is read as {how}{loss} (data.text and data.answer set it otherwise)"
-    return TextRecipe(*pair, recipe.on_answer, recipe.end), [note]
+    return TextRecipe(*pair, recipe.on_answer, recipe.end), [note, *_unread(rows, name)]
 
 
-def _is_python(value: object) -> bool:
-    """Whether a cell is a list of turns as Python prints it, which is no JSON."""
-    return isinstance(value, str) and re.match(r"\[\{'(role|from|content|value)': ", value) is not None
+def _unread(rows: Sequence[Row], name: str) -> list[str]:
+    """What is said where a text and its answer have more beside them than is read."""
+    beside = [each for each in ("system", "tools", *BESIDE) if any(not missing(row.get(each)) for row in rows)]
+    if not beside:
+        return []
+    columns = ", ".join(f"'{each}'" for each in beside)
+    return [f"{name}: column {columns} is no part of the texts; data.text takes it in as {{{beside[0]}}}"]
+
+
+def _no_python(rows: Sequence[Row], columns: Sequence[str], name: str) -> None:
+    """Refuse columns whose cells are lists of turns as Python prints them, which is no JSON."""
+    for row in rows:
+        for column in columns:
+            value = row.get(column)
+            if isinstance(value, str) and PYTHON.match(value):
+                raise UsageError(
+                    f"{name}: column '{column}' holds lists as Python prints them, such as {value[:40]}...; write "
+                    "them as JSON (json.dumps), and they are read as chats"
+                )
 
 
 def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer) -> tuple[Recipe, list[str]]:
@@ -175,11 +209,13 @@ def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer
     notes = [f"{name} is read as {layout.name} (column {columns}), by {whose}; {loss} (data.text sets it otherwise)"]
     if not system:
         notes.append("the chat template has no system turn: it is put before what the first user says")
+    if data.end == "none" and writer.closes_answers(template):
+        notes.append("data.end: none adds no end, but the chat template closes answers itself")
     if data.loss_on == "answer" and not writer.trains_to_stop(template):
         notes.append(
             "the chat template does not count the token that closes an answer as generated: models do not learn to stop"
         )
-    return ChatRecipe(layout, template, data.loss_on == "answer", data.end != "none", system), notes
+    return ChatRecipe(layout, template, data.loss_on == "answer", data.end, system), notes
 
 
 def _template(data: DataSpec, tokenizer: Tokenizer) -> str | None:

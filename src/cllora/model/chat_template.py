@@ -10,6 +10,7 @@ from typing import Any
 from cllora.corpus.chats import CALLS, Chat, EncodedChat
 from cllora.corpus.encode import common_prefix
 from cllora.errors import UsageError, one_line
+from cllora.model.chat_written import Written
 from cllora.model.literal import ControlTokens, Placed, free_mark, placed
 
 THOUGHT = re.compile(r"<think>.*?</think>", re.S)
@@ -19,9 +20,14 @@ TODAY = datetime.date(2024, 7, 26)
 
 NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-LEFT_OUT = "the chat template leaves out a turn of"
+LEFT_OUT = "the chat template leaves out"
 REWRITTEN = "the chat template rewrites a turn of the assistant, so that its part cannot be told"
 REFUSED = "refused by the chat template"
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "a", "description": "a", "parameters": {"type": "object", "properties": {}}},
+}
 
 Span = tuple[int, int]
 Turns = Sequence[Mapping[str, Any]]
@@ -40,12 +46,15 @@ class ChatWriter:
         self._marked = bool(GENERATION.search(template))
         self._control = ControlTokens(tokenizer.backend_tokenizer, special)
         try:
-            plain = self._render([{"role": "user", "content": "a"}])
+            asked = [{"role": "user", "content": "a"}]
+            # A template for chats with tools may need some.
+            plain = self._render_or_none(asked, None) or self._render_or_none(asked, [TOOL]) or self._render(asked)
         except _failures() as error:
             raise UsageError(f"the chat template does not work with one turn of a user: {one_line(error)}") from None
         added = [token.content for token in tokenizer.added_tokens_decoder.values()]
         used = [name for name in added if name in plain]
         self._control = ControlTokens(tokenizer.backend_tokenizer, [*special, *used])
+        self._seen = Written(self._render_or_none)
 
     @cached_property
     def has_system(self) -> bool:
@@ -69,12 +78,22 @@ class ChatWriter:
         closing = [start for start, _ in self._control.found(text) if start > text.rfind("ANSWER")]
         return not closing or any(start <= closing[0] < stop for start, stop in spans or [])
 
-    def encode(self, chat: Chat, answers: bool, ends: bool) -> EncodedChat | str:
+    @cached_property
+    def closes_answers(self) -> bool:
+        """Whether the template itself writes a control token after an answer."""
+        turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "ANSWER"})
+        try:
+            return self._closes(self._render(turns), turns)
+        except _failures():
+            return False
+
+    def encode(self, chat: Chat, answers: bool, end: str) -> EncodedChat | str:
         """A chat's text, tokens, and with `answers` the spans of tokens that the assistant says; or why there is none.
 
         These are what the template marks as generated, if it does; else, for every turn of the assistant, what follows
         the prompt for it, its closing token included. Of a chat that goes on from a prompt they are all that follows
-        the prompt. With `ends` the end-of-text token is put after a last answer that the template does not close.
+        the prompt. The end-of-text token is put after a last turn that the template does not close: with `end` answer
+        if it is the assistant's, with all whoever's it is, with none never.
         """
         said = [*_texts(chat.turns), *_texts(chat.tools)]
         mark = free_mark(said) if any(map(self._control.found, said)) else ""
@@ -83,7 +102,7 @@ class ChatWriter:
             text, spans = self._written(turns, tools, chat.completion, answers)
         except _failures() as error:
             return f"{REFUSED}: {one_line(error)}"
-        lost = _left_out(turns, tools, text)
+        lost = self._seen.lost(chat.turns, chat.tools) or _left_out(turns, tools, text)
         if lost or spans is None:
             return f"{LEFT_OUT} {lost}" if lost else REWRITTEN
         clean, tokens = self._tokens(text, mark)
@@ -91,11 +110,11 @@ class ChatWriter:
             spans = [(a - text.count(mark, 0, a), b - text.count(mark, 0, b)) for a, b in spans]
         found = [span for span in (_tokens_in(tokens, span) for span in spans) if span is not None]
         ids = list(tokens[0])
-        if ends and chat.turns[-1]["role"] == "assistant" and not self._closes(text, turns):
-            end = self._tokenizer.eos_token_id
-            if end is not None:
-                ids.append(end)
-                found = [*found[:-1], (found[-1][0], len(ids))] if found else found
+        answered, eos = chat.turns[-1]["role"] == "assistant", self._tokenizer.eos_token_id
+        wanted = end == "all" or (end == "answer" and answered)
+        if wanted and eos is not None and not self._closes(text, turns):
+            ids.append(eos)
+            found = [*found[:-1], (found[-1][0], len(ids))] if found and answered else found
         return EncodedChat(clean, ids, tuple(found))
 
     def _written(
@@ -126,7 +145,7 @@ class ChatWriter:
     def _start(self, text: str, before: Turns, tools: Any) -> int | None:
         """Where the assistant begins after some turns: after what the template writes to ask for its answer."""
         if not before:
-            return self._first_start(text)
+            return self._first_start(text, tools)
         asked = self._render(before, tools, ask=True)
         if text.startswith(asked):
             return len(asked)
@@ -134,9 +153,9 @@ class ChatWriter:
         plain = self._render(before, tools)
         return _common(asked, text) if text.startswith(plain) else None
 
-    def _first_start(self, text: str) -> int | None:
+    def _first_start(self, text: str, tools: Any) -> int | None:
         """The same for a chat that the assistant begins: after what the template writes before any of its answers."""
-        others = [self._render([{"role": "assistant", "content": content}]) for content in ("x", "y")]
+        others = [self._render([{"role": "assistant", "content": content}], tools) for content in ("x", "y")]
         start = _common(*others)
         return start if _common(others[0], text) >= start else None
 
@@ -180,6 +199,12 @@ class ChatWriter:
     def _render(self, turns: Turns, tools: Any = None, ask: bool = False) -> str:
         return self._rendered(turns, tools, add_generation_prompt=ask)[0]
 
+    def _render_or_none(self, turns: Turns, tools: Any) -> str | None:
+        try:
+            return self._render(turns, tools)
+        except _failures():
+            return None
+
     def _render_marked(self, turns: Turns, tools: Any) -> tuple[str, list[Span]]:
         text, spans = self._rendered(turns, tools, return_assistant_tokens_mask=True)
         return text, [(start, stop) for start, stop in spans if stop > start]
@@ -218,7 +243,7 @@ def _left_out(turns: Turns, tools: Any, text: str) -> str:
         written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
         ends = [at + len(each) for each in written if (at := text.find(each, place)) >= 0]
         if not ends:
-            return str(turn["role"])
+            return f"a turn of {turn['role']}"
         place = min(ends)
         if not all(name in text for name in _called(turn.get(CALLS) or ())):
             return f"{turn['role']}'s calls"

@@ -72,6 +72,12 @@ class ModelTokenizer:
             found = found.get("default") or next(iter(found.values()), None)
         return found or None
 
+    def _for(self, chat: Chat, template: str) -> str:
+        """The template for a chat: of several that the tokenizer has, that for tools is for chats with tools."""
+        own: Any = self._tokenizer.chat_template
+        several = isinstance(own, dict) and template == self.chat_template
+        return own.get("tool_use", template) if several and chat.tools else template
+
     def has_system(self, template: str) -> bool:
         """Whether a chat template has a place for a system turn."""
         return self._writer(template).has_system
@@ -80,12 +86,13 @@ class ModelTokenizer:
         """Whether the token that closes a turn of the assistant is among what the template says is its."""
         return self._writer(template).trains_to_stop
 
-    def encode_chats(
-        self, chats: Sequence[Chat], template: str, *, answers: bool, ends: bool
-    ) -> list[EncodedChat | str]:
+    def closes_answers(self, template: str) -> bool:
+        """Whether the template itself writes a control token after an answer."""
+        return self._writer(template).closes_answers
+
+    def encode_chats(self, chats: Sequence[Chat], template: str, *, answers: bool, end: str) -> list[EncodedChat | str]:
         """Every chat as the template writes it, or why it does not; see `ChatWriter`."""
-        writer = self._writer(template)
-        return [writer.encode(chat, answers, ends) for chat in chats]
+        return [self._writer(self._for(chat, template)).encode(chat, answers, end) for chat in chats]
 
     def bytes_of(self, tokens: list[int], start: int) -> int:
         """Bytes (UTF-8) of the text that tokens from `start` on stand for; special tokens count as they are written.

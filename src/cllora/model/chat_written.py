@@ -1,0 +1,130 @@
+"""Which parts of a chat a template writes at all, seen from a chat of the same form that says other words."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cllora.corpus.chats import CALLS
+
+Turns = Sequence[Mapping[str, Any]]
+Render = Callable[[Turns, Any], str | None]
+"""The text of turns and tools by a template; None if it refuses them."""
+
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts", "thought")
+"""What data sets call what the assistant thought, where it stands beside what it says."""
+
+
+class Written:
+    """What one template writes, known once for all chats of the same roles and fields.
+
+    What a turn says may stand in a chat's text because another turn says the same, and so may the name of a function.
+    So everything that is said is replaced by a word of its own, and the template is asked for the text of that.
+    """
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._known: dict[str, str] = {}
+
+    def lost(self, turns: Turns, tools: Any) -> str:
+        """The first part of such a chat that the template does not write; empty if it writes all.
+
+        A thought counts as written if it is where its turn is the last: templates leave out those of the past, as the
+        models that they are of expect. Of a form that the template refuses with other words nothing is known.
+        """
+        form = _form(turns, tools)
+        if form not in self._known:
+            self._known[form] = self._lost(turns, tools)
+        return self._known[form]
+
+    def _lost(self, turns: Turns, tools: Any) -> str:
+        words = _Words()
+        told, of_tools = _renamed(tools, words)
+        made, parts = [], []
+        for turn in turns:
+            said = words.new() if turn["content"].strip() else turn["content"]
+            calls, of_calls = _renamed(turn.get(CALLS), words, arguments=True)
+            thoughts = {key: words.new() for key in _thoughts(turn)}
+            made.append({**turn, "content": said, **thoughts, **({CALLS: calls} if CALLS in turn else {})})
+            parts += [(said, f"a turn of {turn['role']}")] * bool(said.strip())
+            parts += [(word, f"{turn['role']}'s calls") for word in of_calls]
+        text = self._render(made, told)
+        if text is None:
+            return ""
+        lost = next((part for word, part in parts if word not in text), "")
+        if lost or any(word not in text for word in of_tools):
+            return lost or "tools"
+        return self._lost_thought(made, told)
+
+    def _lost_thought(self, made: Turns, tools: Any) -> str:
+        thinking = [number for number, turn in enumerate(made) if turn["role"] == "assistant" and _thoughts(turn)]
+        if not thinking:
+            return ""
+        last = thinking[-1]
+        text = self._render(made[: last + 1], tools)
+        names = _thoughts(made[last])
+        # The same thought under two names is written once.
+        unseen = text is not None and not any(made[last][name] in text for name in names)
+        return f"assistant's {names[0]}" if unseen else ""
+
+
+class _Words:
+    """Words that nothing else has and none of which is within another, short since a template may cut what is long."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def new(self) -> str:
+        self._count += 1
+        return f"zq{self._count}x"
+
+
+def _thoughts(turn: Mapping[str, Any]) -> list[str]:
+    return [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
+
+
+def _renamed(functions: Any, words: _Words, arguments: bool = False) -> tuple[Any, list[str]]:
+    """Functions under other names, with `arguments` of other texts, and the words that they then have."""
+    if not isinstance(functions, list | tuple):
+        return functions, []
+    made, used = [], []
+    for each in functions:
+        inner = each.get("function", each) if isinstance(each, Mapping) else None
+        if not isinstance(inner, Mapping) or not inner.get("name"):
+            made.append(each)
+            continue
+        used.append(words.new())
+        new = {**inner, "name": used[-1]}
+        if arguments:
+            new["arguments"] = _replaced(inner.get("arguments"), words, used)
+            new = new if "arguments" in inner else {key: new[key] for key in inner}
+        made.append({**each, "function": new} if "function" in each else new)
+    return made, used
+
+
+def _replaced(arguments: Any, words: _Words, used: list[str]) -> Any:
+    """A call's arguments, as fields or as JSON, with other words for the texts in them."""
+    if isinstance(arguments, str):
+        try:
+            fields = json.loads(arguments)
+        except ValueError:
+            return arguments
+        return json.dumps(_replaced(fields, words, used)) if isinstance(fields, Mapping) else arguments
+    if not isinstance(arguments, Mapping):
+        return arguments
+    texts = {key: words.new() for key, value in arguments.items() if isinstance(value, str)}
+    used += texts.values()
+    return {**arguments, **texts}
+
+
+def _form(turns: Turns, tools: Any) -> str:
+    """What chats have in common of which the same is written: roles, fields, and which of them say something."""
+    return json.dumps([_shape(turns), _shape(tools)], default=str)
+
+
+def _shape(value: Any, key: str = "") -> Any:
+    if isinstance(value, str):
+        # Templates ask for roles and types, and whether something is said at all.
+        return value if key in ("role", "type") else bool(value.strip())
+    if isinstance(value, Mapping):
+        return {name: _shape(each, str(name)) for name, each in value.items()}
+    return [_shape(each) for each in value] if isinstance(value, list | tuple) else type(value).__name__
