@@ -31,25 +31,23 @@ def guess(name: str, choices: Iterable[str]) -> str:
     return f"{hint}choices: {', '.join(names) or '(none)'}"
 
 
-class Registry(Generic[F]):
-    """The members of one kind, by name, in the order in which they were registered."""
+class Names(Generic[F]):
+    """The members of one kind, by name, in the order in which they were added."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._members: dict[str, F] = {}
 
-    def register(self, name: str | None = None) -> Callable[[F], F]:
-        """Decorator: add a function under its own name, or under `name`. A name can be taken once."""
+    def add(self, name: str, function: F) -> None:
+        """Add a function. A name can be taken once.
 
-        def add(function: F) -> F:
-            key = name or function.__name__
-            taken = self._members.get(key)
-            if taken is not None:
-                raise UsageError(f"{self.kind} '{key}' is registered already, in {inspect.getsourcefile(taken)}")
-            self._members[key] = function
-            return function
-
-        return add
+        Raises:
+            UsageError: it is taken.
+        """
+        taken = self._members.get(name)
+        if taken is not None:
+            raise UsageError(f"{self.kind} '{name}' is registered already, in {inspect.getsourcefile(taken)}")
+        self._members[name] = function
 
     def names(self) -> list[str]:
         return list(self._members)
@@ -97,6 +95,19 @@ class Registry(Generic[F]):
         except pydantic.ValidationError as error:
             raise field_error(error, f"{self.kind} '{name}': ") from None
         return functools.partial(self.get(name), **{key: getattr(checked, key) for key in known})
+
+
+class Registry(Names[F]):
+    """A kind whose members are their functions alone."""
+
+    def register(self, name: str | None = None) -> Callable[[F], F]:
+        """Decorator: add a function under its own name, or under `name`."""
+
+        def add(function: F) -> F:
+            self.add(name or function.__name__, function)
+            return function
+
+        return add
 
 
 _NO_TEXT = (int, float, bool, type(None))

@@ -16,6 +16,7 @@ ROWS = [
     {"spec", "types"},
     {"corpus", "presets"},
     {"partition", "model", "store"},
+    {"metrics"},
     {"federated", "measure"},
     {"runs", "reports"},
     {"progress", "door", "catalog"},

@@ -2,7 +2,7 @@
 
 from cllora.measure.claims import Claim
 from cllora.measure.contrasts import MARGIN, contrasts, control_values, rounds_to_control, together
-from cllora.measure.curves import area, forgetting, oscillation, rounds_to, valley
+from cllora.metrics.curves import area, forgetting, oscillation, rounds_to, valley
 from cllora.measure.effects import (
     bootstrap_interval,
     hedges_g,
@@ -13,9 +13,9 @@ from cllora.measure.effects import (
     summary,
     t_interval,
 )
-from cllora.measure.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
+from cllora.metrics.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
 from cllora.measure.judging import Found, Part, Verdict, decide, judged
-from cllora.measure.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
+from cllora.metrics.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 from cllora.measure.mechanism import (
     Relation,
     client_drifts,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cllora.measure.curves import rounds_to
+from cllora.metrics.curves import rounds_to
 from cllora.measure.effects import (
     Numbers,
     bootstrap_interval,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cllora.measure.curves import area, forgetting, oscillation
-from cllora.measure.fairness import FAIRNESS, fairness
-from cllora.measure.losses import Tables
+from cllora.metrics.curves import area, forgetting, oscillation
+from cllora.metrics.fairness import FAIRNESS, fairness
+from cllora.metrics.losses import Tables
 
 IN_NATS = frozenset(
     {

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cllora.measure.fairness import fairness
-from cllora.measure.losses import Tables
+from cllora.metrics.fairness import fairness
+from cllora.metrics.losses import Tables
 
 TESTS = {"own_local": "its own test texts", "test_local": "the global test texts"}
 

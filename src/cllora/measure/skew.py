@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cllora.measure.losses import Tables
+from cllora.metrics.losses import Tables
 from cllora.spec import Experiment, PartitionSpec
 from cllora.types import Partition
 

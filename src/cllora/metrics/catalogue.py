@@ -1,0 +1,181 @@
+"""The catalogue of metrics: what is computed from a run's record, what it is called, and how it is shown.
+
+A metric is one registered function from a `RunRecord` to a number. What it says of itself here (title, unit, which
+direction is better) is all that tables, the forest plot, LaTeX, the terminal and trackers know of it.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, TypeVar
+
+from cllora.errors import UsageError
+from cllora.metrics.formats import megabytes, number, percent
+from cllora.metrics.record import RunRecord
+from cllora.registry import Names
+
+Better = Literal["lower", "higher", ""]
+"""Which values are better; empty where neither direction is."""
+
+Place = Literal["table", "terminal", "forest"]
+"""Where the report shows a metric: a column of the page's table of results, one of the terminal's, a forest plot."""
+
+EVERYWHERE: tuple[Place, ...] = ("table", "terminal", "forest")
+
+COLUMNS = ("cell", "seed", "progress", "fingerprint")
+"""What the table of runs has beside metrics, so that no metric can be called so."""
+
+Compute = Callable[[RunRecord], float] | Callable[[RunRecord, RunRecord], float]
+"""Of a run; or, with a second argument, of a run and of its control: the control's run of the same seed and data."""
+
+C = TypeVar("C", bound=Compute)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a metric.
+
+    name: as it stands behind a number or at an axis; empty for a pure number.
+    margin: differences smaller than this count as none, in the metric's unit; None where no margin is known, so that a
+        difference can be shown but equivalence cannot.
+    show: formats a value, with its unit where that is not `name` (`1.98 MB` for bytes).
+    """
+
+    name: str
+    margin: float | None
+    show: Callable[[float], str]
+
+    def signed(self, difference: float) -> str:
+        """Formats a difference: `show` with a plus sign where it is positive."""
+        text = self.show(difference)
+        return f"+{text}" if difference > 0 else text
+
+
+def _megabytes(count: float) -> str:
+    return "–" if math.isnan(count) else f"{'−' if count < 0 else ''}{megabytes(abs(count))} MB"
+
+
+NATS = Unit("nats per token", 0.01, number)
+"""Losses. The margin is 1 % of perplexity."""
+SQUARED_NATS = Unit("squared nats per token", None, lambda x: number(x, 5))
+BITS = Unit("bits per byte", None, number)
+ROUNDS = Unit("rounds", None, lambda x: number(x, 0 if float(x).is_integer() else 1))
+COUNT = Unit("", None, lambda x: number(x, 0 if float(x).is_integer() else 1))
+BYTES = Unit("bytes", None, _megabytes)
+MEGABYTES = Unit("MB", None, lambda x: number(x, 0))
+SECONDS = Unit("seconds", None, lambda x: number(x, 0))
+SHARE = Unit("share", None, percent)
+RATIO = Unit("", None, number)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric.
+
+    title: names the number in a heading or a sentence, without its unit.
+    short: names it where there is little room.
+    places: where the report shows it; its numbers are in the files and in `cllora.results` in any case.
+    format: formats a value; by default as the unit does.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    better: Better
+    compute: Compute
+    short: str
+    places: tuple[Place, ...]
+    format: Callable[[float], str]
+
+    @property
+    def margin(self) -> float:
+        """What counts as no difference, in the metric's unit; NaN where no margin is known."""
+        return math.nan if self.unit.margin is None else self.unit.margin
+
+    @property
+    def against_control(self) -> bool:
+        """Whether it is computed from a run and its control."""
+        return len(_positional(self.compute)) > 1
+
+    def of(self, *records: RunRecord) -> float:
+        """Computes the metric of a run (and of its control, if it is `against_control`).
+
+        Raises:
+            UsageError: the function failed, or gave no number.
+        """
+        try:
+            value: Any = self.compute(*records)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(f"metric '{self.name}' failed on {records[0].folder}: {what}") from error
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise UsageError(f"metric '{self.name}' returned {value!r}; return a number, or math.nan without one")
+        return value  # type: ignore[return-value]  # an int stays one, so that counts are written without a point
+
+
+class Metrics(Names[Compute]):
+    """The registry of metrics, in the order in which tables show them."""
+
+    def __init__(self) -> None:
+        super().__init__("metric")
+        self._metrics: dict[str, Metric] = {}
+
+    def register(
+        self,
+        name: str | None = None,
+        *,
+        title: str,
+        unit: Unit,
+        better: Better = "",
+        short: str = "",
+        places: tuple[Place, ...] = EVERYWHERE,
+        format: Callable[[float], str] | None = None,
+    ) -> Callable[[C], C]:
+        """Decorator: add a function of a `RunRecord`, or of a run's and its control's, as a metric; see `Metric`."""
+
+        def add(function: C) -> C:
+            key = name or function.__name__
+            if len(_positional(function)) not in (1, 2):
+                raise UsageError(f"metric '{key}' takes a run, or a run and its control; give it one or two arguments")
+            if key in COLUMNS:
+                raise UsageError(f"metric '{key}' would hide the column of that name in the table of runs; rename it")
+            self.add(key, function)
+            show = format or unit.show
+            self._metrics[key] = Metric(key, title, unit, better, function, short or title, places, show)
+            return function
+
+        return add
+
+    def metric(self, name: str) -> Metric:
+        """The metric with all that it says of itself.
+
+        Raises:
+            UsageError: there is none; the line guesses and lists what exists.
+        """
+        self.get(name)
+        return self._metrics[name]
+
+    def every(self) -> list[Metric]:
+        """All metrics in the order in which they were registered."""
+        return list(self._metrics.values())
+
+    def shown_in(self, place: Place) -> list[Metric]:
+        """The metrics that the report shows in a place."""
+        return [metric for metric in self._metrics.values() if place in metric.places]
+
+
+metrics = Metrics()
+"""What a run comes to. A metric is `@metrics.register(title=..., unit=NATS, better="lower")` over a function of a
+`RunRecord`."""
+
+
+def measured(record: RunRecord) -> Mapping[str, float]:
+    """All metrics of a run by name, but those `against_control`; NaN where something was not measured."""
+    return {metric.name: metric.of(record) for metric in metrics.every() if not metric.against_control}
+
+
+def _positional(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.items()
+    return [name for name, p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -1,0 +1,85 @@
+"""What metrics are computed from: the record of one run, as its folder holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cllora.metrics.curves import forgetting
+from cllora.metrics.fairness import fairness
+from cllora.metrics.losses import Tables
+from cllora.spec import Experiment
+from cllora.store import read_losses
+from cllora.types import Partition
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as far as it came.
+
+    experiment: all that decides its numbers.
+    partition: who trained on what and was tested on what.
+    rounds: the objects of `rounds.jsonl`, one per whole round.
+    tables: its losses by round, class and client.
+    environment, costs: the objects of `environment.json` and `costs.json`; empty where there is none.
+    probes: the table of every probe that was measured, by the probe's name.
+    """
+
+    folder: Path
+    experiment: Experiment
+    partition: Partition
+    rounds: Sequence[Mapping[str, Any]]
+    tables: Tables
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    probes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def losses(self) -> pd.DataFrame:
+        """The loss table, read from disk whenever it is asked for: round, model, sample, nll (nats, summed), tokens."""
+        table = read_losses(self.folder)
+        whole: pd.DataFrame = table[table["round"] <= self.rounds[-1]["round"]]  # an interrupted round is not whole
+        return whole
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.seed
+
+    @property
+    def last_round(self) -> int:
+        """The last round that was evaluated."""
+        return int(self.tables.curve["round"].iloc[-1])
+
+    @property
+    def finished(self) -> bool:
+        return self.last_round >= self.experiment.federation.num_rounds
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this run's data from other data; empty if it was not recorded."""
+        return str(self.environment.get("data", {}).get("fingerprint", ""))
+
+    @property
+    def full_bytes(self) -> int | None:
+        """The size of all of the model's parameters in float32, if it was recorded."""
+        size: int | None = self.environment.get("communication", {}).get("full_bytes")
+        return size
+
+    @cached_property
+    def final_fairness(self) -> pd.DataFrame:
+        """`fairness` over clients in the last evaluated round: one row, or none without clients' test texts."""
+        clients = self.tables.clients
+        return fairness(clients[clients["round"] == self.last_round])
+
+    @cached_property
+    def last_gaps(self) -> pd.DataFrame:
+        """Each client's last row of `Tables.gaps`: its adapter just after the last time that it trained."""
+        return self.tables.gaps.sort_values("round").groupby("client").tail(1)
+
+    @cached_property
+    def forgetting(self) -> pd.DataFrame:
+        """`forgetting` of every class of texts."""
+        return forgetting(self.tables.classes)
