@@ -60,6 +60,7 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
 
     Keys:
         num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners.
+        without_owner: of the unused, those in whose row no owner is named, where a column names them.
         clients: lists over clients of `samples`, `tokens` (as the model sees them), `class_shares` (K, C), and of
             `js` and `tv`, the divergence of the client's class mix from the pool's; `names` if clients have any.
         js_mean, tv_mean, largest_class_share_mean: means over clients.
@@ -87,6 +88,7 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
         "pool_samples": len(pool),
         "used": int((owners > 0).sum()),
         "unused": int((owners == 0).sum()),
+        "without_owner": deal.without_owner,
         "repeated": int((owners > 1).sum()),
         "clients": {
             **({"names": list(deal.names)} if deal.names else {}),
