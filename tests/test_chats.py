@@ -316,9 +316,9 @@ def test_thoughts_that_a_template_takes_out_of_the_past(make, tmp_path):
     thinking = {"role": "assistant", "content": "<think>hm</think>Yo"}
     rows = [{"messages": [TURNS[0], thinking]}, {"messages": TURNS}, {"messages": [TURNS[0], thinking, *TURNS[2:]]}]
     samples = load(tmp_path, tokenizer, rows, loss_on="answer")
-    assert list(samples.dropped.values()) == [1]
-    assert "rewrites a turn of the assistant" in next(iter(samples.dropped))
+    assert not samples.dropped
     assert stock.decode([i for i in labels(samples, 0) if i >= 0]) == "hm</think>Yo<|im_end|>\n"
+    assert stock.decode([i for i in labels(samples, 2) if i >= 0]) == "Yo<|im_end|>\n4, naïve 𝄞<|im_end|>\n"
     said = "Hello! \n What else?<|im_end|>\n4, naïve 𝄞<|im_end|>\n"
     assert stock.decode([i for i in labels(samples, 1) if i >= 0]) == said
     assert len(load(tmp_path, tokenizer, rows)) == 3
@@ -453,7 +453,7 @@ ANSWERED = {"role": "assistant", "content": "let me see 20"}
                        ANSWERED]}, "calls"),
         ({"messages": [SAID, ANSWERED], "tools": [{"function": {"name": "look"}}]}, "tools"),
         ({"messages": [SAID, {"role": "tool", "content": "20"}, ANSWERED]}, "leaves out"),
-        ({"messages": [SAID, {**ANSWERED, "weight": 0}]}, "weight 0"),
+        ({"messages": [SAID, {**ANSWERED, "weight": 0.5}]}, "weight 0.5"),
         ({"messages": [SAID, {**ANSWERED, "value": "other"}]}, "both content and value"),
         ({"messages": [SAID, ANSWERED], "images": ["x.png"]}, "parts that are no text"),
         ({"messages": [SAID, ANSWERED], "system": 7}, "not text"),
@@ -542,11 +542,10 @@ def test_chats_with_tools_are_written_by_the_template_for_tools(make, tmp_path):
 @pytest.mark.parametrize(
     ("field", "loss_on", "reason"),
     [
-        ({"weight": 0}, "answer", "a turn of weight 0"),
         ({"weight": 0.5}, "answer", "a turn of weight 0.5"),
-        ({"weight": 0}, "all", "a turn of weight 0"),
-        ({"train": False}, "all", "a turn of train false"),
-        ({"loss": 0}, "answer", "a turn of loss false"),
+        ({"weight": 2}, "all", "a turn of weight 2"),
+        ({"weight": "half"}, "all", "a turn of weight nan"),
+        ({"weight": "1"}, "answer", ""),
         ({"weight": 1}, "answer", ""),
         ({"train": True, "loss": 2.5}, "all", ""),
         ({"weight": None}, "all", ""),
@@ -557,6 +556,105 @@ def test_turns_on_which_another_loss_is_asked_for(field, loss_on, reason, make, 
     assert dropped(tmp_path, tokenizer, {"messages": [SAID, {**ANSWERED, **field}]}, loss_on=loss_on).startswith(reason)
     users = dropped(tmp_path, tokenizer, {"messages": [{**SAID, **field}, ANSWERED]}, loss_on=loss_on)
     assert bool(users) == (bool(reason) and loss_on == "all"), "answers alone are trained: no loss is on the user's"
+
+
+@pytest.mark.parametrize(
+    "silent", [{"weight": 0}, {"weight": "0"}, {"train": False}, {"loss": 0}, {"training": "false"}]
+)
+@pytest.mark.parametrize("template", [CHATML, unmarked(CHATML), unmarked(CHATML).replace("'<|im_end|>\n'", "'\n'")])
+def test_turns_of_weight_0_are_context(silent, template, make, tmp_path):
+    """As in the files that OpenAI and Mistral take: the turn is read, and no loss is on it."""
+    tokenizer, stock = make(template, "<|im_end|>")
+    mute, heard = {**ANSWERED, "content": "wrong", **silent}, {**ANSWERED, "content": "right"}
+    plain = [
+        [SAID, {**ANSWERED, "content": "wrong"}, SAID, heard],
+        [SAID, heard, SAID, {**ANSWERED, "content": "wrong"}],
+    ]
+    rows = [{"messages": [SAID, mute, SAID, heard]}, {"messages": [SAID, heard, SAID, mute]}]
+    pairs = [{"prompt": row["messages"][:1], "completion": row["messages"][1:]} for row in rows]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer")
+    split = load(tmp_path, tokenizer, pairs, loss_on="answer")
+    reference = load(tmp_path, tokenizer, [{"messages": turns} for turns in plain], loss_on="answer")
+    whole = load(tmp_path, tokenizer, rows)
+    assert list(samples.texts) == list(split.texts) == list(whole.texts) == list(reference.texts)
+    for i in range(2):
+        ids, own = samples.tokens_of(i, 999).tolist(), labels(reference, i)
+        assert ids == reference.tokens_of(i, 999).tolist()
+        said = [stock.decode(part) for part in parts_of(own)]
+        assert [stock.decode(part) for part in parts_of(labels(samples, i))] == [said[1 - i]]
+        assert "right" in said[1 - i]
+        for other in (split, whole):
+            kept = "".join(stock.decode(part) for part in parts_of(labels(other, i)))
+            assert said[1 - i] in kept
+            assert "wrong" not in kept
+
+
+def parts_of(own):
+    """The runs of tokens that carry loss."""
+    runs, last = [], -2
+    for place, token in enumerate(own):
+        if token >= 0:
+            runs = [*runs, [token]] if place > last + 1 else [*runs[:-1], [*runs[-1], token]]
+            last = place
+    return runs
+
+
+def test_a_chat_without_any_loss_is_dropped_and_a_spoiled_answer_is_one_with_loss(make, tmp_path):
+    tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
+    mute = {"messages": [SAID, {**ANSWERED, "weight": 0}]}
+    assert dropped(tmp_path, tokenizer, mute, loss_on="answer") == "no turn that carries loss (column 'messages')"
+    assert "of weight 0, where the loss" in dropped(
+        tmp_path, tokenizer, {"messages": [{**SAID, "weight": 0}, ANSWERED]}
+    )
+    rows = [{"messages": [SAID, {**ANSWERED, "content": f"is {i}"}, *mute["messages"]]} for i in range(8)]
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer", spoil={"kind": "wrong_answer", "share": 1.0})
+    for i in range(8):
+        assert samples.texts[8 + i] != samples.texts[i]
+        assert samples.texts[8 + i].endswith(samples.texts[i].split(f"is {i}")[1])
+
+
+@pytest.mark.parametrize("answer", ["a", "end of", "me", "|", "?"])
+def test_an_answer_that_the_template_says_again_behind_it_ends_once(answer, make, tmp_path):
+    """The text behind the token that closes the answer has it too."""
+    footer = unmarked(CHATML) + "{% if not add_generation_prompt %}{{ '-- me: end of a chat?\n' }}{% endif %}"
+    tokenizer, stock = make(footer, "<|im_end|>")
+    turns = [SAID, {"role": "assistant", "content": answer}]
+    samples = load(tmp_path, tokenizer, [{"messages": turns}])
+    assert samples.tokens.tolist() == stock.apply_chat_template(turns, tokenize=True, return_dict=False)
+
+
+@pytest.mark.parametrize("answer", ["t", "hin", "one", "(", "last"])
+def test_an_answer_within_what_the_template_writes_about_it_has_its_own_place(answer, make, tmp_path):
+    """The last turn is written otherwise than those before, and what is written has the answer's letters."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'Q: ' + m['content'] + '\n' }}"
+        "{% else %}{{ 'A: (thinking one) ' if not loop.last else 'A: ' }}{{ m['content'] }}"
+        "{{ '<|im_end|>\n' if not loop.last else '<|im_end|> (last one)\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'A: ' }}{% endif %}"
+    )
+    tokenizer, stock = make(template, "<|im_end|>")
+    turns = [SAID, {"role": "assistant", "content": answer}, SAID, ANSWERED]
+    samples = load(tmp_path, tokenizer, [{"messages": turns}], loss_on="answer")
+    first, second = (stock.decode(part) for part in parts_of(labels(samples, 0)))
+    assert first == f"(thinking one) {answer}<|im_end|>"
+    assert second == f"{ANSWERED['content']}<|im_end|> (last one)\n"
+
+
+def test_a_thought_of_the_last_answer_that_a_template_takes_out_is_named(make, tmp_path):
+    without = unmarked(CHATML).replace("m['content']", "m['content'].split('</think>')[-1]")
+    tokenizer, _ = make(without, "<|im_end|>")
+    thinking = {**ANSWERED, "content": "<think>\nhm\n</think>\n\n20"}
+    assert "leaves out assistant's <think>" in dropped(tmp_path, tokenizer, {"messages": [SAID, thinking]})
+    assert "leaves out assistant's <think>" in dropped(tmp_path, tokenizer, {"messages": [SAID, thinking, SAID]})
+    blank = {**ANSWERED, "content": "<think>\n\n</think>\n\n20"}
+    assert dropped(tmp_path, tokenizer, {"messages": [SAID, blank]}) == ""
+    asked = {"role": "user", "content": "<think>am I?</think> is it?"}
+    assert "a turn of user" in dropped(tmp_path, tokenizer, {"messages": [asked, ANSWERED]})
+    of_the_past = without.replace(
+        "m['content'].split('</think>')[-1]", "(m['content'] if loop.last else m['content'].split('</think>')[-1])"
+    )
+    kept, _ = make(of_the_past, "<|im_end|>")
+    assert dropped(tmp_path, kept, {"messages": [SAID, thinking, SAID, ANSWERED]}) == ""
 
 
 def test_a_system_column_beside_a_system_turn(make, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cllora.corpus.samples import dropped_line
 from test_corpus import ROWS, fails, jsonl, write_source
 
 BAD_FILES = [
@@ -24,7 +25,19 @@ BAD_FILES = [
     ("a.csv", b"text,label\nab,1\n\ncd\n", ["a.csv, line 4: 1 fields, but the header has 2"]),
     ("a.csv", b'text\nab\n"cd\nef\n', ["starts on line 3", "broken CSV"]),
     ("a.csv", b"text,text\nab,cd\n", ["two columns of one name"]),
-    ("a.csv", "text\nab\nü\n".encode("latin-1"), ["a.csv, line 3", "UTF-8"]),
+    ("a.csv", "text\nab\nü\n".encode("latin-1"), ["a.csv, line 3", "UTF-8", "iconv -f cp1252 "]),
+    ("a.txt", "it\u2019s \u201cso\u201d\n".encode("cp1252"), ["a.txt, line 1", "iconv -f cp1252 "]),
+    ("a.txt", "日本語、はい。\n".encode("shift_jis"), ["is not UTF-8, nor Windows-1252", "iconv -f shift_jis "]),
+    (
+        "a.txt",
+        "naïve\n".encode() + "naïve\n".encode("cp1252"),
+        ["line 2", "although characters before it are"],
+    ),
+    ("a.txt", "naïve\n".encode() + "ï".encode()[:1], ["line 2", "cut short"]),
+    ("a.txt", "ab\n".encode("utf-16-be"), ["line 1", "iconv -f utf-16be "]),
+    ("a.txt", "ab\n".encode("utf-16-le"), ["line 1", "iconv -f utf-16le "]),
+    ("a.txt", "é ab\n".encode("utf-16-le"), ["line 1", "NUL byte", "iconv -f utf-16le "]),
+    ("a.txt", "é ab\n".encode("utf-16-be"), ["line 1", "NUL byte", "iconv -f utf-16be "]),
     ("a.csv", b"text\n", ["empty"]),
     ("a.txt", "ab\nü\n".encode("latin-1"), ["a.txt, line 2", "UTF-8"]),
     ("a.parquet", b"PAR1 not really", ["a.parquet is not a Parquet file"]),
@@ -60,3 +73,9 @@ def test_bad_paths(tmp_path: Path) -> None:
 def test_broken_templates(template: str, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"q": "Why", "n": 3})
     assert "data.text" in fails(tmp_path, path=path, text=template)
+
+
+def test_one_row_is_one_row() -> None:
+    reasons = {"empty (column 'text')": 1}
+    assert dropped_line(reasons, {}) == "1 row cannot be used and was dropped: 1 empty (column 'text')"
+    assert dropped_line({"empty (column 'text')": 1200}, {}).startswith("1,200 rows cannot be used and were dropped: ")

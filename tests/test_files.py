@@ -332,3 +332,25 @@ def test_the_cache_is_found_again_for_several_files(owners: Path, tmp_path: Path
     calls = tokenizer.calls
     assert load_samples(data, tokenizer, cache=tmp_path / "cache").fingerprint == first.fingerprint
     assert tokenizer.calls == calls
+
+
+def test_files_that_are_read_whole_say_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "owners"
+    folder.mkdir()
+    for name in ("ann", "bob"):
+        (folder / f"{name}.txt").write_text("one two\n\nthree four\nfive\n")
+    whole = load(tmp_path, path=str(folder))
+    assert list(whole.notes) == [
+        f"{folder}: 2 .txt files are one text each, of 25 characters and 3 lines on average; for a text per line name "
+        f"the files themselves (data.path: [{folder}/ann.txt, ...])"
+    ]
+    assert load(tmp_path, path=str(folder)).notes == whole.notes
+    pattern = load(tmp_path, path=str(folder / "ann*.txt"))
+    assert "1 .txt file is read as one text, of 25 characters and 3 lines" in pattern.notes[0]
+    by_line = load(tmp_path, path=[str(folder / "ann.txt"), str(folder / "bob.txt")])
+    assert (len(by_line.notes), len(by_line.texts)) == (0, 6)
+    inspect([folder], column="file")
+    assert caplog.text.count("2 .txt files are one text each") == 1
+    for name in ("ann", "bob"):
+        (folder / f"{name}.txt").write_text("one line alone\n")
+    assert not load(tmp_path, path=str(folder)).notes

@@ -222,3 +222,38 @@ def test_another_subject_is_named(command, tmp_path):
     code, out, err = command(write_owners(tmp_path), "--column", "who", "--against", folder, "--json")
     assert code == 0, err
     assert "varies the skew of mtld (threshold = 0.72) made independent of length" in " ".join(json.loads(out)["said"])
+
+
+TURNS = [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "characters", "how"),
+    [
+        ({"messages": TURNS}, 18, "chats (column 'messages'): what is said, without a chat template"),
+        ({"messages": json.dumps(TURNS)}, 18, "chats (column 'messages')"),
+        ({"conversations": [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]}, 6, "conversations"),
+        ({"prompt": TURNS[:1], "completion": TURNS[1:]}, 18, "chats that go on from a prompt"),
+        ({"prompt": "Two?", "completion": " 2"}, 6, "column 'prompt' with column 'completion' as the answer"),
+        ({"instruction": "Add.", "input": "2, 2", "output": "4"}, 11, "with column 'output' as the answer"),
+    ],
+)
+def test_chats_and_instructions_are_recognised_as_in_a_study(command, tmp_path, row, characters, how):
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({**row, "who": who}) + "\n" for who in ("ann", "bob", "ann", "bob")))
+    code, out, err = command(file, "--column", "who", "--json")
+    assert code == 0, err
+    assert json.loads(out)["by_owner"]["characters"] == [2 * characters] * 2
+    assert err.count("is read as") == 1
+    assert how in err
+
+
+def test_a_bad_chat_is_dropped_by_name_and_a_column_of_chats_can_be_named(command, tmp_path):
+    file = tmp_path / "a.jsonl"
+    rows = [{"chat": turns, "who": who} for who in ("ann", "bob") for turns in (TURNS, [{"role": "x", "content": "y"}])]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = command(file, "--column", "who", "--text", "chat", "--json")
+    assert code == 0, err
+    assert json.loads(out)["texts"] == 2
+    assert "2 rows cannot be used and were dropped: 2 a turn of an unknown role (column 'chat')" in err
+    refused(command(file, "--column", "who"), "has no column 'text'", "chat")

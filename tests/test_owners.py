@@ -25,9 +25,10 @@ import pytest
 import zstandard
 
 from cllora.corpus import load_samples, owner_text
+from cllora.corpus.template import parse_template
 from cllora.corpus.values import Half, Single, value_text
 from cllora.errors import UsageError
-from cllora.partition import partitioners, pool_of
+from cllora.partition import make_partition, partitioners, pool_of
 from cllora.runs.inspect import inspect
 from cllora.seeds import rng
 from cllora.spec import DataSpec, PartitionSpec
@@ -313,3 +314,58 @@ def test_a_template_writes_the_exact_id(tmp_path: Path) -> None:
         data = DataSpec(path=str(tmp_path / kind), text="{owner}: {text}")
         samples = load_samples(data, ByteTokenizer(), cache=tmp_path / "cache")
         assert samples.texts[1] == f"{ID + 1}: text number 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (date(2024, 5, 1), "2024-05-01"), (datetime(2024, 5, 1, 12), "2024-05-01 12:00:00"), (Decimal("1.10"), "1.10"),
+        (Decimal("2.00"), "2"), (uuid.UUID(int=255), str(uuid.UUID(int=255))), (b"ann", "ann"), (True, "True"),
+        (1.0, "1.0"), (1.5, "1.5"), (7, "7"), (np.float32(1.5), "1.5"), (None, ""), (float("nan"), ""),
+        (Decimal("NaN"), ""), (np.datetime64("NaT"), ""),
+    ],
+)  # fmt: skip
+def test_a_template_writes_whatever_is_one_value(value: Any, written: str) -> None:
+    assert parse_template("{v}: {text}", "data.text").render({"v": value, "text": "ab"}) == f"{written}: ab"
+
+
+@pytest.mark.parametrize("value", [["ann"], {"a": 1}, b"x" * 1000])
+def test_a_template_writes_nothing_else(value: Any) -> None:
+    reason = parse_template("{v}: {text}", "data.text").render({"v": value, "text": "ab"})
+    assert reason == "not text (column 'v')"
+
+
+def test_dates_and_decimals_of_a_file_are_no_reason_to_drop_a_row(tmp_path: Path) -> None:
+    owners = [date(2024, 5, 1), date(2024, 5, 2), None]
+    WRITERS["a.parquet"](tmp_path / "a.parquet", rows_of(owners))
+    data = DataSpec(path=str(tmp_path / "a.parquet"), text="{owner}: {text}")
+    samples = load_samples(data, ByteTokenizer(), cache=tmp_path / "cache")
+    assert not samples.dropped
+    assert [text.partition(": ")[0] for text in samples.texts] == ["2024-05-01", "2024-05-02", ""]
+
+
+def test_samples_without_an_owner_and_of_owners_that_are_no_client_are_told_apart(tmp_path: Path) -> None:
+    owners = ["ann"] * 3 + ["bob"] * 3 + ["cy"] * 2 + [None] * 4
+    assert unused_lines(owners, tmp_path / "a.jsonl", clients=2) == [
+        "4 of 12 samples have no owner, as column 'owner' is blank there, and belong to no client",
+        "2 of 12 samples belong to no client, as their owners are not among the 2 largest (partition.num_clients)",
+    ]
+    assert unused_lines(owners[:-3], tmp_path / "b.jsonl", clients=3) == [
+        "1 of 9 samples has no owner, as column 'owner' is blank there, and belongs to no client"
+    ]
+    assert unused_lines(owners[:7], tmp_path / "c.jsonl", clients=2) == [
+        "1 of 7 samples belongs to no client, as their owners are not among the 2 largest (partition.num_clients)"
+    ]
+
+
+def unused_lines(owners: Sequence[Any], file: Path, clients: int) -> list[str]:
+    """What a partition says of the samples that are nobody's."""
+    file.write_bytes(json_lines(rows_of(owners)))
+    samples = load_samples(DataSpec(path=str(file)), ByteTokenizer(), cache=file.parent / "cache")
+    spec = PartitionSpec(scheme="natural", column="owner", num_clients=clients, min_samples=1)
+    ids = np.arange(len(samples))
+    pool = pool_of(
+        spec, ids=ids, values=ids.astype(float), lengths=samples.lengths(), context=64, columns=samples.columns
+    )
+    warnings = make_partition(spec, pool, ids[:0], seed=0).realised["warnings"]
+    return [line for line in warnings if "to no client" in line]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from cllora.reports import Runs, figures, latex, read_runs, report
+from cllora.reports import Runs, figures, latex, read_runs, report, results_table
 from cllora.reports.answer import answer
 from cllora.reports.forest import judged
 from cllora.reports.markup import legend
@@ -120,3 +121,26 @@ def test_signs_that_mean_something_to_latex_are_written_out() -> None:
     assert r"50 \% & $-$0.5 \\" in text
     assert r"x \& y & -- \\" in text
     assert r"\begin{tabular}{lr}" in text
+
+
+def test_where_runs_begin_at_an_adapter_round_0_is_called_the_start(tmp_path):
+    """Whatever is set off against round 0 would else be said to be set off against the bare base."""
+    bare = write_study(tmp_path / "bare", make_study(num_seeds=2))
+    begun = write_study(tmp_path / "begun", make_study(num_seeds=2, lora={"start": "before"}))
+    pages = {folder.name: report(folder, with_latex=True).read_text() for folder in (bare, begun)}
+    assert "untrained base" in pages["bare"]
+    assert "the model before training" not in pages["bare"]
+    assert "the model before training" in pages["begun"]
+    text = re.sub(r"<script.*?</script>", "", pages["begun"], flags=re.S)
+    for wrong in (r"untrained", r"[−-] ?base\b", r"(against|minus|above|over) (the )?base\b", ">base<"):
+        assert not re.findall(rf".{{20}}{wrong}.{{20}}", text, flags=re.S), wrong
+    assert "untrained base" not in pages["begun"], "the charts' legends and traces too"
+    for name in ("bare", "begun"):
+        said = "".join(file.read_text() for file in (tmp_path / name / "tables").glob("*.tex"))
+        assert ("against base" in said) == (name == "bare")
+        console = Console(width=200)
+        with console.capture() as shown:
+            console.print(results_table(tmp_path / name))
+        words = "base" if name == "bare" else "start"
+        assert f"− {words}" in shown.get()
+        assert f"of loss minus {words}" in " ".join(shown.get().split())

@@ -100,6 +100,12 @@ def refusal(tmp_path, text, *settings):
         ("data:\n  text: a\xa0", 2, ['write "a"']),
         ("grid:\n  lora.target_modules: [[q_proj, v_proj], [v_proj, q_proj]]", 1, ["same experiment"]),
         ("grid:\n  lora.modules_to_save: [[a, b], [b, a]]", 1, ["same experiment"]),
+        ("grid:\n  data.path: [a.jsonl, ./a.jsonl]", 1, ["same experiment"]),
+        ("grid:\n  data.path: [b/../a.jsonl, [a.jsonl]]", 1, ["same experiment"]),
+        ("grid:\n  data.path: [[a, b], [./a, b/]]", 1, ["same experiment"]),
+        ("data: {path: a}\ngrid:\n  data.test: [t.jsonl, ./t.jsonl]", 2, ["same experiment"]),
+        ("grid:\n  lora.start: [runs/a, runs//a]", 1, ["same experiment"]),
+        ("grid:\n  model.name: [./m, m/../m/.]", 1, ["same experiment"]),
         ("grid:\n  local.contexts: [[64], [64, 64]]", 1, ["same experiment"]),
         ("grid:\n  local.contexts: [[64, 32], [64, 32, 64, 32]]", 1, ["same experiment"]),
         ("model: {context: 64}\ngrid: {local.contexts: [[64], ~]}", 2, ["same experiment"]),
@@ -349,3 +355,24 @@ def test_printed_quotes_are_no_quotes(tmp_path, text):
     file.write_text(f"name: a\ndata: {{path: x.jsonl}}\nlocal: {{epochs: 1}}\nload: [{text}]\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"line 4: .* is no quote in YAML"):
         load_study_file(file)
+
+
+def test_where_sets_a_source_of_texts_in_place_of_the_default():
+    written = {"grid": {"partition.alpha": [0.1, 1]}, "where": {"partition.alpha": {"0.1": {"data.path": "a.jsonl"}}}}
+    first, second = (cell.experiment.data for cell in Study.parse(written).cells())
+    assert (first.path, first.corpus) == ("a.jsonl", None)
+    assert (second.path, second.corpus.name) == (None, "docstrings")
+    (first, _) = (cell.experiment.data for cell in Study.parse({**written, "data": {"hub": "a/b"}}).cells())
+    assert (first.path, first.hub) == ("a.jsonl", None)
+    (first, _) = (cell.experiment.data for cell in Study.parse(written, ["data.hub=a/b"]).cells())
+    assert (first.path, first.hub) == (None, "a/b")
+    both = {"partition.alpha": {"0.1": {"data.path": "a.jsonl"}}, "local.epochs": {"1": {"data.hub": "a/b"}}}
+    with pytest.raises(UsageError, match=r"data\.path and data\.hub are both to be set in one cell"):
+        Study.parse({**written, "where": both, "local": {"epochs": 1}})
+    with pytest.raises(UsageError, match=r"data\.hub is overruled by a later axis or by where"):
+        Study.parse({"grid": {"data.hub": ["a/b", "c/d"]}, "where": {"data.hub": {"a/b": {"data.path": "a"}}}})
+
+
+def test_names_of_bases_are_no_paths():
+    grid = {"model.name": ["embedded", "./embedded"]}
+    assert len(Study.parse({"grid": grid}).cells()) == 2

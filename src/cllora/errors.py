@@ -29,6 +29,11 @@ def one_line(error: Exception, width: int = 300) -> str:
     return " ".join(str(error).split())[:width] or type(error).__name__
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 row`, `1,200 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 JOINERS = "\u200c\u200d"
 """What joins letters, or pictures to one, and shows nothing by itself."""
 

@@ -99,3 +99,9 @@ def test_the_front_door_is_light(what):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_list_of_what_there_is_loads_no_statistics():
+    """`scipy.stats` takes seconds, and is for bootstrap intervals alone."""
+    code = "import sys; from cllora.catalog import registries; registries(); assert 'scipy.stats' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

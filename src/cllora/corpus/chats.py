@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from cllora.corpus.template import EMPTY, NOT_TEXT, Reason, missing
+from cllora.corpus.weights import is_silent
 from cllora.types import EndingTokenizer
 
 ROLES = {
@@ -20,14 +21,13 @@ ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 CALLS = "tool_calls"
 BESIDE = ("images", "image", "videos", "audios", "audio", "history")
 """Columns that chats may have beside their turns, and that are no text or further turns."""
-WHETHER = ("train", "training", "loss")
-"""What data sets call whether the loss is on a turn."""
 NOT_A_CHAT = "no list of turns"
 UNKNOWN_TURN = "a turn without role and content"
 UNKNOWN_ROLE = "a turn of an unknown role"
 EMPTY_TURN = "an empty turn"
 PARTS = "a turn with parts that are no text"
 NO_ASSISTANT = "no turn of the assistant"
+NO_LOSS = "no turn that carries loss"
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,15 @@ class Chat:
     completion: int | None = None
 
     def last_answer(self) -> int | None:
-        """The number of the assistant's last turn that says something."""
-        said = [i for i, turn in enumerate(self.turns) if turn["role"] == "assistant" and turn["content"].strip()]
+        """The number of the assistant's last turn that says something and carries loss."""
+        spoken = [i for i, turn in enumerate(self.turns) if turn["role"] == "assistant" and not is_silent(turn)]
+        said = [i for i in spoken if self.turns[i]["content"].strip()]
         return said[-1] if said else None
+
+    @property
+    def has_silent(self) -> bool:
+        """Whether a turn of the assistant is context alone."""
+        return any(turn["role"] == "assistant" and is_silent(turn) for turn in self.turns)
 
     def with_answer(self, content: str) -> "Chat":
         """The same with something else as the assistant's last answer."""
@@ -73,8 +79,8 @@ class Chat:
 
 
 class EncodedChat(NamedTuple):
-    """A chat as its template writes it: the text, its tokens, and the tokens that the assistant says (first, and one
-    after the last, of every part)."""
+    """A chat as its template writes it: the text, its tokens, and the tokens that carry loss (first, and one after the
+    last, of every part)."""
 
     text: str
     tokens: list[int]
@@ -222,19 +228,6 @@ def _normal(turns: Sequence[Mapping[str, Any]], column: str) -> tuple[Mapping[st
             return Reason(f"{EMPTY_TURN} of {role}", (column,), dict(turn))
         normal.append({**filled, "role": role, "content": text})
     return tuple(normal) if normal else Reason(NOT_A_CHAT, (column,), turns)
-
-
-def unweighted(turn: Mapping[str, Any], everyone: bool) -> str:
-    """The field of a turn that asks for another loss on it than it would get; empty if there is none.
-
-    With `everyone` the loss is on all turns, else on the assistant's alone.
-    """
-    if not everyone and turn["role"] != "assistant":
-        return ""
-    weight = turn.get("weight", 1)
-    if isinstance(weight, int | float) and weight != 1:
-        return f"a turn of weight {weight:g}"
-    return next((f"a turn of {name} false" for name in WHETHER if turn.get(name, 1) in (0, False)), "")
 
 
 def _text(content: object) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from cllora.corpus.chats import (
     BESIDE,
     NO_ASSISTANT,
+    NO_LOSS,
     Chat,
     ChatTokenizer,
     Layout,
@@ -17,7 +18,6 @@ from cllora.corpus.chats import (
     holds_chats,
     recognised,
     text_pair,
-    unweighted,
 )
 from cllora.corpus.encode import (
     NOT_UNICODE,
@@ -32,6 +32,7 @@ from cllora.corpus.encode import (
 )
 from cllora.corpus.registered import Row
 from cllora.corpus.template import Reason, column_template, missing, parse_template
+from cllora.corpus.weights import unweighted
 from cllora.errors import UsageError
 from cllora.places import expanded
 from cllora.registry import guess
@@ -98,8 +99,9 @@ class ChatRecipe:
             return Reason(NOT_UNICODE, self.layout.columns, text)
         if len(tokens) < 2:
             return Reason(TOO_SHORT, self.layout.columns, text)
-        if self.on_answer and not spans:
-            return Reason(NO_ASSISTANT, self.layout.columns, roles)
+        limited = self.on_answer or chat.has_silent
+        if limited and not spans:
+            return Reason(NO_LOSS if chat.has_silent else NO_ASSISTANT, self.layout.columns, roles)
         last = chat.last_answer()
         answer = "" if last is None else chat.turns[last]["content"]
         plain = len(spans) == 1 and spans[0][1] == len(tokens)
@@ -110,7 +112,7 @@ class ChatRecipe:
             spans[0][0] if spans else 0,
             answer,
             (chat.to_json(), answer),
-            spans if self.on_answer and not plain else None,
+            spans if limited and not plain else None,
         )
 
 
@@ -141,24 +143,43 @@ def recipe_for(data: DataSpec, rows: Sequence[Row], name: str, tokenizer: Tokeni
 def _chosen(
     data: DataSpec, recipe: TextRecipe, rows: Sequence[Row], name: str, tokenizer: Tokenizer
 ) -> tuple[Recipe, list[str]]:
+    chosen, how = read_as(data, recipe, rows, name, _template(data, tokenizer) is not None)
+    if isinstance(chosen, Layout):
+        return _chat_recipe(data, chosen, name, tokenizer)
+    if how:
+        loss = "" if data.loss_on == "answer" else "; loss_on: answer takes the loss on answers alone"
+        note = f"{name} is read as {how}{loss} (data.text and data.answer set it otherwise)"
+        return chosen, [note, *_unread(rows, name)]
+    other = recognised(rows) if data.text == "text" and data.answer is None else None
+    if other is None or other.instruction:
+        return chosen, []
+    return chosen, [f"{name}: the texts are column 'text'; data.text: {other.columns[0]} would take chats"]
+
+
+def read_as(
+    data: DataSpec, recipe: TextRecipe, rows: Sequence[Row], name: str, has_template: bool
+) -> tuple[Layout | TextRecipe, str]:
+    """What rows such as these first ones of the source `name` are: chats, or texts, and how texts are read (empty: as
+    the study says). Instructions are chats where there is a chat template (`has_template`).
+
+    Raises:
+        UsageError: a column holds turns as Python prints them.
+    """
     known = {column for row in rows for column in row}
-    loss = "" if data.loss_on == "answer" else "; loss_on: answer takes the loss on answers alone"
     if recipe.text.plain and recipe.text.columns[0] in known:
         (text,), answer = recipe.text.columns, recipe.answer
         if answer is not None and answer.plain and holds_chats(rows, text, *answer.columns):
-            return _chat_recipe(data, completion_columns(text, *answer.columns), name, tokenizer)
+            return completion_columns(text, *answer.columns), ""
         if answer is None and holds_chats(rows, text):
-            return _chat_recipe(data, chat_column(text), name, tokenizer)
+            return chat_column(text), ""
         _no_python(rows, (text, *(answer.columns if answer is not None and answer.plain else ())), name)
-        other = recognised(rows) if data.text == "text" and answer is None else None
-        unused = f"{name}: the texts are column 'text'; data.text: {other.columns[0]} would take chats" if other else ""
-        return recipe, [unused] if other is not None and not other.instruction else []
+        return recipe, ""
     if data.text != "text" or data.answer is not None:
-        return recipe, []
+        return recipe, ""
     _no_python(rows, ("messages", "conversations", "prompt", "completion"), name)
     layout = recognised(rows)
-    if layout is not None and not (layout.instruction and _template(data, tokenizer) is None):
-        return _chat_recipe(data, layout, name, tokenizer)
+    if layout is not None and (has_template or not layout.instruction):
+        return layout, ""
     if layout is not None:
         *asked, said = layout.columns
         written = "".join(f"{{{column}}}\n" for column in asked)
@@ -168,9 +189,8 @@ def _chosen(
         pair = (column_template(names[0]), column_template(names[1]))
         how = f"column '{names[0]}' with column '{names[1]}' as the answer"
     else:
-        return recipe, []
-    note = f"{name} is read as {how}{loss} (data.text and data.answer set it otherwise)"
-    return TextRecipe(*pair, recipe.on_answer, recipe.end), [note, *_unread(rows, name)]
+        return recipe, ""
+    return TextRecipe(*pair, recipe.on_answer, recipe.end), how
 
 
 def _unread(rows: Sequence[Row], name: str) -> list[str]:

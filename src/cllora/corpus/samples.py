@@ -19,7 +19,7 @@ from cllora.corpus.recipes import read_template, recipe_for
 from cllora.corpus.registered import Row
 from cllora.corpus.sources import Source, open_sources
 from cllora.corpus.spoiling import Spool, spoiling_identity
-from cllora.errors import UsageError, one_line
+from cllora.errors import UsageError, counted, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from cllora.types import Samples, Tokenizer
@@ -137,6 +137,7 @@ class _Reading:
             why = told(reasons.dropped, reasons.examples) or "it is empty"
             raise UsageError(f"{source.name} has no usable rows: {why}")
         self.found.add(reasons)
+        self.found.notes += source.notes()
 
     def forms(self, spool: Spool, writer: SampleWriter) -> list[float]:
         """Write the spoiled forms; the share from which on each is used."""
@@ -156,6 +157,13 @@ class _Reading:
         elif first:
             self.recipe.check_columns(rows, name)
         return self.recipe
+
+
+def dropped_line(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:
+    """That rows were dropped, and why (`told`)."""
+    number = sum(dropped.values())
+    was = "was" if number == 1 else "were"
+    return f"{counted(number, 'row')} cannot be used and {was} dropped: {told(dropped, examples)}"
 
 
 def told(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from cllora.corpus.listing import Listed, list_files
 from cllora.corpus.registered import Row, corpora, versions
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
-from cllora.errors import UsageError, one_line
+from cllora.errors import UsageError, counted, one_line
 from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
@@ -32,13 +32,15 @@ class Source:
     """Rows, and what tells them from all others.
 
     `name` is for messages. `identity` changes whenever the rows would; None where only reading them tells.
-    `total` is the number of rows where it is known beforehand.
+    `total` is the number of rows where it is known beforehand. `notes` are what is to be said of the rows that were
+    read.
     """
 
     name: str
     identity: str | None
     total: int | None
     rows: Callable[[], Iterator[Row]]
+    notes: Callable[[], list[str]] = list
 
 
 def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
@@ -139,7 +141,10 @@ def files_source(name: str, files: Sequence[Listed], columns: Sequence[str]) -> 
         for each, kind in zip(files, kinds, strict=True)
     )
     identity = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(name, f"files {identity}", None, lambda: _rows_of(files, kinds, _Columns(columns)))
+    whole = WholeFiles(name)
+    return Source(
+        name, f"files {identity}", None, lambda: _rows_of(files, kinds, _Columns(columns), whole), whole.notes
+    )
 
 
 def _file(file: Path, columns: Sequence[str]) -> Source:
@@ -173,9 +178,41 @@ class _Columns:
                 raise UsageError(f"{lacking} has no column '{min(has)}', which {one} has; leave one of them out")
 
 
-def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns) -> Iterator[Row]:
+@dataclass
+class WholeFiles:
+    """Counts the `.txt` files of the source `name` that are one text each, and the lines in them that are not blank."""
+
+    name: str
+    first: Path | None = None
+    texts: int = 0
+    characters: int = 0
+    lines: int = 0
+
+    def read(self, file: Path) -> Iterator[Row]:
+        """The file as one text."""
+        for row in read_text(file):
+            text = str(row["text"])
+            self.first = self.first or file
+            self.texts += 1
+            self.characters += len(text)
+            self.lines += sum(1 for line in text.split("\n") if line.strip())
+            yield row
+
+    def notes(self) -> list[str]:
+        """How they are read, where they might have been meant otherwise."""
+        if self.lines <= self.texts:
+            return []
+        files = "1 .txt file is read as one text" if self.texts == 1 else f"{self.texts:,} .txt files are one text each"
+        characters, lines = (round(total / self.texts) for total in (self.characters, self.lines))
+        return [
+            f"{self.name}: {files}, of {counted(characters, 'character')} and {counted(lines, 'line')} on average; for "
+            f"a text per line name the files themselves (data.path: [{self.first}, ...])"
+        ]
+
+
+def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns, whole: WholeFiles) -> Iterator[Row]:
     for each, kind in zip(files, kinds, strict=True):
-        read = read_text if kind == ".txt" and each.whole else _reader(kind, columns.asked)
+        read = whole.read if kind == ".txt" and each.whole else _reader(kind, columns.asked)
         for number, rows in enumerate(batches(map(flat, read(each.file)))):
             if number == 0:
                 columns.check(rows, each.file)

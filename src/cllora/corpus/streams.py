@@ -28,11 +28,8 @@ _MARKS = (  # UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_TO_UTF8 = "is not UTF-8; convert the file, such as with `iconv -f latin1 -t utf-8 OLD > NEW`"
-_NUL = (
-    "holds a NUL byte; the file is damaged, or UTF-16 without a byte order mark: convert it, such as with "
-    "`iconv -f utf-16le -t utf-8 OLD > NEW`"
-)
+_NO_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+"""The bytes that are no character in Windows-1252, which is Latin-1 with characters where that has control codes."""
 
 
 class _Zstandard(io.RawIOBase):
@@ -138,7 +135,7 @@ def chunks(file: Path) -> Generator[str, None, None]:
     Raises:
         UsageError: it cannot be read, or is not in the encoding that its byte order mark tells, or else in UTF-8.
     """
-    line = 1  # that the next piece begins on
+    line, beyond_ascii = 1, False  # the line that the next piece begins on
     try:
         with open_bytes(file) as stream:
             data = stream.read(CHUNK)
@@ -160,15 +157,45 @@ def chunks(file: Path) -> Generator[str, None, None]:
                     yield good
                 line += good.count("\n")
                 if nul:
-                    raise UsageError(f"{file}, line {line}: {_NUL}")
+                    raise UsageError(f"{file}, line {line}: {_nul(len(good.encode()))}")
+                beyond_ascii |= not good.isascii()
                 if wrong is not None:
-                    told = _TO_UTF8 if encoding == "utf-8" else f"is not {encoding}, as the file's first bytes say"
+                    told = f"is not {encoding}, as the file's first bytes say"
+                    told = _not_utf8(wrong.object, wrong.start, beyond_ascii) if encoding == "utf-8" else told
                     raise UsageError(f"{file}, line {line}: {told}")
                 if not data:
                     return
                 data = stream.read(CHUNK)
     except failures() as error:
         raise UsageError(f"cannot read {file} after line {line - 1}: {_reason(error)}") from None
+
+
+def _nul(place: int) -> str:
+    """What is said of a NUL byte, by its place: that of `a` is the second in UTF-16-LE, and the first in UTF-16-BE."""
+    return (
+        "holds a NUL byte; the file is damaged, or UTF-16 without a byte order mark: convert it, such as with "
+        f"`iconv -f {'utf-16le' if place % 2 else 'utf-16be'} -t utf-8 OLD > NEW`"
+    )
+
+
+def _not_utf8(data: bytes, start: int, before: bool) -> str:
+    """What is said of bytes that are not UTF-8 from `start` on; `before`: there are characters beyond ASCII before."""
+    if (nul := data.find(b"\0", start)) >= 0:
+        return _nul(nul)
+    if before:
+        return (
+            "is not UTF-8, although characters before it are; the file is damaged, cut short or put together from "
+            "several encodings: mend this line, or convert the parts apart"
+        )
+    if _NO_CP1252.isdisjoint(data[start:]):
+        return (
+            "is not UTF-8; convert the file, such as with `iconv -f cp1252 -t utf-8 OLD > NEW` (Windows-1252 or "
+            "Latin-1, for Western European languages; name another encoding for others)"
+        )
+    return (
+        "is not UTF-8, nor Windows-1252; convert the file from the encoding that it was written in, such as with "
+        "`iconv -f shift_jis -t utf-8 OLD > NEW` for Japanese"
+    )
 
 
 def lines(file: Path) -> Generator[str, None, None]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 
+from cllora.corpus.values import is_one, plain, value_text
 from cllora.errors import UsageError
 
 NOT_TEXT = "not text"
@@ -46,8 +47,9 @@ class Template:
     def render(self, row: Mapping[str, object]) -> str:
         """The row's text; a `Reason` if there is none.
 
-        A plain column must be text. A template also writes out numbers, leaves out what a row has no value for, and is
-        no text where all its columns are blank.
+        A plain column must be text. A template also writes out numbers, truth values (True and False), dates, decimals,
+        UUIDs and whatever else is one value, leaves out what a row has no value for, and is no text where all its
+        columns are blank.
         """
         if self.plain:
             value = row.get(self.columns[0])
@@ -56,12 +58,19 @@ class Template:
             return Reason(NO_VALUE if missing(value) else NOT_TEXT, self.columns, value)
         values = {column: row.get(column) for column in self.columns}
         for column, value in values.items():
-            if not missing(value) and not isinstance(value, str | int | float):
+            if not is_one(value):
                 return Reason(NOT_TEXT, (column,), value)
-        written = {column: "" if missing(value) else str(value) for column, value in values.items()}
+        written = {column: _written(value) for column, value in values.items()}
         if not any(text.strip() for text in written.values()):
             return Reason(EMPTY, tuple(values), next(iter(values.values())))
         return "".join(text + ("" if column is None else written[column]) for text, column in self.parts)
+
+
+def _written(value: object) -> str:
+    """A single value in a template; empty for none."""
+    value = plain(value)
+    # Numbers with a fraction stay as Python writes them, 1.0 included: a text is to be as its file has it.
+    return str(value) if isinstance(value, float) and not missing(value) else value_text(value) or ""
 
 
 def missing(value: object) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import gammaln, ndtr, stdtr, stdtrit
 
 from cllora.seeds import rng
@@ -60,6 +59,8 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95, draws: int =
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     widened = 1 - 2 * float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
+    from scipy import stats  # takes a second to load, and few studies have so many seeds
+
     found = stats.bootstrap(
         (values,), np.mean, confidence_level=widened, n_resamples=draws, method="BCa", rng=rng(0, "bootstrap", n)
     )

@@ -1,19 +1,17 @@
 """Chats by a Jinja chat template: the text, its tokens, and which of them the assistant says."""
 
 import datetime
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from cllora.corpus.chats import CALLS, Chat, EncodedChat
+from cllora.corpus.chats import Chat, EncodedChat
 from cllora.corpus.encode import common_prefix
+from cllora.corpus.weights import is_silent
 from cllora.errors import UsageError, one_line
-from cllora.model.chat_written import Written
+from cllora.model.chat_written import THOUGHT, Written, left_out
 from cllora.model.literal import ControlTokens, Placed, free_mark, placed
-
-THOUGHT = re.compile(r"<think>.*?</think>", re.S)
 
 TODAY = datetime.date(2024, 7, 26)
 """What templates that ask for the date are told, so that a chat is the same tomorrow: the day that Llama's assume."""
@@ -83,7 +81,7 @@ class ChatWriter:
         """Whether the template itself writes a control token after an answer."""
         turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "ANSWER"})
         try:
-            return self._closes(self._render(turns), turns)
+            return self._closes(self._render(turns), turns, None)
         except _failures():
             return False
 
@@ -92,8 +90,9 @@ class ChatWriter:
 
         These are what the template marks as generated, if it does; else, for every turn of the assistant, what follows
         the prompt for it, its closing token included. Of a chat that goes on from a prompt they are all that follows
-        the prompt. The end-of-text token is put after a last turn that the template does not close: with `end` answer
-        if it is the assistant's, with all whoever's it is, with none never.
+        the prompt. Turns of weight 0 are no part of these; without `answers` the spans are all but those, and none at
+        all where there is no such turn. The end-of-text token is put after a last turn that the template does not
+        close: with `end` answer if it is the assistant's, with all whoever's it is, with none never.
         """
         said = [*_texts(chat.turns), *_texts(chat.tools)]
         mark = free_mark(said) if any(map(self._control.found, said)) else ""
@@ -102,7 +101,7 @@ class ChatWriter:
             text, spans = self._written(turns, tools, chat.completion, answers)
         except _failures() as error:
             return f"{REFUSED}: {one_line(error)}"
-        lost = self._seen.lost(chat.turns, chat.tools) or _left_out(turns, tools, text)
+        lost = self._seen.lost(chat.turns, chat.tools) or left_out(turns, tools, text)
         if lost or spans is None:
             return f"{LEFT_OUT} {lost}" if lost else REWRITTEN
         clean, tokens = self._tokens(text, mark)
@@ -112,35 +111,49 @@ class ChatWriter:
         ids = list(tokens[0])
         answered, eos = chat.turns[-1]["role"] == "assistant", self._tokenizer.eos_token_id
         wanted = end == "all" or (end == "answer" and answered)
-        if wanted and eos is not None and not self._closes(text, turns):
+        if wanted and eos is not None and not self._closes(text, turns, tools):
             ids.append(eos)
-            found = [*found[:-1], (found[-1][0], len(ids))] if found and answered else found
+            trained = not is_silent(turns[-1]) and (answered or not answers)
+            found = [*found[:-1], (found[-1][0], len(ids))] if found and trained else found
         return EncodedChat(clean, ids, tuple(found))
 
     def _written(
         self, turns: Turns, tools: Any, completion: int | None, answers: bool
     ) -> tuple[str, list[Span] | None]:
-        """The text, and the places in it that the assistant says; None if they cannot be told."""
-        if answers and self._marked and completion is None:
+        """The text, and the places in it that carry loss; None if they cannot be told."""
+        spoken = [number for number, turn in enumerate(turns) if turn["role"] == "assistant"]
+        silent = [number for number in spoken if number >= ((answers and completion) or 0) and is_silent(turns[number])]
+        if answers and completion is None and not self._marked:
+            text = self._render(turns, tools)
+            return text, self._spans(text, turns, [number for number in spoken if number not in silent], tools)
+        text, spans = self._all_written(turns, tools, completion, answers)
+        without = self._spans(text, turns, silent, tools)
+        if spans is None or without is None or not silent:
+            return text, None if without is None else spans
+        return text, _apart(spans or [(0, len(text))], without)
+
+    def _all_written(
+        self, turns: Turns, tools: Any, completion: int | None, answers: bool
+    ) -> tuple[str, list[Span] | None]:
+        """The same with turns of weight 0, where turns are not looked at one by one; no places stand for all."""
+        if answers and completion is None:
             return self._render_marked(turns, tools)
         text = self._render(turns, tools)
-        if not answers:
+        if not answers or completion is None:
             return text, []
-        if completion is not None:
-            start = self._start(text, turns[:completion], tools)
-            return text, None if start is None else [(start, len(text))]
+        start = self._start(text, turns[:completion], tools)
+        return text, None if start is None else [(start, len(text))]
+
+    def _spans(self, text: str, turns: Turns, numbers: Sequence[int], tools: Any) -> list[Span] | None:
+        """The places of some turns of the assistant; None if one cannot be told."""
         spans: list[Span] = []
-        for number, turn in enumerate(turns):
-            if turn["role"] != "assistant":
-                continue
+        for number in numbers:
             start = self._start(text, turns[:number], tools)
-            stop = (
-                None if start is None else self._stop(text, start, turns[: number + 1], tools, number + 1 == len(turns))
-            )
+            stop = None if start is None else self._stop(text, turns, number, tools)
             if start is None or stop is None:
-                return text, None
+                return None
             spans.append((start, stop))
-        return text, spans
+        return spans
 
     def _start(self, text: str, before: Turns, tools: Any) -> int | None:
         """Where the assistant begins after some turns: after what the template writes to ask for its answer."""
@@ -159,33 +172,46 @@ class ChatWriter:
         start = _common(*others)
         return start if _common(others[0], text) >= start else None
 
-    def _stop(self, text: str, start: int, upto: Turns, tools: Any, last: bool) -> int | None:
+    def _stop(self, text: str, turns: Turns, number: int, tools: Any) -> int | None:
         """Where an answer ends, what the template closes it with included."""
-        if last:
+        if number + 1 == len(turns):
             return len(text)
+        upto = turns[: number + 1]
         alone = self._render(upto, tools)
         if text.startswith(alone):
             return len(alone)
         # A template may write a chat's last turn otherwise than those before: what follows the content tells.
-        content = upto[-1]["content"].strip()
-        place, own = text.find(content, start), alone.rfind(content)
-        if not content or place < 0 or own < 0:
+        own, closed = self._around(text, turns, number, tools), self._around(alone, upto, number, tools)
+        if own is None or closed is None:
             return None
-        after = place + len(content)
-        stop = after + _common(alone[own + len(content) :], text[after:])
+        after = len(text) - len(own[1])
+        stop = after + _common(closed[1], own[1])
         inside = [a for a, b in self._control.found(text) if a < stop < b]
         return inside[0] if inside else stop
 
-    def _closes(self, text: str, turns: Turns) -> bool:
+    def _around(self, text: str, turns: Turns, number: int, tools: Any) -> tuple[str, str] | None:
+        """What the text of a chat has before and behind what a turn says, which may occur in it elsewhere too: what
+        stays as it is where the turn says another word. None if it says nothing, or the template writes more anew."""
+        content = turns[number]["content"]
+        thought = max((match.end() for match in THOUGHT.finditer(content)), default=0)
+        if not content[thought:].strip():
+            return None
+        word = "zq"
+        while word in text:
+            word += "q"
+        other = {**turns[number], "content": content[:thought] + word}
+        written = self._render_or_none([*turns[:number], other, *turns[number + 1 :]], tools) or ""
+        before, there, behind = written.partition(word)
+        same = text.startswith(before) and text.endswith(behind) and len(before) + len(behind) <= len(text)
+        return (before, behind) if there and same else None
+
+    def _closes(self, text: str, turns: Turns, tools: Any) -> bool:
         """Whether a control token follows the last thing that is said."""
-        content, found = turns[-1]["content"].strip(), self._control.found(text)
-        if not content:
-            return bool(found) and not text[found[-1][1] :].strip()
-        # A short answer may be found within a control token too: "d" in <|im_end|>.
-        for start, stop in found:
-            text = text[:start] + "\0" * (stop - start) + text[stop:]
-        place = text.rfind(content)
-        return any(start >= place for start, _ in found)
+        around = self._around(text, turns, len(turns) - 1, tools)
+        if around is not None:
+            return bool(self._control.found(around[1]))
+        controls = self._control.found(text)
+        return bool(controls) and not text[controls[-1][1] :].strip()
 
     def _tokens(self, text: str, mark: str) -> tuple[str, Placed]:
         """The text without marks, and its tokens."""
@@ -234,29 +260,12 @@ def _tokens_in(tokens: Placed, span: Span) -> Span | None:
     return (int(within[0]), int(within[-1]) + 1) if len(within) else None
 
 
-def _left_out(turns: Turns, tools: Any, text: str) -> str:
-    """What of a chat the text does not have, in the order in which it is said; empty if it has all."""
-    place = 0
-    for turn in turns:
-        # Templates leave out what the assistant thought in earlier turns, as the models that they are of expect.
-        content = THOUGHT.sub("", turn["content"]).strip()
-        written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
-        ends = [at + len(each) for each in written if (at := text.find(each, place)) >= 0]
-        if not ends:
-            return f"a turn of {turn['role']}"
-        place = min(ends)
-        if not all(name in text for name in _called(turn.get(CALLS) or ())):
-            return f"{turn['role']}'s calls"
-    if tools and not any(name in text for name in _called(tools)):
-        return "tools"
-    return ""
-
-
-def _called(functions: Any) -> list[str]:
-    """The names of functions, as calls and as tools give them."""
-    several = functions if isinstance(functions, list | tuple) else [functions]
-    inner = [each.get("function", each) for each in several if isinstance(each, Mapping)]
-    return [str(each["name"]) for each in inner if isinstance(each, Mapping) and each.get("name")]
+def _apart(spans: Sequence[Span], without: Sequence[Span]) -> list[Span]:
+    """What is left of some stretches of text without others."""
+    for start, stop in without:
+        pieces = [piece for a, b in spans for piece in ((a, min(b, start)), (max(a, stop), b))]
+        spans = [(a, b) for a, b in pieces if a < b]
+    return list(spans)
 
 
 def _common(one: str, other: str) -> int:

@@ -1,6 +1,7 @@
 """Which parts of a chat a template writes at all, seen from a chat of the same form that says other words."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ from cllora.corpus.chats import CALLS
 Turns = Sequence[Mapping[str, Any]]
 Render = Callable[[Turns, Any], str | None]
 """The text of turns and tools by a template; None if it refuses them."""
+
+THOUGHT = re.compile(r"<think>(.*?)</think>", re.S)
+"""What the assistant thought, where it stands within what it says."""
+INLINE = "<think>"
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts", "thought")
 """What data sets call what the assistant thought, where it stands beside what it says."""
@@ -39,12 +44,17 @@ class Written:
     def _lost(self, turns: Turns, tools: Any) -> str:
         words = _Words()
         told, of_tools = _renamed(tools, words)
-        made, parts = [], []
+        made: list[Mapping[str, Any]] = []
+        parts: list[tuple[str, str]] = []
+        thought: list[Mapping[str, str]] = []
         for turn in turns:
-            said = words.new() if turn["content"].strip() else turn["content"]
+            said = words.new() if _unthought(turn) else ""
             calls, of_calls = _renamed(turn.get(CALLS), words, arguments=True)
             thoughts = {key: words.new() for key in _thoughts(turn)}
-            made.append({**turn, "content": said, **thoughts, **({CALLS: calls} if CALLS in turn else {})})
+            fields = {key: word for key, word in thoughts.items() if key != INLINE}
+            within = f"<think>\n{thoughts[INLINE]}\n</think>\n\n" if INLINE in thoughts else ""
+            made.append({**turn, "content": within + said, **fields, **({CALLS: calls} if CALLS in turn else {})})
+            thought.append(thoughts)
             parts += [(said, f"a turn of {turn['role']}")] * bool(said.strip())
             parts += [(word, f"{turn['role']}'s calls") for word in of_calls]
         text = self._render(made, told)
@@ -53,18 +63,42 @@ class Written:
         lost = next((part for word, part in parts if word not in text), "")
         if lost or any(word not in text for word in of_tools):
             return lost or "tools"
-        return self._lost_thought(made, told)
+        return self._lost_thought(made, told, thought)
 
-    def _lost_thought(self, made: Turns, tools: Any) -> str:
-        thinking = [number for number, turn in enumerate(made) if turn["role"] == "assistant" and _thoughts(turn)]
+    def _lost_thought(self, made: Turns, tools: Any, thought: Sequence[Mapping[str, str]]) -> str:
+        thinking = [number for number, turn in enumerate(made) if turn["role"] == "assistant" and thought[number]]
         if not thinking:
             return ""
         last = thinking[-1]
         text = self._render(made[: last + 1], tools)
-        names = _thoughts(made[last])
         # The same thought under two names is written once.
-        unseen = text is not None and not any(made[last][name] in text for name in names)
-        return f"assistant's {names[0]}" if unseen else ""
+        unseen = text is not None and not any(word in text for word in thought[last].values())
+        return f"assistant's {next(iter(thought[last]))}" if unseen else ""
+
+
+def left_out(turns: Turns, tools: Any, text: str) -> str:
+    """What of a chat the text does not have, in the order in which it is said; empty if it has all."""
+    place = 0
+    for turn in turns:
+        # Templates leave out what the assistant thought in earlier turns, as the models that they are of expect.
+        content = _unthought(turn)
+        written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
+        ends = [at + len(each) for each in written if (at := text.find(each, place)) >= 0]
+        if not ends:
+            return f"a turn of {turn['role']}"
+        place = min(ends)
+        if not all(name in text for name in _called(turn.get(CALLS) or ())):
+            return f"{turn['role']}'s calls"
+    if tools and not any(name in text for name in _called(tools)):
+        return "tools"
+    return ""
+
+
+def _called(functions: Any) -> list[str]:
+    """The names of functions, as calls and as tools give them."""
+    several = functions if isinstance(functions, list | tuple) else [functions]
+    inner = [each.get("function", each) for each in several if isinstance(each, Mapping)]
+    return [str(each["name"]) for each in inner if isinstance(each, Mapping) and each.get("name")]
 
 
 class _Words:
@@ -79,7 +113,16 @@ class _Words:
 
 
 def _thoughts(turn: Mapping[str, Any]) -> list[str]:
-    return [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
+    """The names of what a turn has of thoughts: fields, and `<think>` within what the assistant says."""
+    fields = [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
+    inline = turn["role"] == "assistant" and any(each.strip() for each in THOUGHT.findall(turn["content"]))
+    return [*fields, INLINE] if inline else fields
+
+
+def _unthought(turn: Mapping[str, Any]) -> str:
+    """What a turn says, without what the assistant thought."""
+    content: str = turn["content"]
+    return (THOUGHT.sub("", content) if turn["role"] == "assistant" else content).strip()
 
 
 def _renamed(functions: Any, words: _Words, arguments: bool = False) -> tuple[Any, list[str]]:
@@ -118,7 +161,8 @@ def _replaced(arguments: Any, words: _Words, used: list[str]) -> Any:
 
 def _form(turns: Turns, tools: Any) -> str:
     """What chats have in common of which the same is written: roles, fields, and which of them say something."""
-    return json.dumps([_shape(turns), _shape(tools)], default=str)
+    said = [[bool(_unthought(turn)), INLINE in _thoughts(turn)] for turn in turns]
+    return json.dumps([said, _shape(turns), _shape(tools)], default=str)
 
 
 def _shape(value: Any, key: str = "") -> Any:

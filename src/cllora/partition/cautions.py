@@ -5,6 +5,7 @@ from typing import Any
 
 from scipy.special import betaincinv
 
+from cllora.errors import counted
 from cllora.spec import PartitionSpec
 
 LENGTH_CLASSES = 0.5  # from this share of log length's variance on, classes are classes of length
@@ -39,7 +40,7 @@ def warnings_of(realised: Mapping[str, Any], spec: PartitionSpec, *, context: in
         _go_together(realised, spec),
         _repaired(realised, spec.min_samples),
         _shared(realised),
-        _unused(realised),
+        *_unused(realised, spec),
         _untested(realised),
     ]
     return [sentence for sentence in found if sentence]
@@ -166,28 +167,50 @@ def _go_together(realised: Mapping[str, Any], spec: PartitionSpec) -> str:
 def _repaired(realised: Mapping[str, Any], min_samples: int) -> str:
     if not realised["moved"]:
         return ""
+    short, moved = realised["topped_up"], realised["moved"]
+    were, them = ("was", "it") if short == 1 else ("were", "them")
     return (
-        f"{realised['topped_up']} of {realised['num_clients']} clients were below min_samples ({min_samples}): "
-        f"{realised['moved']:,} samples moved to them from the largest clients"
+        f"{short} of {counted(realised['num_clients'], 'client')} {were} below min_samples ({min_samples}): "
+        f"{counted(moved, 'sample')} moved to {them} from the largest clients"
     )
 
 
 def _shared(realised: Mapping[str, Any]) -> str:
-    if not realised["repeated"]:
+    repeated, tested = realised["repeated"], realised["tested_and_trained"]
+    if not repeated:
         return ""
     return (
-        f"clients overlap: {realised['repeated']:,} samples have several owners, and "
-        f"{realised['tested_and_trained']:,} local test samples are trained on by another client"
+        f"clients overlap: {counted(repeated, 'sample')} {_have(repeated)} several owners, and "
+        f"{counted(tested, 'local test sample')} {'is' if tested == 1 else 'are'} trained on by another client"
     )
 
 
-def _unused(realised: Mapping[str, Any]) -> str:
-    if not realised["unused"]:
-        return ""
-    return f"{realised['unused']:,} of {realised['pool_samples']:,} samples belong to no client"
+def _unused(realised: Mapping[str, Any], spec: PartitionSpec) -> list[str]:
+    """Samples that are no client's, by the reason why."""
+    nobody, pool = realised["without_owner"], f"of {counted(realised['pool_samples'], 'sample')}"
+    others = realised["unused"] - nobody
+    sentences = []
+    if nobody:
+        blank = f"column '{spec.options.get('column')}' is blank there"
+        sentences.append(f"{nobody:,} {pool} {_have(nobody)} no owner, as {blank}, and {_belong(nobody)} to no client")
+    if others:
+        why = ""
+        if spec.scheme == "natural":
+            why = f", as their owners are not among the {spec.num_clients:,} largest (partition.num_clients)"
+        sentences.append(f"{others:,} {pool} {_belong(others)} to no client{why}")
+    return sentences
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
+def _belong(number: int) -> str:
+    return "belongs" if number == 1 else "belong"
 
 
 def _untested(realised: Mapping[str, Any]) -> str:
-    if not realised["untested_clients"]:
+    untested = realised["untested_clients"]
+    if not untested:
         return ""
-    return f"{realised['untested_clients']} clients have a single sample and so no local test"
+    return f"{counted(untested, 'client')} {_have(untested)} a single sample and so no local test"

@@ -23,12 +23,14 @@ def grouped(keys: NDArray[np.int64], num_groups: int) -> tuple[NDArray[np.int64]
 class Deal:
     """Client k's positions in the pool are `positions[offsets[k]:offsets[k + 1]]`, ascending.
 
-    `names` are the clients' own, where they have any.
+    `names` are the clients' own, where they have any. `without_owner` is how many positions of the pool
+    are nobody's, where a column says whose each is.
     """
 
     positions: NDArray[np.int64]
     offsets: NDArray[np.int64]
     names: tuple[str, ...] = ()
+    without_owner: int = 0
 
     @classmethod
     def of_owners(cls, owners: NDArray[np.int64], num_clients: int, names: tuple[str, ...] = ()) -> "Deal":

@@ -54,12 +54,12 @@ def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
 
 
 def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
-    """The realised heterogeneity of a deal, before each client's test part is split off. JSON-able.
-
-    A text that is trained on in a spoiled form is measured in that form.
+    """The realised heterogeneity of a deal, before each client's test part is split off. JSON-able. A text that is
+    trained on in a spoiled form is measured in that form.
 
     Keys:
-        num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners.
+        num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners; and
+            without_owner: of the unused those in whose row a column of owners names none.
         clients: lists over clients of `samples`, `tokens` (as the model sees them), `class_shares` (K, C), and of
             `js` and `tv`, the divergence of the client's class mix from the pool's; `names` if clients have any.
         js_mean, tv_mean, largest_class_share_mean: means over clients.
@@ -87,6 +87,7 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
         "pool_samples": len(pool),
         "used": int((owners > 0).sum()),
         "unused": int((owners == 0).sum()),
+        "without_owner": deal.without_owner,
         "repeated": int((owners > 1).sum()),
         "clients": {
             **({"names": list(deal.names)} if deal.names else {}),

@@ -1,5 +1,7 @@
 """What brings every client up to the minimum, whatever was drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,8 @@ def repair(deal: Deal, min_samples: int, rng: np.random.Generator) -> tuple[Deal
     clients[given] = rng.permutation(np.repeat(np.arange(deal.num_clients), needs))
     owners = np.full(int(deal.positions.max()) + 1, -1, np.int64)
     owners[deal.positions] = clients
-    return Deal.of_owners(owners, deal.num_clients, deal.names), moved, int((needs > 0).sum())
+    mended = replace(Deal.of_owners(owners, deal.num_clients, deal.names), without_owner=deal.without_owner)
+    return mended, moved, int((needs > 0).sum())
 
 
 def _gifts(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:

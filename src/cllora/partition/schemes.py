@@ -1,5 +1,6 @@
 """The partitioners. "Dirichlet with alpha" means several things in the literature; here each has its own name."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -157,4 +158,5 @@ def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
             f"samples, fewer than the {pool.num_clients} clients; lower partition.num_clients or partition.min_samples"
         )
     chosen = sorted(enough, key=lambda name: (-len(owned[name]), name))[: pool.num_clients]
-    return Deal.of_lists([np.array(owned[name], np.int64) for name in chosen], tuple(chosen))
+    deal = Deal.of_lists([np.array(owned[name], np.int64) for name in chosen], tuple(chosen))
+    return replace(deal, without_owner=len(pool) - sum(map(len, owned.values())))

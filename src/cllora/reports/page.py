@@ -9,7 +9,7 @@ import plotly.offline
 
 from cllora import store
 from cllora.errors import UsageError
-from cllora.reports import latex, markup
+from cllora.reports import latex, markup, words
 from cllora.reports.answer import Answer, answer
 from cllora.reports.figure import Figure, caption, figures
 from cllora.reports.markup import text
@@ -49,7 +49,7 @@ def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -
             table.to_csv(tables / f"{name}.csv", index=False)
     if with_latex:
         for name, written in latex.tables(made).items():
-            (tables / f"{name}.tex").write_text(written, encoding="utf-8")
+            (tables / f"{name}.tex").write_text(words.begun(runs, written), encoding="utf-8")
     html = page(runs, made)
     store.atomic_write(path, lambda partial: _write(partial, html))
     return path
@@ -63,12 +63,13 @@ def page(runs: Runs, made: dict[str, Figure]) -> str:
     bare = {name: figure for name, figure in made.items() if not figure.plots and not len(figure.table)}
     drawn = {name: figure for name, figure in made.items() if name not in bare}
     contents = [*((name, figure.title) for name, figure in drawn.items()), *([NOT_MEASURED] if bare else [])]
+    sections = "\n".join([*(_section(name, figure) for name, figure in drawn.items()), *_not_measured(bare)])
     return Template(_asset("page.html")).substitute(
         title=text(runs.name),
         style=_asset("style.css"),
-        answer=_answer(answer(runs)),
+        answer=words.begun(runs, _answer(answer(runs))),
         contents="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in contents),
-        sections="\n".join([*(_section(name, figure) for name, figure in drawn.items()), *_not_measured(bare)]),
+        sections=words.begun(runs, sections),
         dark=json.dumps(DARK),
         library=markup.pack(plotly.offline.get_plotlyjs()),
         script=_asset("page.js"),

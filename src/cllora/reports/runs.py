@@ -111,6 +111,11 @@ class Runs:
         """The cells in which tokens saw later ones of their text, in training or in evaluation."""
         return list(dict.fromkeys(self.cell(run.labels) for run in self.members if labels.leaks(run.experiment)))
 
+    @property
+    def has_start(self) -> bool:
+        """Whether some begin at an adapter (`lora.start`), not at the bare base."""
+        return any(run.experiment.lora.start is not None for run in self.members)
+
     @cached_property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.members})

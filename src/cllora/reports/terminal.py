@@ -63,7 +63,7 @@ def results_table(source: Path | Runs) -> Sheet:
                 words.percent(rows["saved"].mean()).replace(" ", ""),
             )
         )
-    headings = ("global loss", "− base", "− control", "local", "spread", "worst", "MB", "saved")
+    headings = ("global loss", words.begun(runs, "− base"), "− control", "local", "spread", "worst", "MB", "saved")
     return Sheet((", ".join(runs.axes) or "run", *headings), lines, caption=_caption(runs), bold=True)
 
 
@@ -91,7 +91,7 @@ def _caption(runs: Runs) -> str:
         some = [(runs.short(cell), finished_seeds(runs, cell)) for cell in runs.cells]
         few = "; ".join(f"{cell}: {seeds} seeds" for cell, seeds in some if " of " in seeds)
         said.append(f"{words.count(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
-    return visible(" ".join(said))
+    return visible(words.begun(runs, " ".join(said)))
 
 
 def _answers(runs: Runs) -> list[str]:

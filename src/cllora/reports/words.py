@@ -33,6 +33,35 @@ def percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{round(100 * share, digits) + 0.0:.{digits}f} %".replace("-", "−")
 
 
+FROM_START = (
+    ("the untrained base", "the start"),
+    ("untrained base", "start"),
+    ("untrained to", "at the start to"),
+    ("the base, before", "the start, before"),
+    ("the base from", "the start from"),
+    ("the base (last bin)", "the start (last bin)"),
+    ("The base is stretched", "The start is stretched"),
+    ("against the base", "against the start"),
+    ("against base", "against start"),
+    ("minus the base", "minus the start"),
+    ("minus base", "minus start"),
+    ("− base", "− start"),
+    ("above the base", "above the start"),
+    ("over base loss", "over start loss"),
+    (">base</th>", ">start</th>"),
+    ('data-label="base"', 'data-label="start"'),
+    ("& base &", "& start &"),
+)
+"""What is said of the base where the model before training is meant; and of that where it has an adapter already."""
+
+
+def begun(runs: Runs, text: str) -> str:
+    """The text as it is true of runs of which some begin at an adapter: round 0 is not the bare base there."""
+    for base, start in FROM_START if runs.has_start else ():
+        text = text.replace(base, start)
+    return text
+
+
 def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 

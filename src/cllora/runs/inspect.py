@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from cllora.corpus import features, owner_text
 from cllora.corpus.disk import Found
-from cllora.corpus.encode import TextRecipe, batches
+from cllora.corpus.encode import batches
 from cllora.corpus.files import short_name
 from cllora.corpus.listing import list_files
 from cllora.corpus.registered import Row
-from cllora.corpus.samples import told
+from cllora.corpus.samples import dropped_line, told
 from cllora.corpus.sources import SPLITS, Source, files_source, path_source
+from cllora.corpus.spoken import PlainTexts, plain_texts
 from cllora.corpus.template import Reason, parse_template
 from cllora.errors import UsageError
 from cllora.partition.owners import Inspection, Owners, inspect_owners
@@ -52,7 +53,8 @@ def inspect(
     an owner, those in folders too; with `column="folder"` every folder below the one that is named.
 
     Args:
-        text: the column of the text, or a template over columns.
+        text: the column of the text, or a template over columns. Chats and instructions are recognised as in a study;
+            the text of a chat is what is said in it, without a chat template.
         by: the features to compare owners by; features that need a model's tokens are refused.
         classes: into how many classes each feature is cut.
 
@@ -62,15 +64,17 @@ def inspect(
     places = [place for file in files for place in _meant(file)]
     if column is None and len(places) == 1:
         raise _one_owner(places[0])
-    reading = _Reading(TextRecipe(parse_template(text, "--text"), None, False), column, on_rows)
-    for source, name in _sources(places, column, reading.columns):
+    asked = (*parse_template(text, "--text").columns, *(() if column is None else (column,)))
+    reading = _Reading(text, column, on_rows)
+    for source, name in _sources(places, column, asked):
         reading.add(source, name)
+        for note in source.notes():
+            log.warning("%s", note)
     for reason in reading.without_texts if reading.texts else ():
         log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
-        reasons = told(owners.dropped, reading.found.examples)
-        log.warning("%s rows cannot be used and were dropped: %s", f"{sum(owners.dropped.values()):,}", reasons)
+        log.warning("%s", dropped_line(owners.dropped, reading.found.examples))
     return inspect_owners(owners, classes)
 
 
@@ -132,23 +136,19 @@ def _values(choice: Choice, texts: Sequence[str]) -> Array:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reading:
     """How rows are read, and what was read so far: the texts, and of each the number of its owner."""
 
-    recipe: TextRecipe
+    text: str
     column: str | None
     on_rows: OnRows | None
+    plain: PlainTexts | None = None
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
     found: Found = field(default_factory=Found)
     without_texts: list[str] = field(default_factory=list)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All columns that are asked for."""
-        return (*self.recipe.text.columns, *(() if self.column is None else (self.column,)))
 
     def add(self, source: Source, name: str) -> None:
         """Read one file, or all of a folder."""
@@ -156,19 +156,16 @@ class _Reading:
         reasons = Found()
         for rows in batches(source.rows()):
             if read == 0:
-                self._check_columns(rows, source.name)
+                plain = self._plain(rows, source.name)
             for row in rows:
-                found = self.recipe.parts(row)
+                text = plain.text(row)
                 owner = name if self.column is None else owner_text(row.get(self.column), self.column)
-                if isinstance(found, str) or not owner:
-                    reasons.drop(
-                        found
-                        if isinstance(found, str)
-                        else Reason(NO_OWNER, (self.column or "",), row.get(self.column or ""))
-                    )
+                if isinstance(text, Reason) or not owner:
+                    nobody = Reason(NO_OWNER, (self.column or "",), row.get(self.column or ""))
+                    reasons.drop(text if isinstance(text, Reason) else nobody)
                     continue
                 used += 1
-                self.texts.append(found[0])
+                self.texts.append(text)
                 self.owner.append(self.number.setdefault(owner, len(self.number)))
             read += len(rows)
             if self.on_rows is not None:
@@ -192,9 +189,18 @@ class _Reading:
             dropped=self.found.dropped,
         )
 
-    def _check_columns(self, rows: Sequence[Row], file: str) -> None:
+    def _plain(self, rows: Sequence[Row], file: str) -> PlainTexts:
+        """How texts are read: decided by the first file's first rows, against which those of others are held."""
+        if self.plain is None:
+            self.plain, note = plain_texts(self.text, rows, file)
+            if note:
+                log.warning("%s (--text sets it otherwise)", note)
+        self._check_columns(self.plain.columns, rows, file)
+        return self.plain
+
+    def _check_columns(self, columns: Sequence[str], rows: Sequence[Row], file: str) -> None:
         known = dict.fromkeys(name for row in rows for name in row)
-        for name in self.recipe.text.columns:
+        for name in columns:
             if name not in known:
                 raise UsageError(f"--text: {file} has no column '{name}'; {guess(name, known)}")
         if self.column is not None and self.column not in known:

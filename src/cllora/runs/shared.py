@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cllora.corpus import load_samples
-from cllora.corpus.samples import told
+from cllora.corpus.samples import dropped_line
 from cllora.errors import UsageError
 from cllora.model.patterns import Pattern, pattern_of
 from cllora.runs.pins import Pins
@@ -123,6 +123,5 @@ def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Sam
     for note in samples.notes:
         log.warning("%s", note)
     if samples.dropped:
-        reasons = told(samples.dropped, samples.examples)
-        log.warning("%s rows cannot be used and were dropped: %s", f"{sum(samples.dropped.values()):,}", reasons)
+        log.warning("%s", dropped_line(samples.dropped, samples.examples))
     return samples

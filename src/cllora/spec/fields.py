@@ -1,6 +1,7 @@
 """Fields of a study by their path, such as `partition.alpha`: reading, setting, what a value is called, and what is
 wrong with one."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from cllora.errors import FieldError
 from cllora.registry import field_error, guess
+
+SOURCES = ("data.corpus", "data.path", "data.hub")
+"""Fields of which an experiment has one."""
 
 
 def axis_text(value: Any) -> str:
@@ -60,6 +64,21 @@ def alike(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return "list", tuple(alike(v) for v in value)
     return isinstance(value, bool), value
+
+
+def same_path(value: Any) -> Any:
+    """A path in one way of writing it: `a`, `./a`, `[a]` and `b/../a` are one. Other values stay."""
+    if isinstance(value, list | tuple):
+        return same_path(value[0]) if len(value) == 1 else [same_path(each) for each in value]
+    return os.path.abspath(os.path.expanduser(value)) if isinstance(value, str) else value
+
+
+def set_value(fields: dict[str, Any], path: str, value: Any) -> None:
+    """`set_field`, but a source of texts takes the place of another, as there can be only one."""
+    if path in SOURCES:
+        for other in SOURCES:
+            set_field(fields, other, None)
+    set_field(fields, path, value)
 
 
 def holds(fields: Mapping[str, Any], path: str, value: Any) -> bool:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from cllora.spec.data import DataSpec
-from cllora.spec.fields import explain
+from cllora.spec.fields import explain, same_path
 from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
 from cllora.spec.section import Choice, Section, WithOptions
 
@@ -118,6 +118,10 @@ class EvaluationSpec(Section):
         return self
 
 
+PATHS = (("lora", "start"), ("data", "path"), ("data", "test"), ("data", "template"))
+"""Fields that are, or may be, a file or folder, beside `model.name`."""
+
+
 class Experiment(Section):
     """One cell of a study: everything that decides a run's numbers. Equal experiments are the same run."""
 
@@ -158,8 +162,12 @@ class Experiment(Section):
 
     def meaning(self) -> dict[str, Any]:
         """Plain data in which two experiments are equal that differ in how they are written alone: in the order of
-        what is a set, or in contexts that come to the same for every client."""
+        what is a set, in how a path is written, or in contexts that come to the same for every client."""
         fields = self.every_field()
+        for section, name in PATHS:
+            fields[section][name] = same_path(fields[section][name])
+        if "/" in self.model.name:  # others may be names of bases
+            fields["model"]["name"] = same_path(self.model.name)
         for name in ("target_modules", "layers_to_transform", "modules_to_save", "embedding_rows"):
             if isinstance(fields["lora"][name], list):
                 fields["lora"][name] = sorted(fields["lora"][name])

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cllora.errors import FieldError, UsageError
-from cllora.spec.fields import field_of, has_field, set_field
+from cllora.spec.fields import SOURCES, field_of, has_field, set_field
 from cllora.spec.sections import Experiment
 from cllora.spec.where import is_where, narrowed
 from cllora.spec.written import Places, read_setting
 
-SOURCES = ("data.corpus", "data.path", "data.hub")
 NAMED = ("data.corpus", "federation.strategy", "model.attention", "evaluation.pattern", "partition.by")
 """Fields that are a registered name with its options, and have a default."""
 

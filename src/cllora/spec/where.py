@@ -11,7 +11,7 @@ from typing import Any
 
 from cllora.errors import FieldError
 from cllora.registry import guess
-from cllora.spec.fields import alike, axis_text, field_of, has_field, set_field
+from cllora.spec.fields import SOURCES, alike, axis_text, field_of, has_field, set_value
 from cllora.spec.scalars import plain_value
 from cllora.spec.sections import Experiment
 
@@ -44,8 +44,9 @@ def apply_where(where: Where, fields: dict[str, Any]) -> None:
                     if changed in given and alike(given[changed]) != alike(to):
                         said = f"where: {changed} is to be {axis_text(given[changed])} and {axis_text(to)} in one cell"
                         raise FieldError(f"{said}; leave one out", f"where.{path}.{key}.{changed}")
+                    _check_source(changed, given, f"where.{path}.{key}.{changed}")
                     given[changed] = to
-                    set_field(fields, changed, to)
+                    set_value(fields, changed, to)
 
 
 def narrowed(where: Where, path: str, value: Any) -> Where:
@@ -55,12 +56,24 @@ def narrowed(where: Where, path: str, value: Any) -> Where:
     left: Where = {}
     for field, cases in where.items():
         kept = {
-            key: {changed: to for changed, to in changes.items() if changed != path}
+            key: {changed: to for changed, to in changes.items() if not _replaced(changed, path)}
             for key, changes in cases.items()
             if field != path or any(_is_value(key, each) for each in values)
         }
         left[field] = {key: changes for key, changes in kept.items() if changes}
     return {field: cases for field, cases in left.items() if cases}
+
+
+def _check_source(changed: str, given: Mapping[str, Any], place: str) -> None:
+    """Refuse a second source of texts in one cell, which would take the first one's place."""
+    others = [each for each in given if each != changed and {each, changed} <= set(SOURCES)]
+    if others:
+        raise FieldError(f"where: {others[0]} and {changed} are both to be set in one cell; leave one out", place)
+
+
+def _replaced(changed: str, path: str) -> bool:
+    """Whether a setting of `path` takes the place of what `where` sets."""
+    return changed == path or {changed, path} <= set(SOURCES)
 
 
 def check_where(where: Where, base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> None:
@@ -90,7 +103,7 @@ def _check_change(changed: str, to: Any, path: str, base: Mapping[str, Any], gri
         said = f"where: {changed} has values of its own in the grid; leave it out here or there"
         raise FieldError(said, f"where.{path}")
     alone: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
-    set_field(alone, changed, to)
+    set_value(alone, changed, to)
     Experiment.parse(alone)
 
 

@@ -43,11 +43,17 @@ DEFINITIONS = (
     ("saved", "1 − bytes sent / (messages · parameters · 4 bytes)"),
 )
 
+STARTED = (
+    "start",
+    "the model before training on the same texts, round 0: the base with the adapter of lora.start where one is named",
+)
+"""Takes the place of `base` there."""
+
 
 @figures.register()
 def methods(runs: Runs) -> Figure:
     """What the words mean, and the machine, the versions and the data that the numbers come from."""
-    rows = [*DEFINITIONS, *_recorded(runs.members)]
+    rows = [*(STARTED if runs.has_start and row[0] == "base" else row for row in DEFINITIONS), *_recorded(runs.members)]
     return Figure(
         title="Methods and environment",
         conclusion=_strength(runs),
