@@ -39,13 +39,13 @@ def one_by_one(learner, ids):
 def test_entropies_are_those_of_stock_eager_attention_on_single_texts(family, tiny_models):
     learner = learner_of(tiny_models(family))
     adapter, ids = random_adapter(learner), np.arange(0, 60, 4)
-    found, (nats, share) = learner.attention(adapter, ids), one_by_one(learner, ids)
-    np.testing.assert_allclose(found["nats"], nats, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found["share"], share, rtol=1e-4, atol=1e-5)
-    assert np.shape(found["nats"]) == (2, 4)
-    assert (np.array(found["share"]) < 1).all()
-    before = learner.attention(learner.initial(0), ids)
-    assert np.abs(np.array(before["nats"]) - nats).max() > 1e-3, "another adapter attends in another way"
+    found, (nats, share) = learner.head_entropies(adapter, ids), one_by_one(learner, ids)
+    np.testing.assert_allclose(found.nats, nats, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.share, share, rtol=1e-4, atol=1e-5)
+    assert found.nats.shape == (2, 4)
+    assert (found.share < 1).all()
+    before = learner.head_entropies(learner.initial(0), ids)
+    assert np.abs(before.nats - nats).max() > 1e-3, "another adapter attends in another way"
 
 
 @pytest.mark.parametrize(("length", "groups"), [(1, 1), (7, 2), (entropy.BLOCK + 9, 1)])
@@ -65,8 +65,8 @@ def test_what_a_text_lies_beside_changes_nothing(tiny_models):
     learner = learner_of(tiny_models("llama"), made_up_samples(longest=CONTEXT))
     adapter, ids = random_adapter(learner), np.arange(8)
     sizes = learner.samples.seen(ids, CONTEXT) - 1
-    alone = [learner.attention(adapter, ids[i : i + 1])["share"] for i in range(8)]
-    together = learner.attention(adapter, ids)["share"]
+    alone = [learner.head_entropies(adapter, ids[i : i + 1]).share for i in range(8)]
+    together = learner.head_entropies(adapter, ids).share
     np.testing.assert_allclose(np.average(alone, axis=0, weights=sizes), together, rtol=1e-5)
 
 

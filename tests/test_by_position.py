@@ -10,7 +10,7 @@ import transformers
 
 from cllora.errors import UsageError
 from cllora.model import attention
-from cllora.model.by_position import bin_edges
+from cllora.model.by_position import bin_edges, by_position
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.patterns import FULL
@@ -56,13 +56,13 @@ def test_bins_are_powers_of_two_up_to_the_context():
 def test_bins_sum_up_to_what_evaluate_gives(tiny_models, prompts):
     learner, ids = learner_of(tiny_models("opt"), prompts=prompts), np.arange(40)
     adapter = random_adapter(learner)
-    found, whole = learner.by_position({"after": adapter}, ids), learner.evaluate("global", adapter, ids)
+    found, whole = by_position(learner, {"after": adapter}, ids), learner.evaluate("global", adapter, ids)
     bins = found["patterns"]["full"]["after"]
     assert sum(bins["nll"]) == pytest.approx(whole.nll.sum(), rel=1e-12)
     assert sum(bins["tokens"]) == found["tokens"] == whole.tokens.sum()
     assert list(found["patterns"]) == ["full"]
     short = np.flatnonzero(learner.samples.lengths() <= 64)
-    first = learner.by_position({"after": adapter}, short)["patterns"]["full"]["after"]
+    first = by_position(learner, {"after": adapter}, short)["patterns"]["full"]["after"]
     assert first["nll"][1:] == [0.0]
     assert first["nll"][0] == pytest.approx(learner.evaluate("global", adapter, short).nll.sum(), rel=1e-12)
 
@@ -71,7 +71,7 @@ def test_every_bin_is_that_of_a_dense_oracle(tiny_models):
     s2 = pattern("s2", 10)
     learner, ids = learner_of(tiny_models("llama"), s2), np.arange(0, 60, 4)
     adapter = random_adapter(learner)
-    found = learner.by_position({"before": learner.initial(0), "after": adapter}, ids)
+    found = by_position(learner, {"before": learner.initial(0), "after": adapter}, ids)
     assert found["edges"] == [0, 64, 100]
     for chosen in (FULL, s2):
         losses = [one_by_one(learner, int(i), chosen) for i in ids]
@@ -121,7 +121,7 @@ def test_bits_per_byte_count_the_bytes_that_were_scored(tiny_models):
     ids = np.arange(60)
     # A token of the tiny tokenizer is a byte, but the four special ones, of which the texts have none.
     expected = learner.samples.predicted(ids, CONTEXT).sum()
-    assert learner.by_position({"after": learner.initial(0)}, ids)["bytes"] == expected
+    assert by_position(learner, {"after": learner.initial(0)}, ids)["bytes"] == expected
 
 
 def test_a_run_keeps_both_and_an_interrupted_one_comes_to_the_same(tiny_models, texts, tmp_path):

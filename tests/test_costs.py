@@ -54,8 +54,12 @@ def test_costs_are_those_of_training_and_a_peak_only_of_all_rounds():
         {"seconds": 9.0, "clients": [{"seconds": 1.0, "tokens": 30}, {"seconds": 0.5, "tokens": 10}]},
         {"seconds": 9.0, "clients": [{"seconds": 2.0, "tokens": 5}]},
     ]
-    assert costs(rounds, [3_000_000, 2_000_000]) == {"training_seconds": 3.5, "trained_tokens": 45, "peak_mb": 3.0}
-    for peaks in ([2_000_000], [None, 2_000_000], []):
+    assert costs(rounds, [3_000_000, 3_000_000, 2_000_000]) == {
+        "training_seconds": 3.5,
+        "trained_tokens": 45,
+        "peak_mb": 3.0,
+    }
+    for peaks in ([2_000_000], [None, 3_000_000, 2_000_000], []):
         assert costs(rounds, peaks)["peak_mb"] is None
 
 

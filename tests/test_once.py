@@ -1,7 +1,6 @@
 """Identical work is not done twice within a study."""
 
 import json
-import pkgutil
 import shutil
 from collections import Counter
 
@@ -89,15 +88,14 @@ def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_
 def test_what_closes_a_run_is_measured_under_the_base_once(tiny_models, texts, tmp_path, monkeypatch):
     """In all cells of a seed, whatever is trained in them and under which pattern of attention."""
     done = Counter()
-    for name in ("in_bins", "entropy.means", "passkey.table"):
-        place, _, function = f"cllora.model.learner.{name}".rpartition(".")
-        counted_one = getattr(pkgutil.resolve_name(place), function)
+    for method in (Learner.token_losses, Learner.head_entropies, Learner.recall):
+        name = method.__name__
 
-        def counting(*args, name=name, function=counted_one):
+        def counting(*args, name=name, function=method):
             done[name] += 1
             return function(*args)
 
-        monkeypatch.setattr(f"{place}.{function}", counting)
+        monkeypatch.setattr(Learner, name, counting)
     fields = study_fields(
         tiny_models("llama"),
         texts,
@@ -111,7 +109,7 @@ def test_what_closes_a_run_is_measured_under_the_base_once(tiny_models, texts, t
     fields["model"] |= {"context": 256, "positions": "linear"}
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     # After each of four cells; before, of the base: full attention, s2, keys and entropies once.
-    assert done == {"in_bins": 2 + 4 + 2, "passkey.table": 1 + 4, "entropy.means": 1 + 4}
+    assert done == {"token_losses": 2 + 4 + 2, "recall": 1 + 4, "head_entropies": 1 + 4}
     for name in ("positions", "passkey", "attention"):
         kept = [read_json(path) for path in sorted(folder.glob(f"*/{name}.json"))]
         before = [each["patterns"]["full"]["before"] if name == "positions" else each["before"] for each in kept]

@@ -10,7 +10,7 @@ from cllora.errors import UsageError
 from cllora.model import attention, passkey
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
-from cllora.model.passkey import DEPTHS, FILLER, lengths, table, text, texts
+from cllora.model.passkey import DEPTHS, FILLER, lengths, retrieval, table, text, texts
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Losses, Samples, Work
@@ -116,7 +116,7 @@ def test_reading_at_once_is_greedy_decoding(family, tiny_models):
     learner.base.model.set_attn_implementation(attention.NAME)
     offsets = np.cumsum([0, *map(len, wholes)])
     samples = Samples([""] * 18, np.concatenate(wholes), offsets, np.array(prompts, np.int32), {}, "generated")
-    said, losses = learner.over(samples).recall(adapter)
+    said, losses = learner.over(samples).recall(adapter, np.arange(18))
     assert said.tolist() == [True, False, False] * 6
     assert losses.tokens.tolist() == [4] * 18
     expected = learner.over(samples).evaluate("g", adapter, np.arange(18))
@@ -132,7 +132,7 @@ def test_a_model_that_has_learned_the_keys_says_them_and_the_untrained_one_none(
     known = texts(ModelTokenizer(model.name), [256], 1, seed=0)
     local = LocalSpec(steps=40, batch_size=2, learning_rate=1e-2)
     trained = learner.over(known).train([Job(Work(learner.initial(0)), np.arange(2), ("x",))], local, 0)[0]
-    found = learner.passkey({"before": learner.initial(0), "after": trained.adapter}, 1, seed=0)
+    found = retrieval(learner, {"before": learner.initial(0), "after": trained.adapter}, 1, seed=0)
     assert found["before"]["found"] == [[0, 0]]
     assert found["after"]["found"] == [[1, 1]]
     assert max(found["after"]["nll"][0]) < 0.5 < min(found["before"]["nll"][0])

@@ -221,7 +221,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token."""
+    """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token.
+
+    `peak_bytes` is the most memory in use where it was trained, while it and those beside it were; None where that
+    cannot be had.
+    """
 
     adapter: Vector
     samples: int
@@ -230,6 +234,7 @@ class Trained:
     loss: float
     gradient: Vector | None = None
     seconds: float = 0.0
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -269,8 +274,23 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Participant:
+    """A client that took part in a round: the adapter it was sent, its own just after local training, and its update.
+
+    `peak_bytes` is the most memory in use where it was trained; None where that cannot be had.
+    """
+
+    sent: Vector
+    local: Vector
+    update: Update
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Round:
     """State after a round and what was measured in it. Round 0 is the state before any training.
+
+    `participants` are the clients that were chosen, sorted; a round that was read from disk has none.
 
     `closing` holds what is measured after the last round alone, by the name of its file.
     """
@@ -281,3 +301,4 @@ class Round:
     losses: tuple[Losses, ...]
     record: Mapping[str, Any]
     closing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    participants: tuple[Participant, ...] = ()

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +14,13 @@ from cllora.federated.algorithms import float32, mean
 from cllora.federated.landscape import surface
 from cllora.federated.mechanism import layer_names, mechanism
 from cllora.federated.strategy import Strategy
+from cllora.model import passkey
+from cllora.model.by_position import by_position
+from cllora.model.engine import Engine
 from cllora.seeds import rng
-from cllora.spec import Experiment, LocalSpec
+from cllora.spec import Experiment
 from cllora.store import message_bytes
-from cllora.types import Arrays, Ids, Job, Layout, Losses, Partition, Round, Task, Trained, Update, Vector
-
-
-class Learner(Protocol):
-    """What rounds need of a learner; `cllora.model.learner.Learner` is one."""
-
-    layout: Layout
-
-    def initial(self, seed: int) -> Vector: ...
-
-    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]: ...
-
-    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses: ...
-
-    def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]: ...
-
-    def by_position(self, adapters: Mapping[str, Vector], ids: Ids) -> dict[str, Any]: ...
-
-    def passkey(self, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]: ...
-
+from cllora.types import Arrays, Ids, Job, Losses, Participant, Partition, Round, Task, Trained, Update, Vector
 
 CLOSING_TEXTS = 64
 """Texts of the global test set that what closes a run is measured on."""
@@ -49,15 +33,14 @@ class Federation:
     experiment: Experiment
     partition: Partition
     strategy: Strategy
-    learner: Learner
+    learner: Engine
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """One client's part in a round: its local adapter, what it sends, the memory it keeps, and the record of it."""
+    """One client's part in a round, the memory it keeps, and the record of it."""
 
-    local: Vector
-    update: Update
+    part: Participant
     memory: Arrays
     record: dict[str, Any]
 
@@ -75,6 +58,8 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
         after = _measured(federation, Round(0, start, {}, (), record), [], began)
         yield after
     for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
+        # What the round before measured is the caller's; its state alone goes on.
+        after = dataclasses.replace(after, losses=(), participants=())
         after = _round(federation, number, after)
         yield after
 
@@ -93,7 +78,7 @@ def local_adapter(federation: Federation, after: Round, client: int) -> Vector:
         UsageError: it is not finite.
     """
     task = Task(after.number + 1, client, federation.strategy.send(after.state))
-    return _turns(federation, [task], after.memories)[0].local
+    return _turns(federation, [task], after.memories)[0].part.local
 
 
 def _round(federation: Federation, number: int, before: Round) -> Round:
@@ -101,10 +86,10 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
     sent = federation.strategy.send
     tasks = [Task(number, client, sent(before.state)) for client in chosen_clients(federation.experiment, number)]
     turns = _turns(federation, tasks, before.memories)
-    state = federation.strategy.join(before.state, [turn.update for turn in turns])
+    state = federation.strategy.join(before.state, [turn.part.update for turn in turns])
     _check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
-    memories = {**before.memories, **{turn.update.client: turn.memory for turn in turns}}
-    updates = [turn.update for turn in turns]
+    memories = {**before.memories, **{turn.part.update.client: turn.memory for turn in turns}}
+    updates = [turn.part.update for turn in turns]
     record = {"mechanism": mechanism(tasks[0].sent["adapter"], updates, federation.learner.layout)}
     closing: dict[str, Any] = {}
     if number == federation.experiment.federation.num_rounds:
@@ -155,7 +140,14 @@ def _turn(federation: Federation, task: Task, memory: Arrays, trained: Mapping[s
         "bytes_down": message_bytes(task.sent, federation.learner.layout),
         "seconds": round(sum(it.seconds for it in trained.values()), 4),
     }
-    return _Turn(shared.adapter, update, memory, record)
+    part = Participant(task.sent["adapter"], shared.adapter, update, _most([it.peak_bytes for it in trained.values()]))
+    return _Turn(part, memory, record)
+
+
+def _most(peaks: Sequence[int | None]) -> int | None:
+    """The largest; None if one is not there."""
+    there = [peak for peak in peaks if peak is not None]
+    return max(there) if len(there) == len(peaks) else None
 
 
 def _closing(
@@ -172,14 +164,15 @@ def _closing(
     found: dict[str, Mapping[str, Any]] = {}
     both = {"before": learner.initial(seed), "after": final}
     if asked.attention:
-        entropies = {when: learner.attention(adapter, ids) for when, adapter in both.items()}
-        found["attention"] = {"texts": len(ids), **entropies}
+        entropies = {when: learner.head_entropies(adapter, ids) for when, adapter in both.items()}
+        lists = {when: {"nats": it.nats.tolist(), "share": it.share.tolist()} for when, it in entropies.items()}
+        found["attention"] = {"texts": len(ids), **lists}
     if asked.surface:
         found["surface"] = {"texts": len(ids), **_surface(federation, sent, turns, final, ids)}
     if asked.by_position:
-        found["positions"] = learner.by_position(both, ids)
+        found["positions"] = by_position(learner, both, ids)
     if asked.passkey:
-        found["passkey"] = learner.passkey(both, asked.passkey, seed)
+        found["passkey"] = passkey.retrieval(learner, both, asked.passkey, seed)
     return found
 
 
@@ -192,9 +185,9 @@ def _surface(
         block = federation.learner.evaluate("surface", adapter, ids)
         return float(block.nll.sum() / block.tokens.sum())
 
-    moved = [dataclasses.replace(turn.update, sent={"adapter": turn.local}) for turn in turns]
+    moved = [dataclasses.replace(turn.part.update, sent={"adapter": turn.part.local}) for turn in turns]
     average = float32(mean(moved, "samples"))
-    clients = {f"client {turn.update.client}": turn.local for turn in turns}
+    clients = {f"client {turn.part.update.client}": turn.part.local for turn in turns}
     points = {"sent": sent, **clients, "average": average, "global": final}
     return surface(points, loss, federation.experiment.evaluation.surface)
 
@@ -213,7 +206,7 @@ def _measured(federation: Federation, after: Round, turns: list[_Turn], began: f
     clients = [dict(turn.record) for turn in turns]
     last = after.number == experiment.federation.num_rounds
     if last or after.number % experiment.evaluation.every == 0:
-        losses = _evaluate(federation, after, {turn.update.client: turn.local for turn in turns}, last)
+        losses = _evaluate(federation, after, {turn.part.update.client: turn.part.local for turn in turns}, last)
         for block in losses:
             _check_finite(
                 f"round {after.number}, model {block.model}:",
@@ -229,7 +222,7 @@ def _measured(federation: Federation, after: Round, turns: list[_Turn], began: f
         "bytes_down": sum(client["bytes_down"] for client in clients),
         "seconds": round(time.perf_counter() - began, 4),
     }
-    return dataclasses.replace(after, losses=losses, record=record)
+    return dataclasses.replace(after, losses=losses, record=record, participants=tuple(turn.part for turn in turns))
 
 
 def _evaluate(federation: Federation, after: Round, local: Mapping[int, Vector], last: bool) -> tuple[Losses, ...]:

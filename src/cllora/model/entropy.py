@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from cllora.model.attention import Observer
+from cllora.model.engine import HeadEntropies
 
 BLOCK = 256
 """Queries of all heads whose distributions are there at once, so that memory grows with the text and not its square."""
@@ -57,7 +58,7 @@ def summing(lengths: Sequence[int], sums: list[torch.Tensor]) -> Observer:
     return observe
 
 
-def means(passes: Iterable[Sequence[torch.Tensor]], positions: int) -> dict[str, list[list[float]]]:
-    """From what passes summed, layer by layer, to means over positions: `nats` and `share`, each (layers, heads)."""
-    layers = torch.stack([torch.stack(list(each)) for each in passes]).sum(0) / positions
-    return {"nats": layers[:, 0].tolist(), "share": layers[:, 1].tolist()}
+def means(passes: Iterable[Sequence[torch.Tensor]], positions: int) -> HeadEntropies:
+    """From what passes summed, layer by layer, to means over positions."""
+    layers = torch.stack([torch.stack(list(sums)) for sums in passes]).sum(0) / positions
+    return HeadEntropies(layers[:, 0].numpy(), layers[:, 1].numpy())

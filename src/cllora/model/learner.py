@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cllora.model import entropy, passkey
+from cllora.model import entropy
 from cllora.model.adapters import Adapters, only_lora
 from cllora.model.batches import Packed, packed, steps_of
-from cllora.model.by_position import bin_edges, in_bins
 from cllora.model.checkpointing import checkpoint_layers
 from cllora.model.compatible import check_tokens
+from cllora.model.description import description
 from cllora.model.device import on_device
+from cllora.model.engine import HeadEntropies, TokenLosses
 from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
+from cllora.model.memory import forget_peak, peak_memory
 from cllora.model.network import Network
 from cllora.model.patterns import FULL, Pattern
 from cllora.model.tokenizer import ModelTokenizer
@@ -76,6 +78,7 @@ class Learner:
         same passes over the base, and come to what they come to one by one. One that diverges comes back with a
         loss or an adapter that is not finite.
         """
+        measured = forget_peak(self.base.device)
         done = []
         for group in self._groups(jobs, local):
             trained = self._train_together(group, local, seed)
@@ -83,7 +86,8 @@ class Learner:
                 # One that diverges takes along those beside it.
                 trained = [each for job in group for each in self._train_together([job], local, seed)]
             done += trained
-        return done
+        peak = peak_memory(self.base.device) if measured else None
+        return [dataclasses.replace(trained, peak_bytes=peak) for trained in done]
 
     @torch.no_grad()
     def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
@@ -95,65 +99,41 @@ class Learner:
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
-    def by_position(self, adapters: Mapping[str, Vector], ids: Ids) -> dict[str, Any]:
-        """The losses of some samples by position in their text, under each adapter by its name; JSON-able.
-
-        Each predicted token is scored once, given all of its text before it: under full attention, and under that of
-        training if it is another. Keys: `texts`, `tokens` and `bytes` scored; `edges` (bins + 1,), see `bin_edges`; and
-        `patterns`, by pattern and adapter `nll` (bins,), summed, in nats, and `tokens` (bins,).
-        """
-        edges = bin_edges(self.context)
-
-        def sums(adapter: Vector, pattern: Pattern) -> dict[str, list[Any]]:
-            what = ("by_position", ids.tobytes(), pattern.name, pattern.group)
-            return self._under(adapter, what, lambda: in_bins(edges, self._scored(ids, pattern)))
-
-        found = {
-            name: {whose: sums(adapter, pattern) for whose, adapter in adapters.items()}
-            for name, pattern in {each.name: each for each in (FULL, self.patterns["training"])}.items()
-        }
-        counts = {"tokens": int(self.samples.predicted(ids, self.context).sum()), "bytes": self._scored_bytes(ids)}
-        return {"texts": len(ids), **counts, "edges": edges, "patterns": found}
-
-    def passkey(self, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]:
-        """Whether keys that are hidden in texts are found again, under each adapter by its name; JSON-able.
-
-        Keys: `lengths` (tokens of a text), `depths`, `keys` (texts per length and depth), `digits`; and by adapter
-        `found` (lengths, depths), how many of the keys greedy decoding says, and `nll` likewise, nats per key token.
-        """
-        lengths = passkey.lengths(self.context)
-        other = self.over(passkey.texts(self._tokenizer, lengths, keys, seed))
-
-        def table(adapter: Vector) -> dict[str, Any]:
-            what = ("passkey", keys, seed)
-            return self._under(adapter, what, lambda: passkey.table(*other.recall(adapter), len(lengths)))
-
-        tables = {whose: table(adapter) for whose, adapter in adapters.items()}
-        return {"lengths": lengths, "depths": list(passkey.DEPTHS), "keys": keys, "digits": passkey.DIGITS, **tables}
+    def token_losses(self, adapter: Vector, ids: Ids, pattern: Pattern | None = None) -> list[TokenLosses]:
+        """The loss of every predicted token, in blocks that went through the network together."""
+        self.adapters.write(adapter)
+        blocks = []
+        for row, losses in self._scored(ids, pattern or self.patterns["evaluation"]):
+            # A token's loss is that of predicting it from the one before.
+            positions = 1 + row.positions[0, row.keep[: len(losses)]].cpu().numpy()
+            blocks.append(TokenLosses(ids[row.places[row.owner]], positions, losses))
+        return blocks
 
     @torch.no_grad()
-    def recall(self, adapter: Vector) -> tuple[NDArray[np.bool_], Losses]:
-        """Of every sample, whether greedy decoding after its prompt says all the rest (samples,); and the rest's loss.
+    def recall(self, adapter: Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+        """Whether greedy decoding after each sample's prompt gives all the rest of it (len(ids),); and its loss.
 
         All of it is read at once, which comes to the same: as long as every token before it was the likeliest, what is
         read is what would have been said.
         """
         self.adapters.write(adapter)
-        ids = np.arange(len(self.samples))
         said, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
         for row in self._rows(ids, self.patterns["evaluation"]):
-            losses, likeliest = (found.cpu().numpy() for found in self._network.judged(row))
+            losses, likeliest = (values.cpu().numpy() for values in self._network.judged(row))
             said[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
             nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
         return said, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
-    def attention(self, adapter: Vector, ids: Ids) -> dict[str, list[list[float]]]:
-        """Entropy of every attention head under an adapter, (layers, heads), mean over the texts' positions.
-
-        `nats`: H_i; `share`: H_i / ln i, of the most that i visible tokens allow; positions i from 2 (`model.entropy`).
-        """
-        return self._under(adapter, ("attention", ids.tobytes()), lambda: self._entropies(ids))
+    def head_entropies(self, adapter: Vector, ids: Ids) -> HeadEntropies:
+        """Entropy of every attention head under full attention, mean over the texts' positions (`model.entropy`)."""
+        self.adapters.write(adapter)
+        seen, passes = self.samples.seen(ids, self.context), []
+        for row in self._rows(ids, FULL):
+            sums: list[torch.Tensor] = []
+            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
+            passes.append(sums)
+        return entropy.means(passes, int((seen - 1).sum()))
 
     def over(self, samples: Samples) -> Self:
         """The same base and the same adapters' room over other samples."""
@@ -166,6 +146,15 @@ class Learner:
         """Whether an adapter leaves the base as it is."""
         return self.adapters.is_base(adapter)
 
+    @cached_property
+    def tokenizer(self) -> ModelTokenizer:
+        """The base's own."""
+        return ModelTokenizer(self.base.spec.name)
+
+    def describe(self) -> dict[str, Any]:
+        """What it runs on, see `Engine`."""
+        return description(self.base, self.layout, self.patterns)
+
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
         """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it.
 
@@ -173,31 +162,6 @@ class Learner:
         """
         self.adapters.write(adapter)
         save_adapter(self.base, folder)
-
-    def _under(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
-        """What `measure` finds under an adapter; `what` names it, and all of the samples and options that it is of."""
-        self.adapters.write(adapter)
-        return measure()
-
-    def _entropies(self, ids: Ids) -> dict[str, list[list[float]]]:
-        seen, passes = self.samples.seen(ids, self.context), []
-        for row in self._rows(ids, FULL):
-            sums: list[torch.Tensor] = []
-            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
-            passes.append(sums)
-        return entropy.means(passes, int((seen - 1).sum()))
-
-    @cached_property
-    def _tokenizer(self) -> ModelTokenizer:
-        return ModelTokenizer(self.base.spec.name)
-
-    def _scored_bytes(self, ids: Ids) -> int:
-        """Bytes of text that the predicted tokens of some samples stand for (`ModelTokenizer.bytes_of`)."""
-        stretches = zip(*self.samples.answered(ids, self.context), strict=True)
-        return sum(
-            self._tokenizer.bytes_of(self.samples.tokens_of(int(ids[place]), int(stop)).tolist(), int(start))
-            for place, start, stop in stretches
-        )
 
     def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:
         """Samples packed for evaluation."""

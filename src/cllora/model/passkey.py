@@ -4,15 +4,17 @@ Mohtashami & Jaggi 2023 (arXiv 2305.16300), as Chen et al. 2024 (arXiv 2309.1230
 which tell an instructed model what to do, and with keys of exactly five digits.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError
+from cllora.model.engine import Evaluator
 from cllora.seeds import rng
 from cllora.spec import PASSKEY_CONTEXT
-from cllora.types import Losses, Samples, Tokenizer
+from cllora.types import Losses, Samples, Tokenizer, Vector
 
 FILLER = (" The grass is green.", " The sky is blue.", " The sun is yellow.", " Here we go.", " There and back again.")
 NEEDLE = " The pass key is {key}. Remember it. {key} is the pass key."
@@ -40,7 +42,8 @@ def texts(tokenizer: Tokenizer, lengths: list[int], keys: int, seed: int) -> Sam
     tokens = [np.array(prompt + answer) for prompt, answer in made]
     offsets = np.cumsum([0, *(len(each) for each in tokens)])
     prompts = np.array([len(prompt) for prompt, _ in made], np.int32)
-    return Samples([""] * len(made), np.concatenate(tokens), offsets, prompts, {}, f"passkey-{seed}")
+    name = f"passkey-{seed} of {tokenizer.fingerprint}: {keys} in {lengths}"
+    return Samples([""] * len(made), np.concatenate(tokens), offsets, prompts, {}, name)
 
 
 def text(tokenizer: Tokenizer, length: int, depth: float, key: str) -> tuple[list[int], list[int]]:
@@ -66,6 +69,19 @@ def text(tokenizer: Tokenizer, length: int, depth: float, key: str) -> tuple[lis
     place = int(borders[np.abs(borders - depth * room).argmin()])
     filler = filler[-room:]
     return [*start, *filler[:place], *needle, *filler[place:], *question], answer
+
+
+def retrieval(model: Evaluator, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]:
+    """Whether keys that are hidden in texts are found again, under each adapter by its name; JSON-able.
+
+    Keys: `lengths` (tokens of a text), `depths`, `keys` (texts per length and depth), `digits`; and by adapter
+    `found` (lengths, depths), how many of the keys greedy decoding says, and `nll` likewise, nats per key token.
+    """
+    asked = lengths(model.context)
+    other = model.over(texts(model.tokenizer, asked, keys, seed))
+    ids = np.arange(len(other.samples))
+    tables = {whose: table(*other.recall(adapter, ids), len(asked)) for whose, adapter in adapters.items()}
+    return {"lengths": asked, "depths": list(DEPTHS), "keys": keys, "digits": DIGITS, **tables}
 
 
 def table(said: NDArray[np.bool_], losses: Losses, lengths: int) -> dict[str, Any]:

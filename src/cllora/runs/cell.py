@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cllora.federated import Federation, Strategy, rounds, strategies
-from cllora.model.learner import Learner
+from cllora.model.engine import Engine
 from cllora.runs.environment import environment
-from cllora.runs.known import KnownBase
 from cllora.runs.prepare import deal
 from cllora.spec import Experiment
 from cllora.store import (
@@ -42,28 +41,30 @@ def is_finished(folder: Path, experiment: Experiment) -> bool:
     return last is not None and last.number == experiment.federation.num_rounds and (folder / "adapter").is_dir()
 
 
-def run_cell(experiment: Experiment, folder: Path, samples: Samples, learner: KnownBase) -> Iterator[Round]:
+def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Iterator[Round]:
     """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
     begin(folder, experiment)
     last = last_round(folder)
     drop_unfinished(folder, last)
-    partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, learner)
-    _record_environment(folder / "environment.json", environment(experiment, samples, learner))
-    learner.peaks.clear()
-    for after in rounds(Federation(experiment, partition, strategy_of(experiment), learner), last):
+    partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, engine)
+    _record_environment(folder / "environment.json", environment(experiment, samples, engine))
+    peaks: list[int | None] = []
+    for after in rounds(Federation(experiment, partition, strategy_of(experiment), engine), last):
         save_round(folder, after)
+        peaks += [client.peak_bytes for client in after.participants]
         # Measurements are on disk now; what goes on is the state.
-        last = dataclasses.replace(after, losses=())
+        last = dataclasses.replace(after, losses=(), participants=())
+        del after
         yield last
     assert last is not None
     if not (folder / "costs.json").exists():
-        write_json(folder / "costs.json", costs(read_rounds(folder), learner.peaks))
-    _save_adapter(learner, last.state["adapter"], folder / "adapter")
+        write_json(folder / "costs.json", costs(read_rounds(folder), peaks))
+    _save_adapter(engine, last.state["adapter"], folder / "adapter")
 
 
-def _dealt(experiment: Experiment, folder: Path, samples: Samples, learner: KnownBase) -> Partition:
+def _dealt(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Partition:
     """A new partition, on disk: a run goes on with the one that it began with, however a feature comes out then."""
-    partition = deal(experiment, samples, lambda: learner)
+    partition = deal(experiment, samples, lambda: engine)
     write_partition(folder, partition)
     return partition
 
@@ -82,21 +83,25 @@ def _record_environment(path: Path, now: dict[str, Any]) -> None:
 def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> dict[str, Any]:
     """What a run's local training came to: seconds, predicted tokens, and peak memory in MB (10^6 bytes).
 
-    The peak is None unless there is one of every round of training: rounds of an earlier process have none.
+    The peak is None unless there is one of every client's training: those of an earlier process have none.
+
+    Args:
+        rounds: the objects of `rounds.jsonl`.
+        peaks: of each client's training in each round of this process, in bytes.
     """
     clients = [client for record in rounds for client in record["clients"]]
     known = [peak for peak in peaks if peak is not None]
     return {
         "training_seconds": round(sum(client["seconds"] for client in clients), 4),
         "trained_tokens": sum(client["tokens"] for client in clients),
-        "peak_mb": max(known) / 1e6 if known and len(known) == len(rounds) - 1 else None,
+        "peak_mb": max(known) / 1e6 if known and len(known) == len(clients) else None,
     }
 
 
-def _save_adapter(learner: Learner, adapter: Vector, folder: Path) -> None:
+def _save_adapter(engine: Engine, adapter: Vector, folder: Path) -> None:
     """Put the whole folder in place in one rename."""
     partial = folder.with_name(".adapter.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    learner.save_adapter(adapter, partial)
+    engine.save_adapter(adapter, partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -21,7 +21,7 @@ from cllora.spec import Choice, Experiment, PartitionSpec
 from cllora.types import Ids, Partition, Samples
 
 if TYPE_CHECKING:
-    from cllora.runs.known import KnownBase
+    from cllora.model.engine import Engine
 
 log = logging.getLogger("cllora")
 
@@ -44,7 +44,7 @@ def check_classes(asked: PartitionSpec) -> None:
         raise UsageError(f"partition.residual_on: {asked.by.name} is a class, of which there is no residual; drop it")
 
 
-def deal(experiment: Experiment, samples: Samples, base: "Callable[[], KnownBase] | None" = None) -> Partition:
+def deal(experiment: Experiment, samples: Samples, base: "Callable[[], Engine] | None" = None) -> Partition:
     """The partition of an experiment.
 
     The global test set is drawn first, from `rng(seed, "split")`, so that cells which differ in the partition
@@ -102,7 +102,7 @@ def deal_all(experiments: Sequence[Experiment], on_corpus: OnCorpus | None = Non
 
 
 def _values(
-    experiment: Experiment, samples: Samples, pool: Ids, base: "Callable[[], KnownBase] | None"
+    experiment: Experiment, samples: Samples, pool: Ids, base: "Callable[[], Engine] | None"
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """The feature of all samples, at equal length if that is asked for; and then what that did to the pool."""
     asked = experiment.partition
@@ -124,7 +124,7 @@ def _left_of_length(residual: Mapping[str, Any]) -> list[str]:
     return [f"the feature at equal length still goes with length (rank correlation {left:+.2f}): too many equal values"]
 
 
-def _second(experiment: Experiment, samples: Samples, pool: Ids, base: "Callable[[], KnownBase] | None") -> Axis | None:
+def _second(experiment: Experiment, samples: Samples, pool: Ids, base: "Callable[[], Engine] | None") -> Axis | None:
     """The second feature of the pool, if one is asked for."""
     by, classes = experiment.partition.and_by, experiment.partition.and_classes
     if by is None:
@@ -135,12 +135,18 @@ def _second(experiment: Experiment, samples: Samples, pool: Ids, base: "Callable
 
 
 def _feature(
-    choice: Choice, experiment: Experiment, samples: Samples, base: "Callable[[], KnownBase] | None"
+    choice: Choice, experiment: Experiment, samples: Samples, base: "Callable[[], Engine] | None"
 ) -> NDArray[np.float64]:
     model, pattern = experiment.model, experiment.evaluation.pattern
     name = f"{model.model_dump_json()} {pattern.model_dump_json()} from {experiment.lora.start}"
-    losses = None if base is None else BaseLosses(name, lambda other, ids: base().nll(other, ids))
+    losses = None if base is None else BaseLosses(name, partial(_base_nll, base))
     return feature_values(samples, choice, model.context, losses)
+
+
+def _base_nll(base: "Callable[[], Engine]", samples: Samples, ids: Ids) -> NDArray[np.float64]:
+    """The untrained base's summed losses of some samples, which may be other than the engine's own."""
+    engine = base()
+    return engine.over(samples).evaluate("base", engine.initial(0), ids).nll
 
 
 def _check_unordered(by: Choice, found: int, classes: int, prefix: str = "") -> None:

@@ -18,7 +18,7 @@ from cllora.spec import Experiment
 from cllora.types import Samples
 
 if TYPE_CHECKING:
-    from cllora.runs.known import KnownBase
+    from cllora.model.engine import Engine
 
 log = logging.getLogger("cllora")
 OnCorpus = Callable[[int, int | None, str], None]
@@ -32,8 +32,8 @@ class Shared:
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
         self._samples: tuple[str, Samples] | None = None
-        self._learner: tuple[str, KnownBase] | None = None
-        self._known: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
+        self._learner: tuple[str, Engine] | None = None
+        self._memos: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
 
     def hold_files(self, files: Sequence[str]) -> None:
@@ -51,11 +51,12 @@ class Shared:
             self._samples = (key, samples)
         return self._samples[1]
 
-    def learner(self, experiment: Experiment, samples: Samples) -> "KnownBase":
+    def learner(self, experiment: Experiment, samples: Samples) -> "Engine":
         """The base with LoRA on it."""
         from cllora.model.fingerprint import computed_by, fingerprint_of_arrays
+        from cllora.model.learner import Learner
         from cllora.model.load import load_base
-        from cllora.runs.known import KnownBase
+        from cllora.runs.cached import Cached, LossFile
 
         key = f"{shared_parts(experiment)[1]} {samples.fingerprint}"
         if self._learner is None or self._learner[0] != key:
@@ -73,9 +74,9 @@ class Shared:
                 own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {evaluated}"
                 asked = f"{own_model} {base.fingerprint} {start} {samples.fingerprint} {computed_by(base.device)}"
                 own = hashlib.sha256(asked.encode()).hexdigest()[:12]
-                patterns, path = attention_of(experiment), self._folder / f"base-{own}.npy"
-                learner = KnownBase(base, samples, settled.context, patterns, path, self._known[own])
-            self._learner = (key, learner)
+                learner = Learner(base, samples, settled.context, *attention_of(experiment))
+                losses = LossFile(self._folder / f"base-{own}.npy", samples)
+            self._learner = (key, Cached(learner, losses, self._memos[own]))
         return self._learner[1]
 
     @contextmanager

@@ -1,0 +1,135 @@
+"""What is measured of the base itself, once for all cells of a study."""
+
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cllora.errors import UsageError
+from cllora.model.engine import Engine, HeadEntropies, TokenLosses
+from cllora.model.patterns import Pattern
+from cllora.model.tokenizer import ModelTokenizer
+from cllora.spec import LocalSpec
+from cllora.store import atomic_write
+from cllora.types import Ids, Job, Layout, Losses, Samples, Trained, Vector
+
+_T = TypeVar("_T")
+Memo = MutableMapping[Hashable, Any]
+
+
+class LossFile:
+    """The untrained base's losses of some samples in a file: one number per sample, NaN where none was asked for."""
+
+    def __init__(self, path: Path, samples: Samples) -> None:
+        self._path = path
+        self._nll = _read(path, len(samples)) if path.exists() else np.full(len(samples), np.nan)
+
+    def nll(self, ids: Ids, measure: Callable[[Ids], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The losses of some samples, those that are missing measured.
+
+        The file is written before the losses are given away, so that a run that was interrupted finds the same numbers
+        again, to the last bit.
+        """
+        missing = ids[np.isnan(self._nll[ids])]
+        if len(missing):
+            self._nll[missing] = measure(missing)
+            atomic_write(self._path, self._save)
+        return self._nll[ids]
+
+    def _save(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, self._nll)
+
+
+class Cached:
+    """An engine that measures nothing twice under the untrained base, wrapped around another; it trains as that does.
+
+    Losses of the engine's own samples are kept in `losses`. Everything else is kept in `memo`, which engines may share
+    whose base, context and pattern of evaluation are the same.
+    """
+
+    def __init__(self, inner: Engine, losses: LossFile | None, memo: Memo) -> None:
+        self._inner = inner
+        self._losses = losses
+        self._memo = memo
+
+    @property
+    def layout(self) -> Layout:
+        return self._inner.layout
+
+    @property
+    def samples(self) -> Samples:
+        return self._inner.samples
+
+    @property
+    def context(self) -> int:
+        return self._inner.context
+
+    @property
+    def patterns(self) -> Mapping[str, Pattern]:
+        return self._inner.patterns
+
+    @property
+    def tokenizer(self) -> ModelTokenizer:
+        return self._inner.tokenizer
+
+    def initial(self, seed: int) -> Vector:
+        return self._inner.initial(seed)
+
+    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
+        return self._inner.train(jobs, local, seed)
+
+    def is_base(self, adapter: Vector) -> bool:
+        return self._inner.is_base(adapter)
+
+    def describe(self) -> dict[str, Any]:
+        return self._inner.describe()
+
+    def save_adapter(self, adapter: Vector, folder: Path) -> None:
+        self._inner.save_adapter(adapter, folder)
+
+    def over(self, samples: Samples) -> Self:
+        """The same over other samples; their losses are in no file."""
+        if samples.fingerprint == self.samples.fingerprint:
+            return self
+        return type(self)(self._inner.over(samples), None, self._memo)
+
+    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
+        """As any engine's; where the adapter changes nothing, from the file."""
+        if self._losses is None or not self.is_base(adapter):
+            return self._inner.evaluate(model, adapter, ids)
+        nll = self._losses.nll(ids, lambda missing: self._inner.evaluate(model, adapter, missing).nll)
+        return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+
+    def token_losses(self, adapter: Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
+        pattern = pattern or self.patterns["evaluation"]
+        what = ("token_losses", ids.tobytes(), pattern.name, pattern.group)
+        return self._once(adapter, what, lambda: self._inner.token_losses(adapter, ids, pattern))
+
+    def recall(self, adapter: Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+        return self._once(adapter, ("recall", ids.tobytes()), lambda: self._inner.recall(adapter, ids))
+
+    def head_entropies(self, adapter: Vector, ids: Ids) -> HeadEntropies:
+        return self._once(adapter, ("head_entropies", ids.tobytes()), lambda: self._inner.head_entropies(adapter, ids))
+
+    def _once(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
+        """What `measure` gives; of the base, from the memo. `what` names it and all that it depends on but the samples."""
+        if not self.is_base(adapter):
+            return measure()
+        key = (self.samples.fingerprint, what)
+        if key not in self._memo:
+            self._memo[key] = measure()
+        kept: _T = self._memo[key]
+        return kept
+
+
+def _read(path: Path, samples: int) -> NDArray[np.float64]:
+    try:
+        nll: NDArray[np.float64] = np.load(path)
+    except (ValueError, EOFError):
+        nll = np.zeros(0)
+    if nll.shape != (samples,) or nll.dtype != np.float64:
+        raise UsageError(f"{path} is damaged; remove it and run again")
+    return nll
