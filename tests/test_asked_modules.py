@@ -15,7 +15,7 @@ from cllora.model.load import load_base, save_merged
 from cllora.model.row import Row
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import made_up_samples
+from support.samples import made_up_samples
 
 CONTEXT = 40
 IDS = np.arange(10)
@@ -215,7 +215,7 @@ def test_a_model_without_norms_is_refused_where_norms_are_to_be_trained(tiny_mod
 def test_a_run_records_which_modules_had_lora(tiny_models, texts, tmp_path):
     import cllora
     from cllora.spec import Study
-    from conftest import study_fields
+    from support.studies import study_fields
 
     fields = study_fields(tiny_models("opt"), texts, grid={}, control={}, federation__num_rounds=1)
     fields["lora"] = {"target_modules": "all-linear", "use_dora": True}

@@ -13,9 +13,11 @@ from cllora.reports import figures, read_runs, report
 from cllora.runs import run
 from cllora.spec import Experiment, Study
 from cllora.store import read_json, write_json
-from conftest import FAMILIES, interrupted, made_up_samples, study_fields
-from synthetic_study import make_study, write_study
-from test_learner import CONTEXT, learner_of, random_adapter
+from support.learning import CONTEXT, learner_of, random_adapter
+from support.models import FAMILIES
+from support.samples import made_up_samples
+from support.studies import interrupted, study_fields
+from support.synthetic import make_study, write_study
 
 
 def one_by_one(learner, ids):

@@ -18,9 +18,10 @@ from cllora.model.tokenizer import ModelTokenizer
 from cllora.runs import run
 from cllora.spec import Experiment, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import interrupted, made_up_samples, study_fields
-from test_learner import random_adapter
-from test_patterns import dense_mask, pattern
+from support.learning import random_adapter
+from support.patterns import dense_mask, pattern
+from support.samples import made_up_samples
+from support.studies import interrupted, study_fields
 
 CONTEXT = 100
 SPECIAL_WORDS = "naïve — 数据 🙂 <s>struck</s> out\n\tx = 1"

@@ -14,7 +14,7 @@ from cllora.model.load import load_base
 from cllora.model.patterns import pattern_of
 from cllora.spec import Choice, Experiment, LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import made_up_samples
+from support.samples import made_up_samples
 
 CONTEXT = 40
 LOCAL = LocalSpec(batch_size=4, learning_rate=5e-3)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import refused, study_fields
+from support.fixtures import refused
+from support.studies import study_fields
 
 GOOD_ROWS = [{"text": f"Return the value of column {row} or raise an error.", "n": row} for row in range(200)]
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cllora.errors import UsageError
-from test_corpus import fails, load
-from test_owners import inspected_owners, natural_owners
+from support.corpus import fails, load
+from support.owners import inspected_owners, natural_owners
 
 TEXTS = ["a b", "c d", "e f"]
 

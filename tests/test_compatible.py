@@ -15,7 +15,7 @@ from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LoraSpec, ModelSpec
-from conftest import made_up_samples
+from support.samples import made_up_samples
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -107,7 +107,7 @@ def with_spare_parts():
             out.logits = out.logits + 0 * (self.model.decoder.experts[1](more) @ self.model.decoder.read.weight).sum()
             return out
 
-    from conftest import tiny_config
+    from support.models import tiny_config
 
     return OPTForCausalLM(tiny_config("opt"))
 

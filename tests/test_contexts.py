@@ -20,7 +20,8 @@ from cllora.runs.prepare import deal_all
 from cllora.spec import Choice, Experiment, LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, read_losses, read_partition, read_rounds
 from cllora.types import Job, Partition, Work
-from conftest import made_up_samples, study_fields
+from support.samples import made_up_samples
+from support.studies import study_fields
 
 CONTEXTS = (8, 40, 23)
 SGD = LocalSpec(batch_size=5, optim="sgd", learning_rate=0.05)

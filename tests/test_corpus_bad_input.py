@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cllora.corpus.samples import dropped_line
-from test_corpus import ROWS, fails, jsonl, write_source
+from support.corpus import ROWS, fails, jsonl, write_source
 
 BAD_FILES = [
     ("a.jsonl", b'{"text": "ab"}\n\n{"text": \n', ["a.jsonl, line 3", "broken JSON"]),

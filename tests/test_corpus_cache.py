@@ -16,7 +16,7 @@ import pytest
 from cllora.corpus import load_samples
 from cllora.errors import UsageError
 from cllora.spec import DataSpec
-from test_corpus import BOS, ByteTokenizer, jsonl
+from support.corpus import BOS, ByteTokenizer, jsonl
 
 ROWS = [{"text": f"text {i}", "label": i} for i in range(10)]
 
@@ -118,7 +118,7 @@ import os, signal, sys
 from pathlib import Path
 from cllora.corpus import load_samples
 from cllora.spec import DataSpec
-from test_corpus import ByteTokenizer
+from support.corpus import ByteTokenizer
 
 def kill(done, total, what):
     if done > 5000:

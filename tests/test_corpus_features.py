@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cllora.corpus import BaseLosses, TextRows, feature_values, features, load_samples
+from cllora.corpus import TextRows, feature_values, features, load_samples
 from cllora.errors import UsageError
 from cllora.spec import Choice, DataSpec
-from cllora.types import Ids, Samples
-from test_corpus import ByteTokenizer, jsonl
+from cllora.types import Samples
+from support.corpus import ByteTokenizer, jsonl
+from support.features import BASE, samples_of
 
 TEXTS = ["one two", "three", " vier  fünf\nsechs "]
 every_feature = pytest.mark.parametrize("name", features.names())
@@ -24,25 +25,6 @@ texts = st.lists(st.text(), min_size=1, max_size=8)
 def samples(tmp_path: Path) -> Samples:
     path = jsonl(tmp_path / "a.jsonl", *({"text": text} for text in TEXTS))
     return load_samples(DataSpec(path=path), ByteTokenizer(), cache=tmp_path / "cache")
-
-
-def made_up(samples: Samples, ids: Ids, context: int = 8) -> np.ndarray[Any, Any]:
-    """Losses of a base that finds a token the harder the larger it is, and the easier the more came before it."""
-
-    def loss(i: int) -> float:
-        tokens = samples.tokens_of(i, context)
-        return float(sum((1 + tokens[t]) / t for t in range(max(1, samples.prompts[i]), len(tokens))))
-
-    return np.array([loss(int(i)) for i in ids])
-
-
-BASE = BaseLosses("made up", made_up)
-
-
-def samples_of(written: list[str]) -> Samples:
-    tokens = ByteTokenizer().encode(written)
-    offsets = np.cumsum([0, *map(len, tokens)])
-    return Samples(written, np.concatenate(tokens), offsets, np.zeros(len(written), np.int32), {}, "made up")
 
 
 def values(name: str, samples: Samples, part: slice = slice(None), context: int = 8) -> np.ndarray[Any, Any]:

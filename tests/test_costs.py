@@ -12,7 +12,7 @@ from cllora.runs import run
 from cllora.runs.cell import costs
 from cllora.spec import Study
 from cllora.store import read_json, read_rounds
-from conftest import interrupted, study_fields
+from support.studies import interrupted, study_fields
 
 CPU = torch.device("cpu")
 MANY = 200_000_000

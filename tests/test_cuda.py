@@ -9,7 +9,8 @@ from cllora.model.load import load_base
 from cllora.model.patterns import pattern_of
 from cllora.spec import Choice, LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import FAMILIES, made_up_samples
+from support.models import FAMILIES
+from support.samples import made_up_samples
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -89,7 +90,7 @@ def test_a_whole_study_runs_and_resumes(tiny_models, texts, tmp_path):
     import cllora
     from cllora.spec import Study
     from cllora.store import read_rounds
-    from conftest import interrupted, study_fields
+    from support.studies import interrupted, study_fields
 
     study = Study.parse(study_fields(tiny_models("opt"), texts, model__device="cuda", grid={}, control={}))
     interrupted(study, tmp_path / "out", round=1)

@@ -7,7 +7,7 @@ import pytest
 
 from cllora.corpus.files import READERS
 from cllora.corpus.listing import list_files
-from test_corpus import fails, jsonl, load
+from support.corpus import fails, jsonl, load
 
 HEAD = "id\ttext\n"
 TABS: list[tuple[str, list[str]]] = [

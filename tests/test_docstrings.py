@@ -5,7 +5,7 @@ import pytest
 from cllora.corpus.docstrings import docstrings, read_docstrings
 from cllora.corpus.packages import PACKAGES, fingerprint_of
 from cllora.errors import UsageError
-from conftest import MakePackage
+from support.fixtures import MakePackage
 
 
 def test_rows_say_what_was_documented_and_where(make_package: MakePackage) -> None:

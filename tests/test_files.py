@@ -18,8 +18,8 @@ from cllora.corpus import load_samples
 from cllora.errors import UsageError
 from cllora.runs.inspect import inspect
 from cllora.spec import DataSpec, Experiment, Study
-from conftest import refused
-from test_corpus import ROWS, ByteTokenizer, fails, jsonl, load
+from support.corpus import ROWS, ByteTokenizer, fails, jsonl, load
+from support.fixtures import refused
 
 TEXTS = [row["text"] for row in ROWS]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)

@@ -14,7 +14,10 @@ from cllora.model.load import load_base
 from cllora.model.network import Network
 from cllora.spec import LoraSpec, ModelSpec
 from cllora.types import Samples
-from conftest import made_up_samples, refused, save_tiny_model, study_fields
+from support.fixtures import refused
+from support.models import save_tiny_model
+from support.samples import made_up_samples
+from support.studies import study_fields
 
 CHAT = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}"

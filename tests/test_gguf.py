@@ -18,8 +18,10 @@ from cllora.model import gguf as converting
 from cllora.model.gguf import folder_of
 from cllora.model.source import PACKAGED, origin_of, where
 from cllora.places import cache_folder
-from conftest import refused, study_fields, tiny_config
-from gguf_files import weights, write_gguf
+from support.fixtures import refused
+from support.gguf_files import weights, write_gguf
+from support.models import tiny_config
+from support.studies import study_fields
 
 TEXT = "the price  is 12,\n\n eighteening\té ①"
 ROWS = 400

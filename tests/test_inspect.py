@@ -16,8 +16,8 @@ from cllora.reports.yardstick import between, sentences
 from cllora.runs.inspect import inspect
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
-from conftest import refused
-from synthetic_study import make_study, write_study
+from support.fixtures import refused
+from support.synthetic import make_study, write_study
 
 ROOT = Path(__file__).parents[1]
 

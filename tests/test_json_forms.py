@@ -8,7 +8,7 @@ import pytest
 
 from cllora.corpus.files import READERS
 from cllora.corpus.json_rows import read_json
-from test_corpus import fails, load
+from support.corpus import fails, load
 
 CHAT = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]
 PAIRS = [{"prompt": "q1", "completion": "a1"}, {"prompt": "q2", "completion": "a2"}]

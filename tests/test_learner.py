@@ -11,30 +11,18 @@ from peft import PeftModel
 from cllora.errors import UsageError
 from cllora.model import attention
 from cllora.model.batches import packed, steps_of, training_batches
-from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.local import schedule
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import FAMILIES, made_up_samples, tiny_config
-
-CONTEXT = 40
-LOCAL = LocalSpec(epochs=2, batch_size=7, learning_rate=5e-3)
-
-
-def learner_of(folder, samples=None, dropout=0.0, precision="float32", targets=None):
-    model = ModelSpec(name=str(folder), context=CONTEXT, precision=precision, device="cpu")
-    base = load_base(model, LoraSpec(lora_dropout=dropout, target_modules=targets))
-    return Learner(base, samples or made_up_samples(), CONTEXT)
+from support.learning import CONTEXT, LOCAL, learner_of, random_adapter, stock_losses
+from support.models import FAMILIES, tiny_config
+from support.samples import made_up_samples
 
 
 def train(learner, work, ids, local, seed, *name):
     """One job by itself."""
     return learner.train([Job(work, ids, name)], local, seed)[0]
-
-
-def random_adapter(learner, seed=1):
-    return np.random.default_rng(seed).normal(0, 0.1, learner.layout.size).astype(np.float32)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -52,16 +40,6 @@ def one_by_one(learner, sample):
     loss = model(input_ids=text, labels=labels, use_cache=False).loss
     model.set_attn_implementation(attention.NAME)
     return loss * int((labels[0, 1:] != -100).sum())
-
-
-def stock_losses(model, learner, ids):
-    """What a model of transformers' or PEFT's own says of a learner's texts, each by itself."""
-    found = []
-    with torch.no_grad():
-        for i in ids:
-            text = torch.from_numpy(learner.samples.tokens_of(int(i), learner.context))[None]
-            found.append(float(model(input_ids=text, labels=text).loss) * (text.shape[1] - 1))
-    return found
 
 
 def test_evaluation_equals_stock_losses_one_by_one(family):

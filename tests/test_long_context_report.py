@@ -13,7 +13,7 @@ from cllora.presets import find_study
 from cllora.reports import Figure, Runs, figures, read_runs, report
 from cllora.reports.answer import answer
 from cllora.spec import Cell, Study
-from synthetic_study import make_study, write_study
+from support.synthetic import make_study, write_study
 
 EDGES = [0, 64, 128, 256]
 GAP = {"full": 0.0, "lora": 0.2, "lora+norms+embeddings": 0.001}

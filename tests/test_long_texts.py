@@ -7,8 +7,8 @@ from cllora.corpus.docstrings import docstrings
 from cllora.corpus.long_texts import long_texts
 from cllora.errors import UsageError
 from cllora.spec import DataSpec
-from conftest import MakePackage
-from test_corpus import ByteTokenizer
+from support.corpus import ByteTokenizer
+from support.fixtures import MakePackage
 
 
 def said(name: str, chars: int = 100) -> str:

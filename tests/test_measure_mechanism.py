@@ -14,7 +14,7 @@ from cllora.measure import mechanism as module
 from cllora.measure.mechanism import NUMBERS
 from cllora.reports import figures, read_runs
 from cllora.types import Partition
-from synthetic_study import make_study, write_study
+from support.synthetic import make_study, write_study
 
 LAYERS = ["a", "b"]
 

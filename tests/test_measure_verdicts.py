@@ -18,7 +18,7 @@ from cllora.measure.judging import over_all
 from cllora.reports import figures, read_runs
 from cllora.seeds import rng
 from cllora.spec import Experiment, PartitionSpec
-from synthetic_study import make_partition, make_study, write_study
+from support.synthetic import make_partition, make_study, write_study
 
 ROUNDS, CLIENTS = 8, 6
 SIZES = np.array([5, 5, 5, 5, 20, 80])

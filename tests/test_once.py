@@ -17,7 +17,7 @@ from cllora.model.learner import Learner
 from cllora.runs import shared
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import interrupted, study_fields
+from support.studies import interrupted, study_fields
 
 
 @pytest.fixture(autouse=True)

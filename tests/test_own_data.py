@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import WORDS
+from support.samples import WORDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "own-data.md"
 

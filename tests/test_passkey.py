@@ -14,8 +14,9 @@ from cllora.model.passkey import DEPTHS, FILLER, lengths, retrieval, table, text
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Losses, Samples, Work
-from conftest import FAMILIES, made_up_samples
-from test_learner import CONTEXT, learner_of, random_adapter
+from support.learning import CONTEXT, learner_of, random_adapter
+from support.models import FAMILIES
+from support.samples import made_up_samples
 
 NEEDLE = " The pass key is 01234. Remember it. 01234 is the pass key."
 QUESTION = " What is the pass key? The pass key is"

@@ -19,29 +19,15 @@ from cllora.model.patterns import FULL, pattern_of, patterns, unshifted_heads
 from cllora.runs.study import check
 from cllora.spec import Choice, Experiment, LoraSpec, ModelSpec, Study
 from cllora.types import Job, Work
-from conftest import FAMILIES, VOCABULARY, made_up_samples, tiny_config
-from test_learner import LOCAL, random_adapter
+from support.learning import LOCAL, random_adapter
+from support.models import FAMILIES, VOCABULARY, tiny_config
+from support.patterns import dense_mask, pattern
+from support.samples import made_up_samples
 
 CPU = torch.device("cpu")
 NAMES = patterns.names()
 LEAK_FREE = [name for name in NAMES if name != "s2_roll"]
 HEADS = ((8, 8), (8, 2), (9, 3), (4, 1), (5, 1), (1, 1), (3, 3), (12, 4), (15, 5))
-
-
-def pattern(name, group, context=64):
-    return pattern_of(Choice(name=name, **({} if name == "full" else {"group": group})), context)
-
-
-def dense_mask(chosen, lengths, heads, kv_heads):
-    """Who sees whom among packed texts by the rule alone: (H, N, N)."""
-    cut = unshifted_heads(heads, kv_heads)[0]
-    mask = torch.zeros(heads, sum(lengths), sum(lengths), dtype=torch.bool)
-    for start, length in zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True):
-        here, p = slice(start, start + length), np.arange(length)
-        for head in range(heads):
-            seen = chosen.visible(p[:, None], p[None], np.array(length), head >= cut)
-            mask[head, here, here] = torch.from_numpy(seen)
-    return mask
 
 
 def oracle(mask, q, k, v):

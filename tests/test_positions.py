@@ -15,8 +15,8 @@ from cllora.model.load import load_base, save_merged
 from cllora.model.positions import interpolated, learned_positions, stretch_table
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import made_up_samples
-from test_learner import stock_losses
+from support.learning import stock_losses
+from support.samples import made_up_samples
 
 PRETRAINED = 128
 LONG = 512

@@ -14,7 +14,7 @@ from cllora.corpus.wording import words_of
 from cllora.errors import UsageError
 from cllora.spec import Choice
 from cllora.types import Samples
-from test_corpus_features import BASE, made_up, samples_of
+from support.features import BASE, made_up, samples_of
 
 few_words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40)
 THRESHOLD = 0.72

@@ -19,7 +19,8 @@ from cllora.runs.prepare import deal_all
 from cllora.runs.shared import Shared
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
-from conftest import WORDS, interrupted, study_fields
+from support.samples import WORDS
+from support.studies import interrupted, study_fields
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from cllora.reports import Figure, Runs, figures, read_runs, report
 from cllora.reports.answer import answer
 from cllora.reports.page import page
 from cllora.reports.sections import in_order
-from synthetic_study import make_study, write_run, write_study
+from support.synthetic import make_study, write_run, write_study
 
 KINDS = (
     "study",

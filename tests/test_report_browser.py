@@ -14,7 +14,7 @@ import pytest
 from cllora.reports import Figure, Run, Runs, figures, read_runs
 from cllora.reports.page import page as draw
 from cllora.reports.sections import in_order
-from synthetic_study import make_study, write_study
+from support.synthetic import make_study, write_study
 
 ARGUMENTS = [
     "--no-sandbox",

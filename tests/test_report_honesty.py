@@ -15,7 +15,7 @@ from cllora.reports import Runs, figures, read_runs, report, words
 from cllora.reports.answer import answer
 from cllora.reports.labels import class_names, feature_text
 from cllora.spec import Choice
-from synthetic_study import make_partition, make_study, write_run, write_study
+from support.synthetic import make_partition, make_study, write_run, write_study
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from cllora.reports import Runs, figures, latex, read_runs, report, results_tabl
 from cllora.reports.answer import answer
 from cllora.reports.forest import judged
 from cllora.reports.markup import legend
-from synthetic_study import make_study, write_study
+from support.synthetic import make_study, write_study
 
 
 @pytest.fixture(scope="module")

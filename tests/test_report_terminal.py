@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from cllora.reports import read_runs
 from cllora.reports.terminal import BAR, partition_view, results_table
-from synthetic_study import make_partition, make_study, write_study
+from support.synthetic import make_partition, make_study, write_study
 
 
 def printed(shown: RenderableType) -> str:

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import transformers
 from peft import PeftModel
@@ -22,27 +21,7 @@ from cllora.errors import UsageError
 from cllora.runs.export import export_run
 from cllora.spec import Study
 from cllora.store import read_experiment, read_losses, read_partition, read_rounds
-from conftest import interrupted, study_fields
-
-
-def numbers(folder: Path):
-    """Everything in a study's folder that must not depend on when, how often interrupted, or how fast it ran."""
-    found = {}
-    for spec in sorted(folder.glob("*/spec.json")):
-        cell = spec.parent
-        rounds = json.loads(json.dumps(read_rounds(cell)))
-        for record in rounds:
-            record.pop("seconds")
-            for client in record["clients"]:
-                client.pop("seconds")
-        found[cell.name] = {
-            "rounds": rounds,
-            "losses": read_losses(cell).to_csv(),
-            "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
-            "state": (cell / "state.safetensors").read_bytes(),
-            "adapter": [path.read_bytes() for path in sorted((cell / "adapter").glob("*.safetensors"))],
-        }
-    return found
+from support.studies import interrupted, numbers, study_fields
 
 
 @pytest.fixture(scope="session")

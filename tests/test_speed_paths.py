@@ -12,7 +12,7 @@ from cllora.model import attention, precision
 from cllora.model.adapters import Adapters
 from cllora.model.load import add_lora
 from cllora.spec import LoraSpec
-from conftest import tiny_config
+from support.models import tiny_config
 
 SHAPES = [(4, 4, 8, [7]), (8, 2, 16, [5, 1, 33]), (9, 3, 4, [64, 64, 2, 30]), (4, 1, 8, [1]), (2, 2, 8, [300, 20])]
 

@@ -18,7 +18,7 @@ from cllora.errors import UsageError
 from cllora.seeds import rng
 from cllora.spec import Choice, DataSpec
 from cllora.types import Samples
-from test_corpus import BOS, BareTokenizer, ByteTokenizer, jsonl
+from support.corpus import BOS, BareTokenizer, ByteTokenizer, jsonl
 
 OTHERS = ("an answer", "another")
 every_spoiler = pytest.mark.parametrize("name", spoilers.names())

@@ -13,8 +13,8 @@ from cllora.reports import partition_view, read_runs
 from cllora.runs.prepare import deal
 from cllora.spec import DataSpec, Experiment, Study
 from cllora.store import read_json
-from conftest import study_fields
-from test_corpus import ByteTokenizer
+from support.corpus import ByteTokenizer
+from support.studies import study_fields
 
 SHARES = (0, 0.3, 1)
 

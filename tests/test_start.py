@@ -17,7 +17,8 @@ from cllora.model.load import load_base
 from cllora.runs.export import export_run
 from cllora.spec import LoraSpec, ModelSpec, Study
 from cllora.store import read_losses, read_rounds
-from conftest import made_up_samples, study_fields
+from support.samples import made_up_samples
+from support.studies import study_fields
 
 R8 = {"r": 8, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
 

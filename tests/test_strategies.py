@@ -154,7 +154,7 @@ def test_scaffold_mean_gradient_is_the_papers_option_two_under_sgd(tiny_models):
     from cllora.model.learner import Learner
     from cllora.model.load import load_base
     from cllora.spec import LocalSpec, LoraSpec, ModelSpec
-    from conftest import made_up_samples
+    from support.samples import made_up_samples
 
     base = load_base(ModelSpec(name=str(tiny_models("opt")), context=32, device="cpu"), LoraSpec(lora_dropout=0))
     learner = Learner(base, made_up_samples(), 32)

@@ -13,9 +13,9 @@ from cllora.runs import run
 from cllora.runs.cell import strategy_of
 from cllora.spec import Study
 from cllora.store import last_round, read_json, read_partition, read_rounds, write_json
-from conftest import study_fields
-from synthetic_study import make_study, write_study
-from test_learner import learner_of, random_adapter
+from support.learning import learner_of, random_adapter
+from support.studies import study_fields
+from support.synthetic import make_study, write_study
 
 T = np.linspace(0, 1, LINE)
 

@@ -18,8 +18,8 @@ from cllora.reports.sheet import Sheet, cell_len, cut_apart
 from cllora.reports.terminal import members_view, partition_view, results_table
 from cllora.runs.inspect import inspect
 from cllora.spec import DataSpec
-from conftest import refused
-from synthetic_study import make_partition, make_study, write_study
+from support.fixtures import refused
+from support.synthetic import make_partition, make_study, write_study
 
 WIDTHS = (40, 60, 80, 200)
 

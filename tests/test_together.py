@@ -14,7 +14,7 @@ from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Work
-from conftest import made_up_samples
+from support.samples import made_up_samples
 
 CONTEXT = 40
 SIZES = (3, 14, 8, 1, 22)

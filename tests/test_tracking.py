@@ -15,7 +15,7 @@ from cllora.runs import trackers
 from cllora.runs.tracking import figures_of
 from cllora.spec import Study
 from cllora.store import read_rounds
-from conftest import interrupted, study_fields
+from support.studies import interrupted, study_fields
 
 CELL = "seed=0"
 

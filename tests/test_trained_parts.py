@@ -22,9 +22,10 @@ from cllora.spec import LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.spec.sections import Experiment
 from cllora.store import message_bytes, read_rounds
 from cllora.types import Job, Update, Work
-from conftest import interrupted, made_up_samples, save_tiny_model, study_fields, tiny_config
-from test_learner import stock_losses
-from test_runs import numbers
+from support.learning import stock_losses
+from support.models import save_tiny_model, tiny_config
+from support.samples import made_up_samples
+from support.studies import interrupted, numbers, study_fields
 
 CONTEXT = 40
 ROWS = (2, 5, 9, 77, 130)

@@ -13,7 +13,7 @@ from cllora.model.load import load_base
 from cllora.seeds import rng
 from cllora.spec import Experiment
 from cllora.types import Partition
-from conftest import made_up_samples
+from support.samples import made_up_samples
 
 PAGE = Path(__file__).parents[1] / "examples" / "one_page.py"
 

@@ -15,7 +15,7 @@ from cllora.runs import CellsFailed
 from cllora.runs.study import Progress
 from cllora.spec import Study
 from cllora.store import read_rounds
-from conftest import study_fields
+from support.studies import study_fields
 
 RANKS = {"grid": {"lora.target_modules": [["q_proj"], ["quary"], ["v_proj"]]}, "control": {}}
 """Three cells, the second of which names modules that the model does not have."""

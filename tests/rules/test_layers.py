@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "cllora"
+TESTS = Path(__file__).parents[1]
 
 # From the ground up. A room may import rooms of lower rows, never of its own row or above.
 ROWS = [
@@ -57,35 +58,83 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_imports_go_one_way_only(path):
+def wrong_imports(path: Path) -> list[str]:
+    """What a file imports and must not, a line each."""
     room = room_of(path)
     if room == "__init__":
-        return  # The front door may show every room; it loads none until asked.
-    assert room in HEIGHT, f"{room} has no row: add it to ROWS and to docs/design.md"
+        return []  # The front door may show every room; it loads none until asked.
+    if room not in HEIGHT:
+        return [f"{room} has no row: add it to ROWS and to docs/design.md"]
+    faults = []
     for name in imported(ast.parse(path.read_text())):
-        parts = name.split(".")
-        if parts[0] == "cllora" and len(parts) > 1 and parts[1] != room:
-            assert parts[1] in HEIGHT, f"{path.name} imports {name}: say which room it is from"
-            assert HEIGHT[parts[1]] < HEIGHT[room], f"{room} must not import {name}"
-        if parts[0] in HEAVY:
-            assert room in TORCH_ROOMS, f"{room} must not import {parts[0]}"
+        top, other, *_ = [*name.split("."), room]
+        if top == "cllora" and other not in HEIGHT:
+            faults.append(f"{path.relative_to(SOURCE)} imports {name}: say which room it is from")
+        elif top == "cllora" and other != room and HEIGHT[other] >= HEIGHT[room]:
+            faults.append(f"{path.relative_to(SOURCE)} must not import {name}")
+        if top in HEAVY and room not in TORCH_ROOMS:
+            faults.append(f"{path.relative_to(SOURCE)} must not import {top}")
+    return faults
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_files_and_functions_can_be_read_in_one_sitting(path):
-    text = path.read_text()
-    assert text.count("\n") <= MAX_FILE_LINES
-    assert path.stem not in EMPTY_NAMES
+def too_long(path: Path) -> list[str]:
+    """What of a file cannot be read in one sitting, or has a name that says nothing."""
+    text, name = path.read_text(), path.relative_to(SOURCE)
+    lines = text.count("\n")
+    faults = [f"{name} has {lines} lines"] * (lines > MAX_FILE_LINES)
+    faults += [f"{name}: the name says nothing"] * (path.stem in EMPTY_NAMES)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = node.end_lineno - node.lineno + 1
-            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+            faults += [f"{name}: {node.name} has {length} lines"] * (length > MAX_FUNCTION_LINES)
+    return faults
+
+
+def test_imports_go_one_way_only():
+    assert len(FILES) > 100
+    assert [fault for path in FILES for fault in wrong_imports(path)] == []
+
+
+def test_files_and_functions_can_be_read_in_one_sitting():
+    assert [fault for path in FILES for fault in too_long(path)] == []
+
+
+def test_tests_share_through_support_alone():
+    """A test file, or conftest, that others import from cannot be changed or removed by itself."""
+    files = sorted(TESTS.rglob("*.py"))
+    names = {path.stem for path in files if path.stem.startswith("test_")} | {"conftest"}
+    assert [
+        f"{path.name} imports from {name}: move it to tests/support"
+        for path in files
+        for name in imported(ast.parse(path.read_text()))
+        if name.split(".")[0] in names
+    ] == []
 
 
 def test_the_rule_sees_a_wrong_import():
     assert imported(ast.parse("def f():\n    from cllora.cli import main")) == {"cllora.cli", "cllora.cli.main"}
     assert imported(ast.parse("if TYPE_CHECKING:\n    import torch")) == set()
+
+
+def test_the_rules_see_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    (tmp_path / "measure").mkdir()
+    (tmp_path / "measure" / "utils.py").write_text(
+        "import torch\nfrom cllora import cli, nowhere, seeds\n" + "\n" * 300
+    )
+    (tmp_path / "elsewhere.py").write_text("def long():\n" + "    pass\n" * 60)
+    assert wrong_imports(tmp_path / "elsewhere.py") == ["elsewhere has no row: add it to ROWS and to docs/design.md"]
+    assert too_long(tmp_path / "elsewhere.py") == ["elsewhere.py: long has 61 lines"]
+    said = [line.removeprefix("measure/utils.py ") for line in sorted(wrong_imports(tmp_path / "measure" / "utils.py"))]
+    assert said == [
+        "imports cllora.nowhere: say which room it is from",
+        "must not import cllora.cli",
+        "must not import torch",
+    ]
+    assert [line.partition("utils.py")[2] for line in too_long(tmp_path / "measure" / "utils.py")] == [
+        " has 302 lines",
+        ": the name says nothing",
+    ]
 
 
 @pytest.mark.parametrize(

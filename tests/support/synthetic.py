@@ -1,6 +1,6 @@
 """Folders of runs with made-up losses, written with the store: something for the report to be tested and looked at on.
 
-Run as a script, it writes a study as large as a real one: `python tests/synthetic_study.py FOLDER`.
+Run as a script, it writes a study as large as a real one: `python tests/support/synthetic.py FOLDER`.
 """
 
 import sys
