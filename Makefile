@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 RUN := runs/real/alpha=0.1,seed=0
 
-.PHONY: demo real test check format clean
+.PHONY: demo real test check format docs wheel clean
 
 # The stamp says that the pinned set is installed; it is made anew when the pins or the metadata change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -36,5 +36,18 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site in build/docs. What makes it needs the package's own imports, so it goes into the same environment.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
+# What a user installs: built, put into an environment of its own, and run for one round.
+wheel: $(VENV)/.installed
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build && wheel/bin/cllora run demo --out wheel/demo --set federation.num_rounds=1 --set seeds=1 --set "partition.alpha=[iid]" --set local.steps=1
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build dist
