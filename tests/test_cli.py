@@ -37,14 +37,18 @@ def test_run_prints_the_table_and_where_the_report_is(command, study_file, tmp_p
     assert max(len(line) for line in out.splitlines() if "Report: " not in line) <= 80
 
 
-def test_json_is_for_machines(command, study_file, tmp_path):
-    code, out, _ = command("run", study_file(), "--out", tmp_path / "out", "--json")
+def test_json_is_for_machines_and_export_writes_an_adapter(command, study_file, tmp_path):
+    code, out, _ = command("run", study_file(grid={}, control={}), "--out", tmp_path / "out", "--json")
     assert code == 0
     found = json.loads(out)
     assert found["results"]
     assert json.loads(command("report", tmp_path / "out", "--json")[1])["results"] == found["results"]
     assert json.loads(command("list", "strategies", "--json")[1])["strategies"]["fedadam"]["options"]["tau"] == 0.001
     assert json.loads(command("partition", study_file(), "--json")[1])
+    code, _, err = command("export", tmp_path / "out" / "seed=0", "--out", tmp_path / "adapter")
+    assert code == 0, err
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    refused(command("export", tmp_path / "nothing"), "not the folder of a run")
 
 
 def test_partition_shows_who_gets_what_and_trains_nothing(command, study_file, tmp_path, monkeypatch):
@@ -99,14 +103,6 @@ def test_list_names_every_member(command):
         for name in registry.names():
             assert name in out
             assert registry.help(name), f"{kind} {name} has no docstring"
-
-
-def test_export_writes_an_adapter(command, study_file, tmp_path):
-    command("run", study_file(grid={}, control={}), "--out", tmp_path / "out")
-    code, _, err = command("export", tmp_path / "out" / "seed=0", "--out", tmp_path / "adapter")
-    assert code == 0, err
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
-    refused(command("export", tmp_path / "nothing"), "not the folder of a run")
 
 
 def test_help_is_quick():

@@ -1,11 +1,10 @@
 """The cache: hit or missed for the right reasons, whole or absent, and mapped rather than read."""
 
 import errno
+import multiprocessing
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,26 +112,20 @@ def test_a_token_that_the_type_cannot_hold_is_an_error(path: str, cache: Path) -
     assert not list(cache.iterdir())
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from cllora.corpus import load_samples
-from cllora.spec import DataSpec
-from support.corpus import ByteTokenizer
+def load_and_be_killed(path: str, cache: Path) -> None:
+    def kill(done: int, total: int | None, what: str) -> None:
+        if done > 5000:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def kill(done, total, what):
-    if done > 5000:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-load_samples(DataSpec(path=sys.argv[1]), ByteTokenizer(), cache=Path(sys.argv[2]), progress=kill)
-"""
+    load_samples(DataSpec(path=path), ByteTokenizer(), cache=cache, progress=kill)
 
 
 def test_what_a_killed_process_left_is_ignored_and_in_time_removed(tmp_path: Path, cache: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", *[{"text": f"text {i}"} for i in range(6000)])
-    command = [sys.executable, "-c", KILLED, path, str(cache)]
-    killed = subprocess.run(command, cwd=Path(__file__).parent, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killed = multiprocessing.get_context("fork").Process(target=load_and_be_killed, args=(path, cache))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     (left,) = cache.iterdir()
     assert (left / "tokens.bin").exists()
     assert len(load_samples(DataSpec(path=path), ByteTokenizer(), cache=cache)) == 6000

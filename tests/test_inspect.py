@@ -163,50 +163,55 @@ def study(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("study"), make_study((0.1, 1, 100, "iid"), num_seeds=3))
 
 
-def test_against_a_study_the_effect_lies_between_the_measured_ones(command, study, tmp_path):
+@pytest.fixture(scope="module")
+def curves(study):
+    return curves_of(study)
+
+
+def test_against_a_study_the_effect_lies_between_the_measured_ones(command, study, curves, tmp_path):
     code, out, err = command(write_owners(tmp_path), "--column", "who", "--against", study, "--json")
     assert code == 0, err
     said = " ".join(json.loads(out)["said"])
     for part in ("at alpha 0.1", "at alpha 1", "on the line between them", "nats per token", "4 clients", "3 seeds"):
         assert part in said
-    (curve,) = curves_of(study)
+    (curve,) = curves
     assert curve.alphas.tolist() == [0.1, 1, 100]
     middle = between(curve, "difference", 10**-0.5)
     assert middle == pytest.approx((curve.difference[0] + curve.difference[1]) / 2)
 
 
-def said_of(study, tmp_path, estimate):
+def said_of(curves, tmp_path, estimate):
     """What is said of an estimate by a study that measured alpha 0.1, 1 and 100."""
     found = inspect([write_owners(tmp_path, owners=4, texts=20)], column="who")
     skews = (dataclasses.replace(found.features[0], alpha=estimate),)
-    return " ".join(sentences(dataclasses.replace(found, features=skews), curves_of(study)))
+    return " ".join(sentences(dataclasses.replace(found, features=skews), curves))
 
 
-def test_beyond_the_measured_nothing_is_said(study, tmp_path):
-    said = said_of(study, tmp_path, Estimate(0.02, 0.01, 0.04))
+def test_beyond_the_measured_nothing_is_said(curves, tmp_path):
+    said = said_of(curves, tmp_path, Estimate(0.02, 0.01, 0.04))
     assert "yours is stronger, where nothing was" in said
     assert "Part of your interval lies beyond what was measured" in said
     assert "on the line" not in said
-    said = said_of(study, tmp_path, Estimate(300.0, 150.0, np.inf))
+    said = said_of(curves, tmp_path, Estimate(300.0, 150.0, np.inf))
     assert "yours is weaker, where nothing was" in said
 
 
-def test_no_skew_is_the_control(study, tmp_path):
-    said = said_of(study, tmp_path, Estimate(np.inf, 12.0, np.inf))
+def test_no_skew_is_the_control(curves, tmp_path):
+    said = said_of(curves, tmp_path, Estimate(np.inf, 12.0, np.inf))
     assert "cannot be told from iid" in said
     assert "iid is what others are compared with: no difference" in said
     assert "an alpha below 12 would show" in said
 
 
-def test_a_measured_alpha_is_quoted_as_it_was_measured(study, tmp_path):
-    said = said_of(study, tmp_path, Estimate(1.0, 0.8, 1.3))
+def test_a_measured_alpha_is_quoted_as_it_was_measured(curves, tmp_path):
+    said = said_of(curves, tmp_path, Estimate(1.0, 0.8, 1.3))
     assert "we measured" in said
     assert "on the line" not in said
     assert "wide interval: 4 owners" not in said.split("length in characters")[1]
 
 
-def test_nothing_known(study, tmp_path):
-    assert "Nothing can be told of the skew of length" in said_of(study, tmp_path, None)
+def test_nothing_known(curves, tmp_path):
+    assert "Nothing can be told of the skew of length" in said_of(curves, tmp_path, None)
 
 
 def test_a_study_without_alphas_has_no_curve(command, tmp_path):

@@ -53,6 +53,11 @@ def counted(monkeypatch):
     return done, under_base
 
 
+def short(model, texts, **changes):
+    """The fields of a study of one cell and one round."""
+    return study_fields(model, texts, **{"grid": {"partition.alpha": ["iid"]}, "federation__num_rounds": 1, **changes})
+
+
 def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_path, monkeypatch, counted):
     monkeypatch.setattr(features, "_members", dict(features._members))
     done, under_base = counted
@@ -71,6 +76,7 @@ def test_cells_share_texts_features_base_and_round_zero(tiny_models, texts, tmp_
         # The model varies faster than alpha, and is loaded once all the same.
         grid={"partition.alpha": [0.5, "iid"], "model.name": [str(tiny_models("opt")), str(tiny_models("llama"))]},
         control={"partition.alpha": "iid", "model.name": str(tiny_models("opt"))},
+        federation__num_rounds=1,
         seeds=2,
     )
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
@@ -119,8 +125,8 @@ def test_what_closes_a_run_is_measured_under_the_base_once(tiny_models, texts, t
 
 def test_round_zero_from_the_file_is_round_zero_measured(tiny_models, texts, tmp_path):
     """The second cell's round 0 is that of a study of its own."""
-    both = Study.parse(study_fields(tiny_models("opt"), texts, grid={"partition.alpha": [0.5, "iid"]}))
-    alone = Study.parse(study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]}))
+    both = Study.parse(short(tiny_models("opt"), texts, grid={"partition.alpha": [0.5, "iid"]}))
+    alone = Study.parse(short(tiny_models("opt"), texts))
     found = [
         read_losses(cllora.run(study, tmp_path / name) / "alpha=iid,seed=0").query("round == 0")
         for name, study in (("both", both), ("alone", alone))
@@ -130,7 +136,7 @@ def test_round_zero_from_the_file_is_round_zero_measured(tiny_models, texts, tmp
 
 
 def test_without_local_models_only_the_global_one_is_evaluated(tiny_models, texts, tmp_path):
-    fields = study_fields(tiny_models("opt"), texts, evaluation={"local_models": False})
+    fields = short(tiny_models("opt"), texts, evaluation={"local_models": False})
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     assert set(read_losses(folder / "alpha=iid,seed=0")["model"]) == {"global"}
     assert cllora.report(folder).stat().st_size > 10_000
@@ -138,7 +144,7 @@ def test_without_local_models_only_the_global_one_is_evaluated(tiny_models, text
 
 def test_other_weights_under_the_same_name_are_refused(tiny_models, texts, tmp_path):
     shutil.copytree(tiny_models("opt"), tmp_path / "base")
-    fields = study_fields(tmp_path / "base", texts, grid={"partition.alpha": ["iid"]})
+    fields = short(tmp_path / "base", texts)
     cllora.run(Study.parse(fields), tmp_path / "out")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model.model.decoder.layers[0].fc1.weight.data *= 1.01
@@ -167,7 +173,7 @@ def another_activation(model):
 def test_whatever_changed_in_a_base_its_losses_are_not_those_of_before(tiny_models, texts, tmp_path, change):
     """Half old, half new losses under one name are what nobody would notice."""
     shutil.copytree(tiny_models("opt"), tmp_path / "base")
-    fields = study_fields(tmp_path / "base", texts, grid={"partition.alpha": ["iid"]})
+    fields = short(tmp_path / "base", texts)
     study = Study.parse(fields)
     interrupted(study, tmp_path / "out", round=0)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
@@ -200,7 +206,7 @@ def test_a_users_code_that_changed_is_refused(tiny_models, texts, tmp_path, monk
     code.write_text(
         "from cllora.corpus import features\n@features.register()\ndef ones_once(rows):\n    return rows.tokens * 0.0\n"
     )
-    fields = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]}, load=[str(code)])
+    fields = short(tiny_models("opt"), texts, load=[str(code)])
     cllora.run(Study.parse(fields), tmp_path / "out")
     code.write_text(code.read_text() + "# another\n")
     with pytest.raises(
@@ -238,14 +244,14 @@ def test_a_feature_of_the_bases_losses_is_of_that_pattern_of_evaluation(tiny_mod
     assert together.realised["classes"] != deal_all([plain])[0].realised["classes"]
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish", None])
-def test_a_damaged_file_of_base_losses_is_one_line(content, tiny_models, texts, tmp_path):
-    fields = study_fields(tiny_models("opt"), texts, grid={"partition.alpha": ["iid"]})
+def test_a_damaged_file_of_base_losses_is_one_line(tiny_models, texts, tmp_path):
+    fields = short(tiny_models("opt"), texts)
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     (path,) = folder.glob("base-*.npy")
-    if content is None:
-        np.save(path, np.zeros(10))
-    else:
-        path.write_bytes(content)
-    with pytest.raises(UsageError, match="is damaged; remove it and run again"):
-        cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")
+    for content in (b"", b"rubbish", None):
+        if content is None:
+            np.save(path, np.zeros(10))
+        else:
+            path.write_bytes(content)
+        with pytest.raises(UsageError, match="is damaged; remove it and run again"):
+            cllora.run(Study.parse({**fields, "seeds": 2}), tmp_path / "out")

@@ -16,15 +16,10 @@ from support.synthetic import make_study, write_study
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    study = make_study((0.1, 1, 100, "iid"), num_seeds=3)
-    return write_study(tmp_path_factory.mktemp("runs") / "study", study)
-
-
-@pytest.fixture(scope="module")
-def runs(folder: Path) -> Runs:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """0.1 differs, 1 cannot be told, and 100 is equivalent."""
-    read = read_runs(folder)
+    study = make_study((0.1, 1, 100, "iid"), num_seeds=3)
+    read = read_runs(write_study(tmp_path_factory.mktemp("runs") / "study", study))
     shift = {"0.1": (0.5, 0.51, 0.49), "1": (0.3, -0.2, 0.1), "100": (0.0001, -0.0001, 0.0), "iid": (0.0, 0.0, 0.0)}
     members = [
         replace(run, outcome={**run.outcome, "final_loss": 3 + shift[run.labels["alpha"]][run.seed]})
@@ -94,13 +89,15 @@ def test_keys_that_show_and_hide_are_buttons(runs: Runs) -> None:
 
 
 def test_every_key_of_every_figure_does_something_or_is_the_margin(runs: Runs) -> None:
+    few = replace(runs, members=[run for run in runs.members if run.labels["alpha"] in ("0.1", "iid") and run.seed < 2])
     for name in figures.names():
-        html = legend(figures.get(name)(runs))
+        html = legend(figures.get(name)(few))
         assert html.count("<span>") == (name == "effects"), name
 
 
-def test_tables_for_latex(folder: Path, tmp_path: Path) -> None:
-    report(folder, tmp_path / "report.html")
+def test_tables_for_latex(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", make_study(num_seeds=2))
+    report(folder / "alpha=iid,seed=0", tmp_path / "report.html")
     assert not list((tmp_path / "tables").glob("*.tex"))
     report(folder, tmp_path / "report.html", with_latex=True)
     written = {path.stem: path.read_text() for path in (tmp_path / "tables").glob("*.tex")}

@@ -168,15 +168,24 @@ def test_stopping_between_rounds_and_going_on_gives_the_same_numbers(strategy, t
     assert numbers(cllora.run(study, tmp_path / "halting")) == numbers(straight)
 
 
-# Imports take most of a short life, so one process imports and forks a runner for every line it is sent. It prints
-# the runner's number and, when that is gone, how it ended.
+# To import and to load for the first time take most of a short life, so one process does both and forks a runner for
+# every line it is sent. It prints the runner's number and, when that is gone, how it ended.
 SERVER = """
-import os, sys
-import cllora, cllora.runs.cell, cllora.model.tokenizer, transformers.models.opt.modeling_opt
+import gc, os, sys
+import cllora, cllora.runs.cell, cllora.model.tokenizer, torch
+from cllora.model.load import load_base
+from cllora.presets import find_study
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # threads do not outlive a fork
+first = find_study(sys.argv[1]).cells()[0].experiment
+load_base(first.model, first.lora)
+gc.collect()
+gc.freeze()
 for line in sys.stdin:
     study, folder = line.split()
     runner = os.fork()
     if runner == 0:
+        torch.set_num_threads(threads)
         cllora.run(study, folder)
         os._exit(0)
     print(runner, flush=True)
@@ -190,7 +199,8 @@ def test_killed_at_random_points_it_ends_with_the_same_numbers(finished, tiny_mo
     study.write_text(Study.parse(study_fields(tiny_models("opt"), texts)).to_yaml())
     folder = tmp_path / "killed"
     dice = random.Random(1)
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-c", SERVER, str(study)]
+    server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     ends = []
     enough = time.monotonic() + 60  # for a busy machine, on which a life takes long
     with server:
@@ -201,7 +211,7 @@ def test_killed_at_random_points_it_ends_with_the_same_numbers(finished, tiny_mo
             runner = int(server.stdout.readline())
             patience = time.monotonic() + 10
             while size(folder) == seen and time.monotonic() < patience:
-                time.sleep(0.002)
+                time.sleep(0.01)
             time.sleep(dice.uniform(0, 0.05))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(runner, signal.SIGKILL)

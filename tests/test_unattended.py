@@ -57,7 +57,7 @@ def test_running_again_tries_what_failed_and_nothing_else(tiny_models, texts, tm
         return real(experiment, *others)
 
     monkeypatch.setattr(cell, "deal", deal)
-    study = Study.parse(study_fields(tiny_models("opt"), texts))
+    study = Study.parse(study_fields(tiny_models("opt"), texts, federation__num_rounds=1))
     with pytest.raises(CellsFailed, match="disk: Input/output error"):
         cllora.run(study, tmp_path)
     assert (tmp_path / "alpha=0.1,seed=0" / "failed.json").exists()
@@ -66,7 +66,7 @@ def test_running_again_tries_what_failed_and_nothing_else(tiny_models, texts, tm
     cllora.run(study, tmp_path, on_progress=seen.append)
     assert not list(tmp_path.rglob("failed.json"))
     assert [p.cell.name for p in seen if p.resumed] == ["alpha=iid,seed=0"]
-    assert len(read_rounds(tmp_path / "alpha=0.1,seed=0")) == 4
+    assert len(read_rounds(tmp_path / "alpha=0.1,seed=0")) == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
@@ -96,8 +96,8 @@ def test_a_cell_that_is_too_large_for_the_machine_does_not_stop_the_others(tiny_
 
     monkeypatch.setattr(cell, "deal", deal)
     with pytest.raises(CellsFailed, match=r"out of memory .*lower local.batch_size"):
-        cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path)
-    assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
+        cllora.run(Study.parse(study_fields(tiny_models("opt"), texts, federation__num_rounds=1)), tmp_path)
+    assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 2
 
 
 def test_an_error_in_a_strategy_of_ones_own_does_not_stop_the_others(tiny_models, texts, tmp_path, monkeypatch):
@@ -112,13 +112,13 @@ def divided(num_clients, *, by: float = 1):
     return algorithms.fedavg(num_clients)
 """)
     fields = study_fields(tiny_models("opt"), texts, load=[str(plugin)], control={})
-    fields["federation"]["strategy"] = "divided"
+    fields["federation"] |= {"strategy": "divided", "num_rounds": 1}
     fields["grid"] = {"federation.strategy.by": [0, 1]}
     with pytest.raises(CellsFailed, match=r"1 of 2 .* ZeroDivisionError in line 5 of .*mine\.py: float division"):
         cllora.run(Study.parse(fields), tmp_path / "out")
     recorded = json.loads((tmp_path / "out" / "by=0,seed=0" / "failed.json").read_text())
     assert recorded["traceback"][-1] == "ZeroDivisionError: float division by zero"
-    assert len(read_rounds(tmp_path / "out" / "by=1,seed=0")) == 4
+    assert len(read_rounds(tmp_path / "out" / "by=1,seed=0")) == 2
 
 
 def test_what_cannot_be_loaded_is_tried_once(tiny_models, texts, tmp_path, monkeypatch):
@@ -137,8 +137,10 @@ def test_what_cannot_be_loaded_is_tried_once(tiny_models, texts, tmp_path, monke
     assert len(list(tmp_path.rglob("failed.json"))) == 6
 
 
-def test_the_command_line_reports_what_there_is_and_ends_with_2(study, tmp_path, monkeypatch, capsys):
-    (tmp_path / "study.yaml").write_text(study.to_yaml())
+def test_the_command_line_reports_what_there_is_and_ends_with_2(tiny_models, texts, tmp_path, monkeypatch, capsys):
+    grid = {"lora.target_modules": [["q_proj"], ["quary"]]}
+    fields = study_fields(tiny_models("opt"), texts, grid=grid, control={}, federation__num_rounds=1)
+    (tmp_path / "study.yaml").write_text(Study.parse(fields).to_yaml())
     monkeypatch.setattr(sys, "argv", ["cllora", "run", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -147,8 +149,8 @@ def test_the_command_line_reports_what_there_is_and_ends_with_2(study, tmp_path,
     assert "q_proj" in out
     assert "Report: " in out
     lines = err.splitlines()
-    assert lines[0].startswith("cllora: 1 of 3 cells, target_modules=q_proj,seed=0")
-    assert lines[-1].startswith("cllora: 1 of 3 cells failed, see failed.json in their folders; run again to retry. ")
+    assert lines[0].startswith("cllora: 1 of 2 cells, target_modules=q_proj,seed=0")
+    assert lines[-1].startswith("cllora: 1 of 2 cells failed, see failed.json in their folders; run again to retry. ")
     assert "target_modules=quary,seed=0: " in lines[-1]
 
 

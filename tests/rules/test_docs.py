@@ -81,18 +81,15 @@ def shown_outputs() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("command", "output"), shown_outputs())
-def test_every_output_shown_is_what_is_printed(command, output):
-    words = shlex.split(command)
-    assert words[0] == "cllora"
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, env=wide_environment())
-    assert [line.rstrip() for line in (done.stdout + done.stderr).strip().splitlines()] == output.splitlines()
-
-
-def wide_environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+@pytest.mark.parametrize(("line", "output"), shown_outputs())
+def test_every_output_shown_is_what_is_printed(line, output, command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    name, *words = shlex.split(line)
+    assert name == "cllora"
+    _, out, err = command(*words)
+    assert [line.rstrip() for line in (out + err).strip().splitlines()] == output.splitlines()
 
 
 def test_every_yaml_study_shown_is_valid():
