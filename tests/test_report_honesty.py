@@ -195,9 +195,9 @@ def test_a_feature_is_named_with_its_unit() -> None:
 def test_ranges_name_classes_only_where_all_runs_cut_alike() -> None:
     partition = make_partition(make_study().cells()[0].experiment)
     assert class_names([partition, partition])[0].startswith("below ")
-    described = [dict(one) for one in partition.realised["classes"]["described"]]
-    described[0]["below"] += 1
-    other = replace(partition, realised={**partition.realised, "classes": {"described": described}})
+    first, *others = partition.heterogeneity.classes.described
+    moved = replace(partition.heterogeneity.classes, described=(replace(first, below=first.below + 1), *others))
+    other = replace(partition, measured=replace(partition.heterogeneity, classes=moved))
     assert class_names([partition, other])[::4] == ["class 1 (smallest)", "class 5 (largest)"]
 
 

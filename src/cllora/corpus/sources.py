@@ -15,7 +15,7 @@ from cllora.corpus.encode import batches
 from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
 from cllora.corpus.json_rows import read_json
 from cllora.corpus.listing import Listed, list_files
-from cllora.corpus.registered import Row, corpora, versions
+from cllora.corpus.registered import Row, corpora, version_of
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
 from cllora.errors import UsageError, counted, one_line
@@ -92,9 +92,10 @@ def _corpus(choice: Choice) -> Source:
             yield flat(row)
 
     identity = None
-    if choice.name in versions.names():
-        looked_into = choice.options.keys() & versions.options(choice.name).keys()
-        version = versions.bind(choice.name, {key: choice.options[key] for key in looked_into})()
+    version_function = version_of(choice.name)
+    if version_function is not None:
+        looked_into = inspect.signature(version_function).parameters
+        version = version_function(**{key: value for key, value in read.keywords.items() if key in looked_into})
         # The reader's own source is part of it: what is mended there must not be hidden by an old cache.
         code = digest(Path(inspect.getsourcefile(function) or ""))
         options = json.dumps(getattr(read, "keywords", {}), sort_keys=True, default=repr)

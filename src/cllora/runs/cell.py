@@ -3,13 +3,15 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cllora.federated import Federation, Strategy, rounds, strategies
 from cllora.model.engine import Engine
+from cllora.partition import assign
 from cllora.runs.environment import environment
-from cllora.runs.prepare import deal
+from cllora.runs.partitions import base_nll
 from cllora.spec import Experiment
 from cllora.store import (
     begin,
@@ -64,7 +66,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
 
 def _dealt(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Partition:
     """A new partition, on disk: a run goes on with the one that it began with, however a feature comes out then."""
-    partition = deal(experiment, samples, lambda: engine)
+    partition = assign(experiment, samples, partial(base_nll, engine))
     write_partition(folder, partition)
     return partition
 

@@ -42,12 +42,19 @@ class TrackedRun:
     folder: Path
 
 
-trackers: Registry[Callable[[TrackedRun], AbstractContextManager[Write]]] = Registry("tracker")
-EXTRAS = ("tensorboard", "wandb", "mlflow", "trackio")
-"""Trackers that are a package of the same name, and an extra of cllora."""
+@dataclass(frozen=True)
+class TrackerFacts:
+    """What a tracker states of itself: the `package` that it needs, which is an extra of cllora by the same name."""
+
+    package: str | None = None
 
 
-@trackers.register("tensorboard")
+trackers: Registry[Callable[[TrackedRun], AbstractContextManager[Write]], TrackerFacts] = Registry(
+    "tracker", TrackerFacts
+)
+
+
+@trackers.register("tensorboard", package="tensorboard")
 @contextmanager
 def _tensorboard(run: TrackedRun) -> Iterator[Write]:
     """Event files in the study's folder; look with `tensorboard --logdir DIR/tensorboard`."""
@@ -65,7 +72,7 @@ def _tensorboard(run: TrackedRun) -> Iterator[Write]:
         yield write
 
 
-@trackers.register("wandb")
+@trackers.register("wandb", package="wandb")
 @contextmanager
 def _wandb(run: TrackedRun) -> Iterator[Write]:
     """Weights & Biases: a project per study, set up by its own login or `WANDB_MODE=offline`."""
@@ -82,7 +89,7 @@ def _wandb(run: TrackedRun) -> Iterator[Write]:
         tracked.finish()
 
 
-@trackers.register("mlflow")
+@trackers.register("mlflow", package="mlflow")
 @contextmanager
 def _mlflow(run: TrackedRun) -> Iterator[Write]:
     """MLflow: an experiment per study, where its own `MLFLOW_TRACKING_URI` says."""
@@ -102,7 +109,7 @@ def _mlflow(run: TrackedRun) -> Iterator[Write]:
         yield lambda number, figures: mlflow.log_metrics(dict(figures), step=number)
 
 
-@trackers.register("trackio")
+@trackers.register("trackio", package="trackio")
 @contextmanager
 def _trackio(run: TrackedRun) -> Iterator[Write]:
     """Trackio: a project per study, on this machine; look with `trackio show`."""
@@ -123,9 +130,9 @@ def check_trackers(names: Iterable[str]) -> None:
         UsageError: there is no such tracker, or its package is missing.
     """
     for name in names:
-        trackers.get(name)
-        if name in EXTRAS and importlib.util.find_spec(name) is None:
-            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{name}]', or leave it out")
+        package = trackers.facts(name).package
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{package}]', or leave it out")
 
 
 class Tracking:
