@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cllora.corpus.columnar import ARROW_ROWS, arrow_rows, parquet_rows
 from cllora.corpus.encode import batches
@@ -22,6 +22,9 @@ from cllora.errors import UsageError, counted, one_line
 from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SPLITS = "dataset_dict.json"
 """The file that tells a saved dataset with several splits."""
@@ -258,7 +261,7 @@ def _hub(name: str, subset: str | None, split: str) -> Source:
     return Source(shown, f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset, shown))
 
 
-def _dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
+def _dataset_rows(dataset: "Dataset", name: str) -> Iterator[Row]:
     # Arrow's own rows: whatever else the dataset has (images, audio) is not decoded.
     for table in dataset.with_format("arrow").iter(batch_size=ARROW_ROWS):
         yield from map(flat, arrow_rows(table, name))

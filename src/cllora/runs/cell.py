@@ -24,7 +24,7 @@ from cllora.store import (
     write_json,
     write_partition,
 )
-from cllora.types import Partition, Round, Samples, Vector
+from cllora.types import Partition, Round, Samples, Vector, to_plain
 
 
 def strategy_of(experiment: Experiment) -> Strategy:
@@ -49,7 +49,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     last = last_round(folder)
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, engine)
-    _record_environment(folder / "environment.json", environment(experiment, samples, engine))
+    _record_environment(folder / "environment.json", to_plain(environment(experiment, samples, engine)))
     peaks: list[int | None] = []
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), engine), last):
         save_round(folder, after)
@@ -71,7 +71,7 @@ def _dealt(experiment: Experiment, folder: Path, samples: Samples, engine: Engin
     return partition
 
 
-def _record_environment(path: Path, now: dict[str, Any]) -> None:
+def _record_environment(path: Path, now: Mapping[str, object]) -> None:
     """Keep what the run began on; where it goes on on something else, add that under `resumed_on`."""
     if not path.exists():
         write_json(path, now)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 from pydantic import ValidationError
@@ -117,7 +117,7 @@ class _TextsAlone:
     def once(self, what: str, compute: Callable[[], Array]) -> Array:
         return compute()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise UsageError(
             f"feature '{self.feature}' with these options needs a model (for {name}), and this looks at texts alone; "
             "choose another with --by"

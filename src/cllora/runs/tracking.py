@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cllora.errors import UsageError, one_line
 from cllora.registry import Registry
@@ -38,7 +38,7 @@ class TrackedRun:
     study: str
     cell: str
     id: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     folder: Path
 
 
@@ -200,8 +200,7 @@ def _rounds_of(place: Path) -> list[dict[str, Any]]:
 
 def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
     """A round's figures for a tracker: the numbers of its record, and the chosen clients' losses averaged."""
-    numbers = {key: value for key, value in _flat(record).items() if _is_number(value)}
-    figures = {key: float(value) for key, value in numbers.items() if key != "round"}
+    figures = {key: float(value) for key, value in _flat(record).items() if key != "round" and _is_number(value)}
     for loss in ("train_loss", "local_loss"):
         found = [float(client[loss]) for client in record.get("clients", ()) if _is_number(client.get(loss))]
         if found:
@@ -209,12 +208,12 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _flat(fields: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(fields: Mapping[str, object], above: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in fields.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{above}{key}.")

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
-from cllora.types import Arrays, Heterogeneity, Ids, Losses, Partition, Round, from_plain, to_plain
+from cllora.types import Arrays, Environment, Heterogeneity, Ids, Losses, Partition, Round, from_plain, to_plain
 
 GLOBAL_TEST = -1
 """The `client` of the global test set in partition.parquet."""
@@ -197,6 +197,16 @@ def drop_unfinished(folder: Path, last: Round | None) -> None:
     for part in (folder / "losses.parquet").glob("round-*.parquet"):
         if part.name not in {_part(each) for each in range(number + 1)}:
             part.unlink()
+
+
+def read_environment(folder: Path) -> Environment:
+    """What a run ran on, from `environment.json`; where there is none, nothing was recorded.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    file = folder / "environment.json"
+    return from_plain(Environment, read_json(file), file) if file.exists() else Environment()
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:

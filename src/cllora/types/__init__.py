@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 from cllora.types.arrays import Array as Array
 from cllora.types.arrays import Ids as Ids
 from cllora.types.arrays import OnRead as OnRead
+from cllora.types.environment import AttentionRecord as AttentionRecord
+from cllora.types.environment import BaseRecord as BaseRecord
+from cllora.types.environment import DataRecord as DataRecord
+from cllora.types.environment import Environment as Environment
+from cllora.types.environment import Hardware as Hardware
+from cllora.types.environment import MessageSizes as MessageSizes
+from cllora.types.environment import Origin as Origin
+from cllora.types.environment import Package as Package
 from cllora.types.partition import ClientMeasures as ClientMeasures
 from cllora.types.partition import Doses as Doses
 from cllora.types.partition import FeatureClasses as FeatureClasses
