@@ -27,7 +27,7 @@ def warnings(values, lengths=LENGTHS, *, by="length", seed=0, second=None, spoil
         second=None if second is None else Axis.of(np.asarray(second, np.float64), spec.and_classes),
         spoiled=spoiled,
     )
-    return make_partition(spec, pool, NO_IDS, seed).realised["warnings"]
+    return make_partition(spec, pool, NO_IDS, seed).heterogeneity.warnings
 
 
 @pytest.mark.parametrize("scheme", ["iid", "client_mix", "class_split", "quantity"])
@@ -44,12 +44,12 @@ def test_a_random_deal_has_no_confounds(scheme):
 @pytest.mark.parametrize("alpha", [0.1, 1.0])
 def test_what_is_asked_for_is_no_confound(alpha):
     quality = {"by": "spoiled", "classes": 2, "spoiled": SPOILED, "alpha": alpha}
-    assert warnings(SPOILED, EVEN, **quality) == []
-    assert warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=100) == []
-    assert warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=1.0) == []
-    assert warnings(MARK, EVEN, by="mark", scheme="quantity", alpha=1.0) == []
+    assert not warnings(SPOILED, EVEN, **quality)
+    assert not warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=100)
+    assert not warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=1.0)
+    assert not warnings(MARK, EVEN, by="mark", scheme="quantity", alpha=1.0)
     both = {"second": SPOILED, "and_by": "spoiled", "and_classes": 2, "and_alpha": alpha}
-    assert warnings(MARK, EVEN, by="mark", alpha=alpha, spoiled=SPOILED, **both) == []
+    assert not warnings(MARK, EVEN, by="mark", alpha=alpha, spoiled=SPOILED, **both)
 
 
 def test_tokens_under_length_skew_and_samples_at_equal_tokens():
@@ -106,6 +106,6 @@ def test_a_second_feature_that_goes_with_the_first():
     assert lines[0].startswith("clients differ in near, which was not asked for: ")
     assert lines[1].startswith("mark and near go together in the texts (Cramér's V 0.")
     apart = warnings(MARK, EVEN, by="mark", alpha=0.1, second=rng(2, "far").normal(size=SAMPLES), and_by="far")
-    assert apart == []
+    assert not apart
     few = warnings(MARK, EVEN, by="mark", alpha=0.1, second=SPOILED, and_by="flag", and_classes=3)
-    assert few == ["the second feature has too few distinct values for 3 classes: there are 2"]
+    assert few == ("the second feature has too few distinct values for 3 classes: there are 2",)

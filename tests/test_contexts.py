@@ -12,11 +12,11 @@ from cllora.model import learner as module
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.patterns import FULL, pattern_of
+from cllora.partition.contexts import contexts_of_clients, tokens_in_contexts
 from cllora.reports import partition_view, read_runs
 from cllora.reports.sections.clients import client_spread
 from cllora.reports.sections.design import design
-from cllora.runs.contexts import with_contexts
-from cllora.runs.prepare import deal_all
+from cllora.runs.partitions import partitions_of
 from cllora.spec import Choice, Experiment, LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, read_losses, read_partition, read_rounds
 from cllora.types import Job, Partition, Work
@@ -104,10 +104,10 @@ def test_owners_by_name(tiny_models, texts):
 
     def dealt(contexts):
         study = Study.parse({**fields, "local": {"contexts": contexts}})
-        return deal_all([cell.experiment for cell in Study.parse(study.to_mapping()).cells()])[0]
+        return partitions_of([cell.experiment for cell in Study.parse(study.to_mapping()).cells()])[0]
 
-    found = dealt({"owner-2": 9, "owner-0": 20}).realised["clients"]
-    assert dict(zip(found["names"], found["contexts"], strict=True)) == {
+    found = dealt({"owner-2": 9, "owner-0": 20}).heterogeneity.clients
+    assert dict(zip(found.names, found.contexts, strict=True)) == {
         "owner-0": 20,
         "owner-1": 64,
         "owner-2": 9,
@@ -123,10 +123,13 @@ def test_what_cannot_be_is_refused():
 
     def with_ids(ids, contexts):
         nothing = np.zeros(0, np.int64)
-        two = Partition(np.concatenate([far, ids]), np.array([0, len(far), len(far) + len(ids)]), nothing, [], nothing)
-        return with_contexts(Experiment.parse({"local": {"contexts": contexts}}), samples, two)
+        ends = np.array([0, len(far), len(far) + len(ids)])
+        own = contexts_of_clients(contexts, 2, None, 64)
+        return tokens_in_contexts(
+            Partition(np.concatenate([far, ids]), ends, nothing, [], nothing, contexts=own), samples
+        )
 
-    assert with_ids(np.arange(9), [60, 8]).context(1) == 8
+    assert with_ids(np.arange(9), [60, 8])[1] == samples.seen(np.arange(9), 8).sum()
     with pytest.raises(UsageError, match=r"local\.contexts: within 8 tokens no text of client 0 has a token left"):
         with_ids(np.arange(9), [8, 60])
     with pytest.raises(UsageError, match=r"local\.contexts: clients have no names"):

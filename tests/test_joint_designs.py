@@ -9,6 +9,7 @@ from cllora.partition.dealing import deal_to_sizes, dirichlet
 from cllora.partition.heterogeneity import cramers_v, effective_number, heterogeneity
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
+from cllora.types import Doses
 
 SAMPLES, CLIENTS = 3592, 20
 NO_IDS = np.empty(0, np.int64)
@@ -167,11 +168,11 @@ def test_the_realised_heterogeneity_has_the_doses_and_the_second_feature():
         spoiled=np.array([True, False, True, True]),
     )
     found = heterogeneity(pool, Deal.of_lists([np.array([0, 1]), np.array([2, 3])]))
-    assert found["spoiled"] == {"share": 0.75, "doses": [0.5, 1.0], "variance_between": pytest.approx(1 / 3)}
-    assert found["and_by"]["class_shares"] == [[0.5, 0.5], [0.5, 0.5]]
-    assert found["and_by"]["js_mean"] == found["and_by"]["variance_between"] == found["and_by"]["association"] == 0
-    assert [one["samples"] for one in found["and_by"]["described"]] == [2, 2]
-    assert found["js_mean"] > 0
+    assert found.spoiled == Doses(share=0.75, doses=(0.5, 1.0), variance_between=pytest.approx(1 / 3))
+    assert found.and_by.class_shares == ((0.5, 0.5), (0.5, 0.5))
+    assert found.and_by.js_mean == found.and_by.variance_between == found.and_by.association == 0
+    assert [one.samples for one in found.and_by.described] == [2, 2]
+    assert found.js_mean > 0
     partition = make_partition(spec, pool, NO_IDS, 0)
-    assert partition.realised["spoiled"]["share"] == 0.75
-    assert "and_by" not in heterogeneity(ALONE, deal_of(ALONE))
+    assert partition.heterogeneity.spoiled.share == 0.75
+    assert heterogeneity(ALONE, deal_of(ALONE)).and_by is None

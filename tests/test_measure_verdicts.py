@@ -41,9 +41,10 @@ def experiment(seed: int, partition: tuple[tuple[str, Any], ...], more: tuple[tu
 @cache
 def dealt(cut: float = 0.0) -> Any:
     made = make_partition(make_study(clients=CLIENTS).cells()[0].experiment)
-    classes = [{**each, "share_cut": cut} for each in made.realised["classes"]["described"]]
-    realised = {**made.realised, "classes": {"described": classes}}
-    return replace(made, train_offsets=np.concatenate([[0], np.cumsum(SIZES)]), realised=realised)
+    classes = made.heterogeneity.classes
+    described = tuple(replace(one, share_cut=cut) for one in classes.described)
+    measured = replace(made.heterogeneity, classes=replace(classes, described=described))
+    return replace(made, train_offsets=np.concatenate([[0], np.cumsum(SIZES)]), measured=measured)
 
 
 def run(

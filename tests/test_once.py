@@ -234,14 +234,14 @@ def test_what_a_users_file_imports_beside_it_is_part_of_it(tmp_path):
 
 def test_a_feature_of_the_bases_losses_is_of_that_pattern_of_evaluation(tiny_models, texts, tmp_path):
     """Cells that share their texts do not share what another pattern of attention made of them."""
-    from cllora.runs.prepare import deal_all
+    from cllora.runs.partitions import partitions_of
 
     fields = study_fields(tiny_models("opt"), texts, partition__by="perplexity", grid={}, control={})
     plain = Study.parse(fields).base
     other = Study.parse({**fields, "evaluation": {"pattern": {"name": "local", "group": 4}}}).base
-    together, alone = deal_all([plain, other])[1], deal_all([other])[0]
-    assert together.realised["classes"] == alone.realised["classes"]
-    assert together.realised["classes"] != deal_all([plain])[0].realised["classes"]
+    together, alone = partitions_of([plain, other])[1], partitions_of([other])[0]
+    assert together.heterogeneity.classes == alone.heterogeneity.classes
+    assert together.heterogeneity.classes != partitions_of([plain])[0].heterogeneity.classes
 
 
 def test_a_damaged_file_of_base_losses_is_one_line(tiny_models, texts, tmp_path):

@@ -204,11 +204,11 @@ def test_binary_ids_and_categories(tmp_path: Path) -> None:
 
 
 def test_contexts_by_name_mean_the_same_owners() -> None:
-    from cllora.runs.contexts import _by_name
+    from cllora.partition.contexts import contexts_of_clients
 
-    assert _by_name({"7.0": 32, " e\u0301": 16}, ["7", "\u00e9", "x"], 64) == [32, 16, 64]
+    assert contexts_of_clients({"7.0": 32, " e\u0301": 16}, 3, ["7", "\u00e9", "x"], 64) == (32, 16, 64)
     with pytest.raises(UsageError, match="'7' is given twice"):
-        _by_name({"7.0": 32, "7": 16}, ["7"], 64)
+        contexts_of_clients({"7.0": 32, "7": 16}, 1, ["7"], 64)
 
 
 class Kind(Enum):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from cllora.errors import UsageError
 from cllora.partition import Pool, make_partition, partitioners, pool_of
 from cllora.partition.deal import Deal, grouped
-from cllora.partition.repair import _gifts, repair
+from cllora.partition.min_samples import enforce_min_samples, given_by_largest
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
+from cllora.types import Heterogeneity, from_plain, to_plain
 
 ALPHAS = (1e-3, 0.1, 1.0, 100.0, "iid")
 VARIANTS = [
@@ -57,7 +58,7 @@ def test_every_client_has_the_minimum_and_nothing_gets_lost(variant):
     spec = spec_of(variant, num_clients=20, min_samples=10)
     pool = some_pool(spec, 210)
     partition = make_partition(spec, pool, np.arange(3), seed=1)
-    realised = partition.realised
+    measured = partition.heterogeneity
     owned = [np.concatenate([partition.train(k), partition.test(k)]) for k in range(20)]
     assert partition.num_clients == 20
     assert min(len(ids) for ids in owned) >= 10
@@ -69,13 +70,14 @@ def test_every_client_has_the_minimum_and_nothing_gets_lost(variant):
         assert (np.diff(partition.test(k)) > 0).all()
     counts = np.bincount(np.concatenate(owned), minlength=2000)[pool.ids]
     assert set(np.concatenate(owned).tolist()) <= set(pool.ids.tolist())
-    assert realised["used"] == (counts > 0).sum()
-    assert realised["unused"] == (counts == 0).sum()
-    assert realised["repeated"] == (counts > 1).sum()
+    assert measured.used == (counts > 0).sum()
+    assert measured.unused == (counts == 0).sum()
+    assert measured.repeated == (counts > 1).sum()
     if not variant.get("overlap"):
-        assert realised["unused"] == realised["repeated"] == 0
-    assert realised["clients"]["samples"] == [len(ids) for ids in owned]
-    assert json.loads(json.dumps(realised, allow_nan=False)) == realised
+        assert measured.unused == measured.repeated == 0
+    assert list(measured.clients.samples) == [len(ids) for ids in owned]
+    written = json.dumps(to_plain(measured), allow_nan=False)
+    assert from_plain(Heterogeneity, json.loads(written), "here") == measured
 
 
 @every_variant()
@@ -85,7 +87,7 @@ def test_equal_seeds_give_the_equal_deal(variant):
     first, second, other = (make_partition(spec, pool, NO_IDS, seed) for seed in (7, 7, 8))
     for field in ("train_ids", "train_offsets", "test_ids", "test_offsets"):
         assert (getattr(first, field) == getattr(second, field)).all()
-    assert first.realised == second.realised
+    assert first.heterogeneity == second.heterogeneity
     assert first.train_ids.tolist() != other.train_ids.tolist()
 
 
@@ -93,10 +95,10 @@ def test_equal_seeds_give_the_equal_deal(variant):
 def test_a_constant_feature_is_one_class_and_is_dealt_all_the_same(variant):
     spec = spec_of(variant)
     partition = make_partition(spec, some_pool(spec, values=np.full(400, 3.0)), NO_IDS, 0)
-    realised = partition.realised
-    assert realised["classes"]["pooled_shares"] == [1.0]
-    assert realised["variance_between"]["values"] == realised["js_mean"] == 0.0
-    assert "the feature has too few distinct values for 5 classes: there is 1" in realised["warnings"]
+    measured = partition.heterogeneity
+    assert measured.classes.pooled_shares == (1.0,)
+    assert measured.variance_between.values == measured.js_mean == 0.0
+    assert "the feature has too few distinct values for 5 classes: there is 1" in measured.warnings
 
 
 @every_variant([v for v in VARIANTS if v["scheme"] != "natural"])
@@ -128,15 +130,15 @@ def test_any_feature_and_strength_can_be_dealt(variant, alpha, values, clients, 
     lengths = np.abs(np.array(values)) + 1
     pool = pool_of(spec, ids=np.arange(len(values)), values=np.array(values, float), lengths=lengths, context=40)
     partition = make_partition(spec, pool, NO_IDS, seed)
-    realised = partition.realised
-    sizes = np.array(realised["clients"]["samples"])
+    measured = partition.heterogeneity
+    sizes = np.array(measured.clients.samples)
     assert sizes.min() >= spec.min_samples
     if not variant.get("overlap"):
         everything = np.sort(np.concatenate([partition.train_ids, partition.test_ids]))
         assert everything.tolist() == list(range(len(values)))
-    if variant.get("budget") == "tokens" and realised["moved"] == 0:
-        assert realised["tokens"]["max"] - realised["tokens"]["min"] <= pool.tokens.max()
-    elif variant["scheme"] in ("client_mix", "iid") and realised["moved"] == 0:
+    if variant.get("budget") == "tokens" and measured.moved == 0:
+        assert measured.tokens.max - measured.tokens.min <= pool.tokens.max()
+    elif variant["scheme"] in ("client_mix", "iid") and measured.moved == 0:
         assert sizes.max() - sizes.min() <= 1
 
 
@@ -154,7 +156,7 @@ def test_the_local_test_has_one_sample_at_least_and_never_all(share, sizes, test
     by_size = sorted(range(len(sizes)), key=lambda k: -sizes[k])
     assert [len(partition.test(k)) for k in range(len(sizes))] == [tests[k] for k in by_size]
     assert [len(partition.train(k)) for k in range(len(sizes))] == [sizes[k] - tests[k] for k in by_size]
-    assert partition.realised["untested_clients"] == (1 if share > 0 and 1 in sizes else 0)
+    assert partition.heterogeneity.untested_clients == (1 if share > 0 and 1 in sizes else 0)
 
 
 def test_the_global_test_must_not_be_dealt():
@@ -204,19 +206,19 @@ def test_the_repair_takes_from_whoever_is_then_largest(sizes, least):
         by_hand[by_hand.argmax()] -= 1
         by_hand[by_hand.argmin()] += 1
     deal = Deal.of_owners(rng(0, "x").permutation(np.repeat(np.arange(len(sizes)), sizes)), len(sizes))
-    repaired, moved, topped_up = repair(deal, least, rng(0, "y"))
+    repaired, moved, topped_up = enforce_min_samples(deal, least, rng(0, "y"))
     needs = np.maximum(least - np.array(sizes), 0)
     assert repaired.sizes().tolist() == by_hand.tolist()
     assert (moved, topped_up) == (needs.sum(), (needs > 0).sum())
     assert sorted(repaired.positions.tolist()) == list(range(sum(sizes)))
-    assert _gifts(np.array(sizes), 0).sum() == 0
+    assert given_by_largest(np.array(sizes), 0).sum() == 0
 
 
 def test_the_repair_moves_each_sample_with_equal_chance():
     owners = np.array([0] * 6 + [1])
     gone = np.zeros(7)
     for seed in range(600):
-        repaired, _, _ = repair(Deal.of_owners(owners, 2), 2, rng(seed))
+        repaired, _, _ = enforce_min_samples(Deal.of_owners(owners, 2), 2, rng(seed))
         gone[repaired.positions[repaired.offsets[1] :]] += 1
     assert gone[6] == 600
     assert gone[:6].sum() == 600

@@ -15,7 +15,7 @@ from cllora.errors import UsageError
 from cllora.model import load
 from cllora.model.learner import Learner
 from cllora.partition import rank_correlation
-from cllora.runs.prepare import deal_all
+from cllora.runs.partitions import partitions_of
 from cllora.runs.shared import Shared
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
@@ -67,10 +67,10 @@ def test_a_study_by_lexical_diversity_at_equal_length(tiny_models, varied_texts,
 
 def test_topics_are_classes(tiny_models, varied_texts):
     asked = study(tiny_models("opt"), varied_texts, {"name": "topic", "topics": 2}, grid={}, control={})
-    dealt = deal_all([asked.cells()[0].experiment])[0]
-    described = dealt.realised["classes"]["described"]
-    assert [(one["min"], one["max"]) for one in described] == [(0, 0), (1, 1)]
-    assert "length_correlation" not in dealt.realised
+    dealt = partitions_of([asked.cells()[0].experiment])[0]
+    described = dealt.heterogeneity.classes.described
+    assert [(one.min, one.max) for one in described] == [(0, 0), (1, 1)]
+    assert dealt.heterogeneity.length_correlation is None
     about = np.array(
         ["tree" in text or "leaf" in text or "root" in text for text in varied_texts.read_text().splitlines()]
     )
@@ -81,7 +81,7 @@ def test_more_topics_than_classes_are_refused(tiny_models, varied_texts):
     fields = study_fields(tiny_models("opt"), varied_texts, partition__by="topic")
     fields["partition"]["classes"] = 2
     with pytest.raises(UsageError, match=r"topic has 5 classes, .* set partition.classes to 5 or more"):
-        deal_all([Study.parse(fields).cells()[0].experiment])
+        partitions_of([Study.parse(fields).cells()[0].experiment])
 
 
 def test_what_is_left_of_length_is_warned_of(tiny_models, varied_texts):
@@ -89,9 +89,9 @@ def test_what_is_left_of_length_is_warned_of(tiny_models, varied_texts):
     said = []
     for by in ({"name": "repetition", "n": 5}, "mtld"):
         asked = study(tiny_models("opt"), varied_texts, by, "length", grid={}, control={})
-        dealt = deal_all([asked.cells()[0].experiment])[0].realised
-        said.append(any("still goes with length" in sentence for sentence in dealt["warnings"]))
-        assert said[-1] == (abs(dealt["length_correlation"]["residual"]) >= 0.1)
+        dealt = partitions_of([asked.cells()[0].experiment])[0].heterogeneity
+        said.append(any("still goes with length" in sentence for sentence in dealt.warnings))
+        assert said[-1] == (abs(dealt.length_correlation.residual) >= 0.1)
     assert said == [True, False]
 
 

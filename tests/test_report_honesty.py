@@ -15,6 +15,7 @@ from cllora.reports import Runs, figures, read_runs, report, words
 from cllora.reports.answer import answer
 from cllora.reports.labels import class_names, feature_text
 from cllora.spec import Choice
+from cllora.types import DataRecord, Environment
 from support.synthetic import make_partition, make_study, write_run, write_study
 
 
@@ -136,7 +137,7 @@ def test_equal_means_in_doubt_are_no_clear_difference(runs: Runs) -> None:
 
 
 def test_only_runs_on_the_same_data_are_paired(runs: Runs) -> None:
-    other = {"data": {"fingerprint": "another"}}
+    other = Environment(data=DataRecord(fingerprint="another"))
     members = [
         replace(run, environment=other) if run.seed == 0 and run.labels["alpha"] == "iid" else run
         for run in runs.members
@@ -195,9 +196,9 @@ def test_a_feature_is_named_with_its_unit() -> None:
 def test_ranges_name_classes_only_where_all_runs_cut_alike() -> None:
     partition = make_partition(make_study().cells()[0].experiment)
     assert class_names([partition, partition])[0].startswith("below ")
-    described = [dict(one) for one in partition.realised["classes"]["described"]]
-    described[0]["below"] += 1
-    other = replace(partition, realised={**partition.realised, "classes": {"described": described}})
+    first, *others = partition.heterogeneity.classes.described
+    moved = replace(partition.heterogeneity.classes, described=(replace(first, below=first.below + 1), *others))
+    other = replace(partition, measured=replace(partition.heterogeneity, classes=moved))
     assert class_names([partition, other])[::4] == ["class 1 (smallest)", "class 5 (largest)"]
 
 

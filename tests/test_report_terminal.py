@@ -47,7 +47,7 @@ def test_partition_view(clients: int) -> None:
     ]
     assert len(bars) == min(clients, 40)
     assert ("of 60 clients" in text) == (clients == 60)
-    for sentence in partition.realised["warnings"]:
+    for sentence in partition.heterogeneity.warnings:
         assert " ".join(sentence.split())[1:] in " ".join(text.split())
 
 
@@ -55,7 +55,7 @@ def test_a_bar_shows_the_shares() -> None:
     experiment = make_study().cells()[0].experiment
     partition = make_partition(experiment)
     text = printed(partition_view(partition, experiment))
-    shares = partition.realised["clients"]["class_shares"][0]
+    shares = partition.heterogeneity.clients.class_shares[0]
     first = next(line for line in text.splitlines() if line.strip().startswith("0 "))
     for c, share in enumerate(shares):
         assert abs(first.split()[3].count(str(c + 1)) / BAR - share) <= 1 / BAR

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from cllora.errors import UsageError
-from cllora.partition import place_at_length, quantile_classes, rank_correlation
-from cllora.runs.prepare import check_classes
+from cllora.partition import check_residual, place_at_length, quantile_classes, rank_correlation
 from cllora.spec import PartitionSpec
 
 lengths_and_values = st.lists(st.tuples(st.integers(1, 12), st.integers(-5, 5)), min_size=1, max_size=60)
@@ -94,5 +93,5 @@ def test_rank_correlation_is_spearmans(rows):
 @pytest.mark.parametrize("name", ["length", "seen_tokens", "topic"])
 def test_what_has_no_residual_is_refused(name):
     with pytest.raises(UsageError, match=rf"^partition.residual_on: .*{name}"):
-        check_classes(PartitionSpec.model_validate({"by": name, "residual_on": "length"}))
-    check_classes(PartitionSpec.model_validate({"by": "mtld", "residual_on": "length"}))
+        check_residual(PartitionSpec.model_validate({"by": name, "residual_on": "length"}))
+    check_residual(PartitionSpec.model_validate({"by": "mtld", "residual_on": "length"}))

@@ -9,8 +9,8 @@ from rich.console import Console
 
 import cllora
 from cllora.corpus import load_samples
+from cllora.partition import assign
 from cllora.reports import partition_view, read_runs
-from cllora.runs.prepare import deal
 from cllora.spec import DataSpec, Experiment, Study
 from cllora.store import read_json
 from support.corpus import ByteTokenizer
@@ -24,7 +24,7 @@ def dealt(texts, tmp_path, share, kind="shuffle_words", **partition):
     fields = {"num_clients": 6, "by": "spoiled", "classes": 2, "alpha": 0.1, "min_samples": 5, "local_test": 0.2}
     experiment = Experiment.parse({"model": {"context": 64}, "data": data, "partition": {**fields, **partition}})
     samples = load_samples(DataSpec.model_validate(data), ByteTokenizer(), cache=tmp_path)
-    return experiment, samples, deal(experiment, samples)
+    return experiment, samples, assign(experiment, samples)
 
 
 def test_only_what_is_trained_on_is_spoiled_and_tests_are_the_same_at_every_share(texts, tmp_path):
@@ -50,30 +50,30 @@ def test_an_iid_deal_gives_the_same_texts_to_the_same_clients_at_every_share(tex
         data = {"path": str(texts), "spoil": {"kind": "truncate", "share": share}}
         experiment = Experiment.parse({"data": data, "partition": {"scheme": "iid", "num_clients": 6}})
         samples = load_samples(DataSpec.model_validate(data), ByteTokenizer(), cache=tmp_path)
-        partitions.append(deal(experiment, samples))
+        partitions.append(assign(experiment, samples))
     assert len({tuple(partition.train_ids % 400) for partition in partitions}) == 1
     assert len({tuple(partition.test_ids) for partition in partitions}) == 1
 
 
 def test_the_dose_is_recorded_for_every_client(texts, tmp_path):
     experiment, samples, partition = dealt(texts, tmp_path, 0.3)
-    spoiled = partition.realised["spoiled"]
-    sizes = np.array(partition.realised["clients"]["samples"])
+    spoiled = partition.heterogeneity.spoiled
+    sizes = np.array(partition.heterogeneity.clients.samples)
     pool = np.setdiff1d(np.arange(400), partition.global_test)
-    assert spoiled["share"] == pytest.approx((samples.trained(pool) != pool).mean())
-    assert (np.array(spoiled["doses"]) * sizes).sum() == pytest.approx(spoiled["share"] * len(pool))
-    assert max(spoiled["doses"]) - min(spoiled["doses"]) > 0.5
+    assert spoiled.share == pytest.approx((samples.trained(pool) != pool).mean())
+    assert (np.array(spoiled.doses) * sizes).sum() == pytest.approx(spoiled.share * len(pool))
+    assert max(spoiled.doses) - min(spoiled.doses) > 0.5
     console = Console(width=100, file=io.StringIO())
     console.print(partition_view(partition, experiment))
     shown = console.file.getvalue()
     assert "spoiled" in shown
-    assert f"{max(spoiled['doses']):.0%}" in shown
+    assert f"{max(spoiled.doses):.0%}" in shown
 
 
 def test_lengths_are_those_of_the_spoiled_texts(texts, tmp_path):
     _, samples, partition = dealt(texts, tmp_path, 1, kind="truncate", by="length", classes=5)
-    assert partition.realised["spoiled"]["doses"] == [1.0] * 6
-    seen = sum(partition.realised["clients"]["tokens"])
+    assert partition.heterogeneity.spoiled.doses == (1.0,) * 6
+    seen = sum(partition.heterogeneity.clients.tokens)
     pool = np.setdiff1d(np.arange(400), partition.global_test)
     assert seen == samples.seen(samples.trained(pool), 64).sum() < samples.seen(pool, 64).sum()
 

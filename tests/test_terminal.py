@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -67,12 +68,9 @@ def test_owners_stay_apart_at_any_width(tmp_path, width):
 def test_clients_are_named_at_any_width(width):
     experiment = make_study(clients=4).cells()[0].experiment
     partition = make_partition(experiment)
-    partition.realised["clients"]["names"] = [
-        "[bold]a[/bold]",
-        "日本語の長い名前の所有者です",
-        "\x1b[31mred\n",
-        "d" * 60,
-    ]
+    names = ("[bold]a[/bold]", "日本語の長い名前の所有者です", "\x1b[31mred\n", "d" * 60)
+    clients = replace(partition.heterogeneity.clients, names=names)
+    partition = replace(partition, measured=replace(partition.heterogeneity, clients=clients))
     text = printed(partition_view(partition, experiment), width)
     assert max(map(cell_len, text.splitlines())) <= width
     assert "[bold]a[/bold]" in text or "[bold" in text

@@ -20,7 +20,7 @@ from cllora.model.batches import training_batches
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.source import EMBEDDED
-from cllora.runs.prepare import deal
+from cllora.partition import assign
 from cllora.runs.shared import samples_of
 from cllora.seeds import rng
 from cllora.spec import Experiment, Study
@@ -83,7 +83,7 @@ def make(folder: Path, shape: str, per_package: int, rounds: int) -> None:
     study = study_of(folder / "base", per_package, rounds)
     experiment = study.cells()[0].experiment
     samples = samples_of(experiment)
-    partition = deal(experiment, samples)
+    partition = assign(experiment, samples)
     learner = Learner(load_base(experiment.model, experiment.lora), samples, experiment.model.context)
     save_file(learner.layout.split(learner.initial(experiment.seed)), folder / "initial.safetensors")
     lora = experiment.lora

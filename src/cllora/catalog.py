@@ -1,9 +1,9 @@
 """Everything that a study can name, by the kinds that `cllora list` shows."""
 
-from typing import Any
+from cllora.registry import AnyRegistry
 
 
-def registries() -> dict[str, Any]:
+def registries() -> dict[str, AnyRegistry]:
     """The registries by their kind, such as `features`."""
     from cllora.corpus import corpora, features, spoilers
     from cllora.federated import strategies
@@ -26,7 +26,7 @@ def registries() -> dict[str, Any]:
     }
 
 
-def options_of(registry: Any, name: str) -> dict[str, Any]:
+def options_of(registry: AnyRegistry, name: str) -> dict[str, object]:
     """A member's options with their defaults; `(required)` where there is none."""
     options = registry.options(name).items()
     return {key: "(required)" if option.default is option.empty else option.default for key, option in options}

@@ -75,16 +75,17 @@ def partition(study: StudyName, set_: Settings = None, load: Load = None, as_jso
     """Show who would get which texts, and how skewed that really is. Nothing is trained."""
     from cllora.progress import study_progress
     from cllora.reports import partition_view
-    from cllora.runs.prepare import deal_all
+    from cllora.runs.partitions import partitions_of
     from cllora.runs.study import check
+    from cllora.types import to_plain
 
     found = _find(study, set_, load)
     check(found)
     cells = [cell for cell in found.cells() if cell.experiment.seed == found.seeds[0]]
-    with study_progress() as (_, on_corpus):
-        dealt = deal_all([cell.experiment for cell in cells], on_corpus)
+    with study_progress() as (_, on_read):
+        dealt = partitions_of([cell.experiment for cell in cells], on_read)
     if as_json:
-        _print_json({cell.name: dict(each.realised) for cell, each in zip(cells, dealt, strict=True)})
+        _print_json({cell.name: to_plain(p.heterogeneity) for cell, p in zip(cells, dealt, strict=True)})
         return
     for cell, each in zip(cells, dealt, strict=True):
         _print(f"\n{visible(cell.name)}")
@@ -113,9 +114,9 @@ def inspect(
     chosen = features_of(by or [])
     curves = [] if against is None else curves_of(expanded(against))
     classes = {"classes": curves[0].classes} if curves else {}
-    with study_progress() as (_, on_rows):
+    with study_progress() as (_, on_read):
         found = look(
-            [expanded(file) for file in files], column=column, text=text, by=chosen, on_rows=on_rows, **classes
+            [expanded(file) for file in files], column=column, text=text, by=chosen, on_read=on_read, **classes
         )
     said = sentences(found, curves)
     if as_json:

@@ -1,8 +1,9 @@
 """The one exception for what a user can mend: a single line that says what is wrong and what to do."""
 
+import logging
 import sys
 import unicodedata
-from typing import Any
+from functools import cache
 
 
 class UsageError(ValueError):
@@ -13,7 +14,7 @@ class FieldError(UsageError):
     """What is wrong with one field of a study: `field` is its path, such as `model.context`, and `value` what it was
     given, so that whoever knows where it was written can say so. `wants_text`: text was wanted, and it was not."""
 
-    def __init__(self, said: str, field: str, value: Any = None, *, wants_text: bool = False) -> None:
+    def __init__(self, said: str, field: str, value: object = None, *, wants_text: bool = False) -> None:
         super().__init__(said)
         self.field = field
         self.value = value
@@ -54,3 +55,9 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
+
+
+@cache
+def deprecated(old: str, new: str) -> None:
+    """Warn, once in a process, that a user's file or study uses a name that goes with the next release."""
+    logging.getLogger("cllora").warning("%s is now %s; the old name goes with the next release", old, new)

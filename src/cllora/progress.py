@@ -22,11 +22,11 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from cllora.errors import say, visible
+from cllora.types import OnRead
 
 if TYPE_CHECKING:
     from cllora.runs.study import Progress
 
-OnCorpus = Callable[[int, int | None, str], None]
 PACE_SECONDS = 4 * 3600
 WIDE = 120
 """Columns of a terminal from which on there is room for a cell's name beside the times."""
@@ -87,7 +87,7 @@ def span(seconds: float) -> str:
 
 
 @contextmanager
-def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
+def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnRead]]:
     """Two callbacks that draw: rounds over the whole study, and rows of a corpus being read."""
     console = Console(stderr=True)
     live = console.is_terminal and not console.is_dumb_terminal
@@ -122,13 +122,13 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnCorpus]]:
         task = bars.tasks[tasks["rounds"]]
         bars.update(task.id, completed=tally.done, total=tally.total, description=description)
 
-    def on_corpus(done: int, total: int | None, what: str) -> None:
+    def on_read(done: int, total: int | None, what: str) -> None:
         if what not in tasks:
             tasks[what] = int(bars.add_task(escape(visible(what)), total=total))
         bars.update(bars.tasks[tasks[what]].id, completed=done, total=total)
 
     with bars:
-        yield on_round, on_corpus
+        yield on_round, on_read
 
 
 @contextmanager

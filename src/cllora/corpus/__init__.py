@@ -7,7 +7,15 @@ from cllora.corpus import heuristics as heuristics  # these register their featu
 from cllora.corpus import surprise as surprise
 from cllora.corpus import topic as topic
 from cllora.corpus import wording as wording
-from cllora.corpus.feature import BaseLosses, TextRows, feature_values, features, unordered
+from cllora.corpus.feature import (
+    BaseLosses,
+    TextRows,
+    feature_values,
+    features,
+    is_length,
+    is_ordered,
+    unordered,
+)
 from cllora.corpus.registered import Row, corpora, versions
 from cllora.corpus.repeats import repeated_in
 from cllora.corpus.samples import load_samples
@@ -22,6 +30,8 @@ __all__ = [
     "corpora",
     "feature_values",
     "features",
+    "is_length",
+    "is_ordered",
     "load_samples",
     "owner_text",
     "repeated_in",

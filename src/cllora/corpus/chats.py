@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from cllora.corpus.template import EMPTY, NOT_TEXT, Reason, missing
-from cllora.corpus.weights import is_silent
+from cllora.corpus.weights import Turn, is_silent
 from cllora.types import EndingTokenizer
 
 ROLES = {
@@ -38,8 +38,8 @@ class Chat:
     completion of a prompt begins, where that is how it was given.
     """
 
-    turns: tuple[Mapping[str, Any], ...]
-    tools: Any = None
+    turns: tuple[Turn, ...]
+    tools: object = None
     completion: int | None = None
 
     def last_answer(self) -> int | None:
@@ -120,7 +120,7 @@ class Layout:
     instruction: bool = False
 
 
-def recognised(rows: Sequence[Mapping[str, object]]) -> Layout | None:
+def recognised(rows: Sequence[Turn]) -> Layout | None:
     """The layout of a source whose columns have the names of one; None if there is none.
 
     A prompt and a completion that are texts are no chat (`text_pair`).
@@ -137,13 +137,13 @@ def recognised(rows: Sequence[Mapping[str, object]]) -> Layout | None:
     return None
 
 
-def text_pair(rows: Sequence[Mapping[str, object]]) -> tuple[str, str] | None:
+def text_pair(rows: Sequence[Turn]) -> tuple[str, str] | None:
     """The columns of a prompt and its completion, where the source has them as texts."""
     known = {column for row in rows for column in row}
     return ("prompt", "completion") if {"prompt", "completion"} <= known else None
 
 
-def holds_chats(rows: Sequence[Mapping[str, object]], *columns: str) -> bool:
+def holds_chats(rows: Sequence[Turn], *columns: str) -> bool:
     """Whether one of the columns holds lists of turns, as they are or as JSON with roles."""
     for row in rows:
         for turns in filter(None, (turns_of(row.get(column)) for column in columns)):
@@ -152,7 +152,7 @@ def holds_chats(rows: Sequence[Mapping[str, object]], *columns: str) -> bool:
     return False
 
 
-def _named(turns: Sequence[Mapping[str, Any]]) -> bool:
+def _named(turns: Sequence[Turn]) -> bool:
     """Whether every turn says whose it is."""
     return all(turn.keys() & {"role", "from"} for turn in turns)
 
@@ -176,7 +176,7 @@ def completion_columns(prompt: str, completion: str) -> Layout:
     """Chats in two columns, of which the second goes on from the first; a text is one turn."""
 
     def read(row: Mapping[str, object]) -> Chat | Reason:
-        sides: list[tuple[Mapping[str, Any], ...]] = []
+        sides: list[tuple[Turn, ...]] = []
         for column, role in ((prompt, "user"), (completion, "assistant")):
             value = row.get(column)
             found = turns_of(value)
@@ -193,7 +193,7 @@ def completion_columns(prompt: str, completion: str) -> Layout:
     return Layout((prompt, completion), "chats that go on from a prompt", read)
 
 
-def turns_of(value: object) -> list[Mapping[str, Any]] | None:
+def turns_of(value: object) -> list[Turn] | None:
     """The turns that a cell holds, also as JSON, as tables of text have them; None if it holds something else."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -205,7 +205,7 @@ def turns_of(value: object) -> list[Mapping[str, Any]] | None:
     return list(value) if all(isinstance(turn, Mapping) for turn in value) else None
 
 
-def _normal(turns: Sequence[Mapping[str, Any]], column: str) -> tuple[Mapping[str, Any], ...] | Reason:
+def _normal(turns: Sequence[Turn], column: str) -> tuple[Turn, ...] | Reason:
     """The turns under the names that chat templates know, or what is wrong with one."""
     normal = []
     for turn in turns:
@@ -250,9 +250,7 @@ def _text(content: object) -> str | None:
     return "".join(said) if len(said) == len(texts) else None
 
 
-def _with_tools(
-    turns: tuple[Mapping[str, Any], ...], row: Mapping[str, object], completion: int | None = None
-) -> Chat | Reason:
+def _with_tools(turns: tuple[Turn, ...], row: Mapping[str, object], completion: int | None = None) -> Chat | Reason:
     """The chat with the tools of its row, which may be JSON."""
     beside = next((name for name in BESIDE if not missing(row.get(name)) and row.get(name)), None)
     if beside is not None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +76,7 @@ def arrow_rows(table: pa.RecordBatch | pa.Table, name: str) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _values(column: pa.Array | pa.ChunkedArray) -> Any:
+def _values(column: pa.Array | pa.ChunkedArray) -> list[object]:
     if isinstance(column, pa.ChunkedArray):
         return [value for chunk in column.chunks for value in _values(chunk)]
     kind = column.type
@@ -85,16 +84,21 @@ def _values(column: pa.Array | pa.ChunkedArray) -> Any:
         known = Single if pa.types.is_float32(kind) else Half
         return [None if value is None else known(value) for value in column.to_pylist()]
     if kind == pa.time64("ns"):
-        return column.cast(pa.string()).to_pylist() if _is_fine(column) else column.to_pylist()
+        return _plain(column.cast(pa.string()) if _is_fine(column) else column)
     if pa.types.is_struct(kind):
         fields = zip(*map(_values, column.flatten()), strict=True)
         names = [field.name for field in kind]
         inner = [dict(zip(names, values, strict=True)) for values in fields] or [{}] * len(column)
         return [row if valid else None for row, valid in zip(inner, column.is_valid().to_pylist(), strict=True)]
     try:
-        return column.to_pylist()
+        return _plain(column)
     except (UnicodeDecodeError, OverflowError, ValueError):
         return _unusual(column)
+
+
+def _plain(column: pa.Array) -> list[object]:
+    values: list[object] = column.to_pylist()
+    return values
 
 
 def _is_fine(column: pa.Array) -> bool:
@@ -102,7 +106,7 @@ def _is_fine(column: pa.Array) -> bool:
     return any(value % 1000 for value in column.cast(pa.int64()).to_pylist() if value is not None)
 
 
-def _unusual(column: pa.Array) -> Any:
+def _unusual(column: pa.Array) -> list[object]:
     """Values that Python has no object for."""
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -119,10 +123,10 @@ def _unusual(column: pa.Array) -> Any:
     if pa.types.is_date(kind):
         days = column.cast(pa.date32()).cast(pa.int32()).to_pylist()
         return [None if value is None else np.datetime64(value, "D") for value in days]
-    return column.to_pylist()  # and what is wrong is said
+    return _plain(column)  # and what is wrong is said
 
 
-def _moment(value: Any, known: type, unit: str, zone: str) -> Any:
+def _moment(value: pa.Scalar, known: type, unit: str, zone: str) -> object:
     try:
         return value.as_py()
     except (OverflowError, ValueError):

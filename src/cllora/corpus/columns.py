@@ -152,7 +152,7 @@ def read_batches(path: Path) -> Iterable[pa.RecordBatch]:
             yield reader.get_batch(number)
 
 
-def _array(values: list[Any], kind: str) -> pa.Array:
+def _array(values: list[Any], kind: str) -> pa.Array:  # Any: values of that kind
     if kind in _FLOATS:
         values = [None if value is None else float(value) for value in values]
     elif kind == "str":

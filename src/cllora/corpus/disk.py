@@ -30,8 +30,10 @@ from cllora.corpus.columns import RowWriter, rounded_as
 from cllora.corpus.encode import Sample
 from cllora.types import Ids, Samples
 
+Value = Any  # of the type that the column has
 
-class Column(Sequence[Any]):
+
+class Column(Sequence[Value]):
     """A column on disk as a sequence: an index gives a value, a slice a list."""
 
     def __init__(self, values: pa.ChunkedArray, kind: type[float] | None = None) -> None:
@@ -42,18 +44,18 @@ class Column(Sequence[Any]):
         return len(self._values)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> Value: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: slice) -> list[Value]: ...
+    def __getitem__(self, index: int | slice) -> Value | list[Value]:
         found = self._values[index]
         return self._of(found.to_pylist()) if isinstance(index, slice) else self._of([found.as_py()])[0]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Value]:
         for chunk in self._values.chunks:
             yield from self._of(chunk.to_pylist())
 
-    def _of(self, values: list[Any]) -> list[Any]:
+    def _of(self, values: list[Value]) -> list[Value]:
         known = self._kind
         return values if known is None else [None if value is None else known(value) for value in values]
 
@@ -94,7 +96,7 @@ class Spans:
         self._spans.append(np.array(list(chain.from_iterable(each)), np.int32).reshape(-1, 2))
         self._counts.append(np.array([len(spans) for spans in each], np.int64))
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[np.int32] | NDArray[np.int64]]:
         """`spans` (M, 2) and `span_offsets` (samples + 1,); nothing where all are from a prompt to the end."""
         if self._plain:
             return {}
@@ -110,8 +112,8 @@ class SampleWriter:
         self._dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
         self._tokens = (folder / "tokens.bin").open("wb")
         self._rows = RowWriter(folder, without=text_column)
-        self._lengths: list[np.ndarray[Any, np.dtype[np.int32]]] = []
-        self._prompts: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._lengths: list[NDArray[np.int32]] = []
+        self._prompts: list[NDArray[np.int32]] = []
         self._spans = Spans()
         self._hash = hashlib.sha256(self._dtype.str.encode())
         self.count = 0

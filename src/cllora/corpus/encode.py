@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cllora.corpus.registered import Row
 from cllora.corpus.template import EMPTY, Reason, Template, parse_template
@@ -43,7 +44,7 @@ class Sample:
 
 
 class Recipe(Protocol):
-    """What makes a sample of a row."""
+    """What makes a sample of a row. Any: the tokenizer that this kind of recipe needs, which `recipe_for` saw to."""
 
     @property
     def answers(self) -> bool:
@@ -167,13 +168,13 @@ def bordered(parts: Sequence[Pair], tokenizer: Tokenizer) -> list[tuple[list[int
     return [(tokens, common_prefix(head, tokens)) for head, tokens in zip(alone, wholes, strict=True)]
 
 
-def first_after(stops: Any, place: int) -> int:
+def first_after(stops: NDArray[np.int64], place: int) -> int:
     """The first of the tokens that end after a place in the text; how many there are if none does."""
     after = np.flatnonzero(stops > place)
     return int(after[0]) if len(after) else len(stops)
 
 
-def common_prefix(one: Sequence[Any], other: Sequence[Any]) -> int:
+def common_prefix(one: Sequence[object], other: Sequence[object]) -> int:
     """How many of the first items two sequences have in common."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, deprecated
 from cllora.registry import Registry
 from cllora.spec import Choice
-from cllora.types import Ids, Samples
+from cllora.types import Array, Ids, Samples
 
 FEATURE_ROWS = 4096
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,44 @@ def _after(samples: Samples, ids: Ids, prefix: NDArray[np.int64], context: int, 
     return Samples([""] * len(ids), everything, offsets, prompts, {}, name, spans=spans, span_offsets=span_offsets)
 
 
-features: Registry[Callable[..., Array]] = Registry("feature")
+@dataclass(frozen=True)
+class FeatureFacts:
+    """What a feature states of its numbers: whether they have an order (or stand for classes, such as topics), and
+    whether they are a text's length."""
+
+    ordered: bool = True
+    measures: Literal["length"] | None = None
+
+
+features: Registry[Callable[..., Array], FeatureFacts] = Registry("feature", FeatureFacts)
 """Features: functions of `TextRows` that give one finite number per text.
 
 What they give depends on that text alone, or on it and all `samples`; never on which others are in the same rows.
 """
 
-unordered: set[str] = set()
-"""Names of features whose numbers stand for classes and have no order, such as topics."""
+
+def is_ordered(feature: str) -> bool:
+    """Whether the feature's numbers have an order; if not, each stands for a class."""
+    return features.facts(feature).ordered and feature not in unordered
 
 
-@features.register()
+def is_length(feature: str) -> bool:
+    """Whether the feature is a text's length; also of a name that is registered no more, which is none."""
+    return feature in features and features.facts(feature).measures == "length"
+
+
+class _Unordered(set[str]):
+    """The list that facts stand in place of, for users' files that add to it."""
+
+    def add(self, name: str) -> None:
+        deprecated("cllora.corpus.unordered.add", "@features.register(ordered=False)")
+        super().add(name)
+
+
+unordered: set[str] = _Unordered()
+
+
+@features.register(measures="length")
 def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "characters") -> Array:
     """How long a text is, uncut: in characters, words (separated by white space) or tokens."""
     if unit == "tokens":
@@ -98,7 +124,7 @@ def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "
     return np.array([len(text) if unit == "characters" else len(text.split()) for text in rows.texts], np.float64)
 
 
-@features.register()
+@features.register(measures="length")
 def seen_tokens(rows: TextRows) -> Array:
     """How many of a text's tokens the model sees: all, up to its context."""
     return np.minimum(rows.tokens, rows.context).astype(np.float64)
@@ -132,7 +158,7 @@ def _values(samples: Samples, name: str, feature: Callable[..., Array], context:
     return values
 
 
-def checked_values(name: str, found: Any, start: int, count: int) -> Array:
+def checked_values(name: str, found: object, start: int, count: int) -> Array:
     """What a feature gave for `count` samples from the one numbered `start` on, if it is one finite number for each.
 
     Raises:

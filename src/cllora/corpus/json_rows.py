@@ -4,7 +4,6 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from cllora.corpus.json_whole import is_turn, row_of, rows_of
 from cllora.corpus.registered import Row
@@ -19,7 +18,7 @@ class _Twice(ValueError):
     """A key is in an object twice."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -118,7 +117,7 @@ class _Reader:
         self._at += 1
         return found
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """The next value."""
         self.peek()
         while True:
@@ -184,7 +183,7 @@ def _elements(reader: _Reader, may_be_rows: bool) -> Generator[Row, None, int]:
     An array of turns is one chat, but for one that is all of the file, which may be a table that has such columns.
     """
     reader.take()
-    bare, turns = 0, list[tuple[int, Any]]()
+    bare, turns = 0, list[tuple[int, object]]()
     mark = "" if reader.peek() != "]" else reader.take()
     while mark != "]":
         reader.peek()

@@ -22,7 +22,11 @@ _COLUMNS = frozenset(
 _SPLITS = frozenset(["train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"])
 
 
-def row_of(file: Path, line: int, value: Any) -> Row:
+Value = Any  # what JSON holds; the functions here find out its shape
+Object = dict[str, Value]
+
+
+def row_of(file: Path, line: int, value: Value) -> Row:
     """The row that a value is.
 
     Raises:
@@ -37,7 +41,7 @@ def row_of(file: Path, line: int, value: Any) -> Row:
     raise UsageError(f"{file}, line {line}: a JSON object is wanted for every text, not a {type(value).__name__}")
 
 
-def rows_of(file: Path, line: int, value: Any, columns: Sequence[str]) -> Iterator[Row]:
+def rows_of(file: Path, line: int, value: Value, columns: Sequence[str]) -> Iterator[Row]:
     """The rows of the only value of a file; `columns` are those that are asked for.
 
     Raises:
@@ -62,7 +66,7 @@ def rows_of(file: Path, line: int, value: Any, columns: Sequence[str]) -> Iterat
             yield row if row.get("owner") is not None else {**row, "owner": owner}
 
 
-def _as_table(file: Path, value: dict[str, Any], known: frozenset[str]) -> Iterator[Row] | None:
+def _as_table(file: Path, value: Object, known: frozenset[str]) -> Iterator[Row] | None:
     """The rows of a whole table, if the value is one: known columns, or what pandas writes."""
     if _is_columns(file, value, known):
         return _columns(value)
@@ -76,7 +80,7 @@ def _as_table(file: Path, value: dict[str, Any], known: frozenset[str]) -> Itera
     return _indexed(value, inner, known)
 
 
-def _within_data(file: Path, data: list[Any], value: dict[str, Any]) -> Iterator[Row] | None:
+def _within_data(file: Path, data: list[Value], value: Object) -> Iterator[Row] | None:
     """The rows of a field `data`: lists of values under `columns`, or objects that no other list is beside."""
     names = value.get("columns")
     if isinstance(names, list) and all(isinstance(row, list) and len(row) == len(names) for row in data):
@@ -89,7 +93,7 @@ def _within_data(file: Path, data: list[Any], value: dict[str, Any]) -> Iterator
     return iter(data)
 
 
-def _indexed(value: dict[str, Any], inner: list[dict[str, Any]], known: frozenset[str]) -> Iterator[Row] | None:
+def _indexed(value: Object, inner: list[Object], known: frozenset[str]) -> Iterator[Row] | None:
     """The rows of objects of the same fields: by their index, or by columns of which each has that."""
     lists = any(isinstance(each, list) for held in inner for each in held.values())
     if all(map(str.isdecimal, value)):
@@ -104,7 +108,7 @@ def _indexed(value: dict[str, Any], inner: list[dict[str, Any]], known: frozense
     return None
 
 
-def _is_columns(file: Path, value: Mapping[str, Any], known: frozenset[str]) -> bool:
+def _is_columns(file: Path, value: Object, known: frozenset[str]) -> bool:
     """Whether all are lists, and one is a known column; the turns of a chat are no column."""
     if known.isdisjoint(value) or not all(isinstance(held, list) for held in value.values()):
         return False
@@ -115,7 +119,7 @@ def _is_columns(file: Path, value: Mapping[str, Any], known: frozenset[str]) -> 
     return True
 
 
-def _owners(file: Path, value: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | None:
+def _owners(file: Path, value: Object, known: frozenset[str]) -> Object | None:
     """What every owner has, if the value has a list for each, or has such a value within one field (as LEAF does)."""
     if isinstance(value.get("user_data"), dict):
         value = value["user_data"]
@@ -131,7 +135,7 @@ def _owners(file: Path, value: dict[str, Any], known: frozenset[str]) -> dict[st
     return value
 
 
-def _is_list(held: Any) -> bool:
+def _is_list(held: Value) -> bool:
     """Whether it is a list of texts, of rows, or of chats; the turns of one chat are none."""
     if not isinstance(held, list) or any(isinstance(each, dict) and is_turn(each) for each in held):
         return False
@@ -140,18 +144,18 @@ def _is_list(held: Any) -> bool:
     )
 
 
-def is_turn(value: Any) -> bool:
+def is_turn(value: Value) -> bool:
     """Whether it is a turn of a chat."""
     return isinstance(value, dict) and any(names <= value.keys() for names in _TURNS)
 
 
-def _is_table(held: Any) -> bool:
+def _is_table(held: Value) -> bool:
     """Whether it is an object of columns: lists of one length."""
     if not isinstance(held, dict) or not all(isinstance(values, list) for values in held.values()):
         return False
     return len({len(values) for values in held.values()}) == 1
 
 
-def _columns(held: Mapping[str, list[Any]]) -> Iterator[Row]:
+def _columns(held: Mapping[str, list[Value]]) -> Iterator[Row]:
     for values in zip(*held.values(), strict=True):
         yield dict(zip(held, values, strict=True))

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from cllora.corpus.chats import (
     BESIDE,
@@ -12,6 +12,7 @@ from cllora.corpus.chats import (
     NO_LOSS,
     Chat,
     ChatTokenizer,
+    EncodedChat,
     Layout,
     chat_column,
     completion_columns,
@@ -90,7 +91,7 @@ class ChatRecipe:
             for row, chat in zip(rows, chats, strict=True)
         ]
 
-    def _sample(self, row: Row, chat: Chat, encoded: Any) -> Sample | str:
+    def _sample(self, row: Row, chat: Chat, encoded: EncodedChat | str) -> Sample | str:
         roles = " ".join(turn["role"] for turn in chat.turns)
         if isinstance(encoded, str):
             return Reason(encoded, self.layout.columns, roles)

@@ -3,35 +3,58 @@
 import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cllora.corpus.docstrings import docstrings
 from cllora.corpus.long_texts import long_texts
 from cllora.corpus.packages import PACKAGES, fingerprint_of
+from cllora.errors import deprecated
 from cllora.registry import Registry
 
 Row = Mapping[str, object]
 """One row of a source: column names and values."""
 
-corpora: Registry[Callable[..., Iterable[Row]]] = Registry("corpus")
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What a corpus states of itself.
+
+    `version` takes those of the corpus's options that it looks into, must be quick, and gives a text that changes
+    whenever the corpus would yield other rows; options are told apart without it. A corpus that has one is read once
+    and found in the cache ever after; a corpus that has none is read and tokenised each time, since only that tells.
+    """
+
+    version: Callable[..., str] | None = None
+
+
+corpora: Registry[Callable[..., Iterable[Row]], CorpusFacts] = Registry("corpus", CorpusFacts)
 """Corpora: functions that yield rows; their keyword-only arguments are their options."""
 
-versions: Registry[Callable[..., str]] = Registry("corpus version")
-"""Optional companions of corpora, under the same name, that must be quick. Options of the corpus are told apart without
-them; a companion takes those that it looks into.
 
-Each returns a text that changes whenever the corpus would yield other rows. A corpus that has one is read once and
-found in the cache ever after; a corpus that has none is read and tokenised each time, since only that tells.
-"""
+class _Versions(Registry[Callable[..., str]]):
+    """The registry that the fact `version` stands in place of, for users' files that register there."""
 
-corpora.register()(docstrings)
-corpora.register()(long_texts)
+    def register(self, name: str | None = None, **facts: object) -> Callable[[Callable[..., str]], Callable[..., str]]:
+        deprecated("cllora.corpus.versions.register", "@corpora.register(version=...)")
+        return super().register(name, **facts)
 
 
-@versions.register("docstrings")
-@versions.register("long_texts")
+versions: Registry[Callable[..., str]] = _Versions("corpus version")
+
+
+def version_of(corpus: str) -> Callable[..., str] | None:
+    """The function that tells one version of the corpus from another, if it has one."""
+    stated = corpora.facts(corpus).version
+    return versions.get(corpus) if stated is None and corpus in versions else stated
+
+
 def packages_version(*, packages: Sequence[str] | None = None) -> str:
     """The packages' names and versions, that of the Python whose grammar reads them, and the code that does."""
     code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("packages.py", "docstrings.py"))
     names = PACKAGES if packages is None else packages
     return f"{fingerprint_of(names)}, Python {platform.python_version()}, {hashlib.sha256(code).hexdigest()[:16]}"
+
+
+corpora.register(version=packages_version)(docstrings)
+corpora.register(version=packages_version)(long_texts)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,17 +22,14 @@ from cllora.corpus.spoiling import Spool, spoiling_identity
 from cllora.errors import UsageError, counted, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
-from cllora.types import Samples, Tokenizer
+from cllora.types import OnRead, Samples, Tokenizer
 
 FORMAT = 2
 """Goes up when the folder's layout changes, or what is made of the same rows."""
 
-Progress = Callable[[int, int | None, str], None]
-"""Called with rows read, rows in all where that is known, and what is being read."""
-
 
 def load_samples(
-    data: DataSpec, tokenizer: Tokenizer, *, cache: Path | None = None, progress: Progress | None = None
+    data: DataSpec, tokenizer: Tokenizer, *, cache: Path | None = None, progress: OnRead | None = None
 ) -> Samples:
     """The samples that `data` asks for, read and tokenised, or found in the cache (`cache_folder()`).
 
@@ -106,7 +103,7 @@ class _Reading:
 
     data: DataSpec
     tokenizer: Tokenizer
-    progress: Progress | None
+    progress: OnRead | None
     found: Found = field(default_factory=Found)
     recipe: Recipe | None = None
 

@@ -8,20 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cllora.corpus.columnar import ARROW_ROWS, arrow_rows, parquet_rows
 from cllora.corpus.encode import batches
 from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
 from cllora.corpus.json_rows import read_json
 from cllora.corpus.listing import Listed, list_files
-from cllora.corpus.registered import Row, corpora, versions
+from cllora.corpus.registered import Row, corpora, version_of
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
 from cllora.errors import UsageError, counted, one_line
 from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, DataSpec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SPLITS = "dataset_dict.json"
 """The file that tells a saved dataset with several splits."""
@@ -92,9 +95,10 @@ def _corpus(choice: Choice) -> Source:
             yield flat(row)
 
     identity = None
-    if choice.name in versions.names():
-        looked_into = choice.options.keys() & versions.options(choice.name).keys()
-        version = versions.bind(choice.name, {key: choice.options[key] for key in looked_into})()
+    version_function = version_of(choice.name)
+    if version_function is not None:
+        looked_into = inspect.signature(version_function).parameters
+        version = version_function(**{key: value for key, value in read.keywords.items() if key in looked_into})
         # The reader's own source is part of it: what is mended there must not be hidden by an old cache.
         code = digest(Path(inspect.getsourcefile(function) or ""))
         options = json.dumps(getattr(read, "keywords", {}), sort_keys=True, default=repr)
@@ -257,7 +261,7 @@ def _hub(name: str, subset: str | None, split: str) -> Source:
     return Source(shown, f"hub {dataset._fingerprint}", len(dataset), lambda: _dataset_rows(dataset, shown))
 
 
-def _dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
+def _dataset_rows(dataset: "Dataset", name: str) -> Iterator[Row]:
     # Arrow's own rows: whatever else the dataset has (images, audio) is not decoded.
     for table in dataset.with_format("arrow").iter(batch_size=ARROW_ROWS):
         yield from map(flat, arrow_rows(table, name))

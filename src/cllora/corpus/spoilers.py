@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -38,7 +38,14 @@ class Part:
     others: Sequence[str] = ()
 
 
-spoilers: Registry[Callable[..., str]] = Registry("spoiler")
+@dataclass(frozen=True)
+class SpoilerFacts:
+    """What a spoiler states of itself: `needs` are rows with answers, where it cannot do without."""
+
+    needs: Literal["answer"] | None = None
+
+
+spoilers: Registry[Callable[..., str], SpoilerFacts] = Registry("spoiler", SpoilerFacts)
 """Spoilers: functions of a `Part` and a generator of that part's own that give the spoiled text."""
 
 
@@ -88,7 +95,7 @@ def truncate(part: Part, rng: np.random.Generator, *, strength: Strength = 0.5) 
     return "".join(pieces[: places[kept - 1] + 1])
 
 
-@spoilers.register()
+@spoilers.register(needs="answer")
 def wrong_answer(part: Part, rng: np.random.Generator) -> str:
     """The answer is another row's. Only for data with answers (`data.answer`).
 

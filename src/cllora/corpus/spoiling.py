@@ -48,8 +48,8 @@ def spoiling_identity(data: DataSpec) -> str | None:
     if spoil is None:
         return None
     bound = spoilers.bind(spoil.kind, spoil.options)
-    if spoil.kind == "wrong_answer" and data.answer is None and "{" in data.text:
-        raise UsageError("data.spoil: wrong_answer needs answers; name their column as data.answer")
+    if spoilers.facts(spoil.kind).needs == "answer" and data.answer is None and "{" in data.text:
+        raise UsageError(f"data.spoil: {spoil.kind} needs answers; name their column as data.answer")
     code = digest(Path(inspect.getsourcefile(spoilers.get(spoil.kind)) or ""))
     options = json.dumps(getattr(bound, "keywords", {}), sort_keys=True, default=repr)
     return hashlib.sha256(f"{spoil.kind} {options} {code} {digest(Path(__file__))}".encode()).hexdigest()

@@ -8,7 +8,9 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from typing_extensions import Buffer
 
 from cllora.errors import UsageError, one_line
 
@@ -46,7 +48,8 @@ class _Zstandard(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
         while not self._left:
             data = self._frame.unused_data if self._frame.eof else b""
             data = data or self._file.read(CHUNK // 4)
@@ -58,8 +61,8 @@ class _Zstandard(io.RawIOBase):
                 self._frame = self._engine.decompressobj()
             self._begun = True
             self._left = self._frame.decompress(data)
-        size = min(len(buffer), len(self._left))
-        buffer[:size] = self._left[:size]
+        size = min(len(view), len(self._left))
+        view[:size] = self._left[:size]
         self._left = self._left[size:]
         return size
 
@@ -74,7 +77,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def open_bytes(file: Path) -> Iterator[IO[bytes]]:
+def open_bytes(file: Path) -> Iterator[io.BufferedIOBase]:
     """A file's bytes, decompressed.
 
     Raises:
@@ -95,7 +98,7 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
             yield stream
 
 
-def _decompressed(raw: IO[bytes], ending: str) -> Any:
+def _decompressed(raw: IO[bytes], ending: str) -> io.BufferedIOBase:
     if ending == ".gz":
         return gzip.open(raw)
     if ending == ".zst":
@@ -140,7 +143,7 @@ def chunks(file: Path) -> Generator[str, None, None]:
         with open_bytes(file) as stream:
             data = stream.read(CHUNK)
             mark, encoding = next(((m, name) for m, name in _MARKS if data.startswith(m)), (b"", "utf-8"))
-            decoder: Any = codecs.getincrementaldecoder(encoding)()
+            decoder = codecs.getincrementaldecoder(encoding)()
             data, first = data[len(mark) :], True
             while True:
                 wrong = None

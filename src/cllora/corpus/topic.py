@@ -3,16 +3,17 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array
 
-from cllora.corpus.feature import Array, TextRows, features, unordered
+from cllora.corpus.feature import TextRows, features
 from cllora.corpus.wording import words_of
 from cllora.seeds import rng
+from cllora.types import Array
 
 log = logging.getLogger("cllora")
 
@@ -22,10 +23,9 @@ BATCH = 4096
 SHOWN = 6
 
 Topics = Annotated[int, Field(ge=1, le=1000)]
-unordered.add("topic")
 
 
-@features.register()
+@features.register(ordered=False)
 def topic(rows: TextRows, *, topics: Topics = 5) -> Array:
     """Which of a few topics a text is about, by its words; topics are classes without an order, 0 being the largest.
 
@@ -65,7 +65,7 @@ def cluster(texts: Sequence[str], topics: int, fit: int | None = None) -> Array:
     return found
 
 
-def tf_idf(texts: Sequence[str], fit: int) -> tuple[list[str], Any]:
+def tf_idf(texts: Sequence[str], fit: int) -> tuple[list[str], csr_array]:
     """The vocabulary of the first `fit` texts, and all texts' vectors over it, of length 1 (or 0), sparse."""
     n = len(texts)
     frequency = Counter(word for text in _each(texts, fit) for word in set(words_of(text)))
@@ -94,7 +94,7 @@ def _each(texts: Sequence[str], first: int) -> Iterator[str]:
         yield from texts[start : min(start + BATCH, first)]
 
 
-def _spherical(vectors: Any, topics: int, draw: np.random.Generator) -> tuple[NDArray[np.int64], Array, float]:
+def _spherical(vectors: csr_array, topics: int, draw: np.random.Generator) -> tuple[NDArray[np.int64], Array, float]:
     """Labels, centres of length 1 (at most `topics`), and the sum of the cosines of each text to its centre."""
     centres = _first_centres(vectors, topics, draw)
     labels = np.full(vectors.shape[0], -1, np.int64)
@@ -110,7 +110,7 @@ def _spherical(vectors: Any, topics: int, draw: np.random.Generator) -> tuple[ND
     return labels, centres, float((vectors @ centres.T)[np.arange(len(labels)), labels].sum())
 
 
-def _first_centres(vectors: Any, topics: int, draw: np.random.Generator) -> Array:
+def _first_centres(vectors: csr_array, topics: int, draw: np.random.Generator) -> Array:
     """k-means++ (Arthur and Vassilvitskii 2007): each next centre is a text, drawn by 1 - cos to the nearest."""
     chosen = [int(draw.integers(vectors.shape[0]))]
     far = np.full(vectors.shape[0], np.inf)

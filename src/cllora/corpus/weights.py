@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+Turn = Mapping[str, Any]  # whatever a template takes beside the role and the content, which are text
+
 WHETHER = ("train", "training", "loss")
 """What data sets call whether the loss is on a turn, beside its `weight`."""
 
 
-def unweighted(turn: Mapping[str, Any], everyone: bool) -> str:
+def unweighted(turn: Turn, everyone: bool) -> str:
     """The field of a turn that asks for another loss on it than it would get; empty if there is none.
 
     With `everyone` the loss is on all turns, else on the assistant's alone. Of these it is on none of weight 0, as in
@@ -20,7 +22,7 @@ def unweighted(turn: Mapping[str, Any], everyone: bool) -> str:
     return next((f"a turn of {name} false" for name in WHETHER if _is_off(turn, name)), f"a turn of weight {weight:g}")
 
 
-def weight_of(turn: Mapping[str, Any]) -> float:
+def weight_of(turn: Turn) -> float:
     """How much the loss on a turn is to count: its `weight`, or 0 where `train` or its like is false; NaN for what is
     no number."""
     if any(_is_off(turn, name) for name in WHETHER):
@@ -31,11 +33,11 @@ def weight_of(turn: Mapping[str, Any]) -> float:
         return math.nan
 
 
-def is_silent(turn: Mapping[str, Any]) -> bool:
+def is_silent(turn: Turn) -> bool:
     """Whether a turn is context alone, without loss."""
     return weight_of(turn) == 0
 
 
-def _is_off(turn: Mapping[str, Any], name: str) -> bool:
+def _is_off(turn: Turn, name: str) -> bool:
     value = turn.get(name, 1)
     return value.strip().lower() in ("0", "false") if isinstance(value, str) else value in (0, False)

@@ -8,7 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from cllora.corpus.feature import Array, TextRows, features
+from cllora.corpus.feature import TextRows, features
+from cllora.types import Array
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 EMPTY_DEFLATE = 2

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cllora.types import Vector
+from cllora.types import Array, Vector
 
-Array = NDArray[np.float64]
 LossOf = Callable[[Vector], float]
 
 LINE = 11

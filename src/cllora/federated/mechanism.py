@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.types import Layout, Update, Vector
+from cllora.types import Array, Layout, Update, Vector
 
-Array = NDArray[np.float64]
 Tensors = Mapping[str, NDArray[np.float32]]
 
 NOTHING = 1e-12

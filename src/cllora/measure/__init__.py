@@ -2,7 +2,6 @@
 
 from cllora.measure.claims import Claim
 from cllora.measure.contrasts import MARGIN, contrasts, control_values, rounds_to_control, together
-from cllora.metrics.curves import area, forgetting, oscillation, rounds_to, valley
 from cllora.measure.effects import (
     bootstrap_interval,
     hedges_g,
@@ -13,9 +12,7 @@ from cllora.measure.effects import (
     summary,
     t_interval,
 )
-from cllora.metrics.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
 from cllora.measure.judging import Found, Part, Verdict, decide, judged
-from cllora.metrics.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 from cllora.measure.mechanism import (
     Relation,
     client_drifts,
@@ -39,6 +36,9 @@ from cllora.measure.signatures import (
 )
 from cllora.measure.skew import Case, skew_of
 from cllora.measure.verdicts import CLAIMS, verdicts
+from cllora.metrics.curves import area, forgetting, oscillation, rounds_to, valley
+from cllora.metrics.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
+from cllora.metrics.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 
 __all__ = [
     "CLAIMS",

@@ -11,13 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from cllora.partition.heterogeneity import jensen_shannon
-from cllora.types import Partition
-
-Array = NDArray[np.float64]
+from cllora.types import Array, Partition
 
 NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
 """What is recorded of a round in total and by layer."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cllora.corpus import is_length
 from cllora.metrics.losses import Tables
 from cllora.spec import Experiment, PartitionSpec
 from cllora.types import Partition
@@ -68,7 +69,7 @@ def skew_of(asked: PartitionSpec) -> tuple[str, float]:
         return OTHER, math.nan
     if asked.scheme == "quantity" or name == "quantity_alpha":
         return QUANTITY, alpha
-    by_length = asked.by.name in ("length", "seen_tokens") and asked.residual_on is None
+    by_length = is_length(asked.by.name) and asked.residual_on is None
     return (LENGTH, alpha) if name == "alpha" and by_length else (OTHER, alpha)
 
 

@@ -138,9 +138,9 @@ CLAIMS = (claim_a, claim_b, claim_c, claim_d, claim_e, claim_f, claim_g, claim_h
 
 def share_cut(case: Case) -> float:
     """The share of the clients' texts that are longer than the context."""
-    classes = case.partition.realised["classes"]["described"]
-    cut = sum(each["share_cut"] * each["samples"] for each in classes)
-    return float(cut / sum(each["samples"] for each in classes))
+    classes = case.partition.heterogeneity.classes.described
+    cut = sum(one.share_cut * one.samples for one in classes)
+    return float(cut / sum(one.samples for one in classes))
 
 
 def local_by_token(case: Case) -> float:

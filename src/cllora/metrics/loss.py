@@ -101,9 +101,7 @@ def forgetting_at_end(run: RunRecord) -> float:
     return float(run.forgetting["forgotten_at_end"].mean())
 
 
-@metrics.register(
-    title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal")
-)
+@metrics.register(title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal"))
 def local_loss(run: RunRecord) -> float:
     """The loss of a client's own adapter after its last local training on its own test texts, mean over clients."""
     return float(run.last_gaps["own_local"].mean())

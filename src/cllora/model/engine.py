@@ -7,14 +7,14 @@ process; one that trains elsewhere has the same methods. Arrays and numbers alon
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cllora.model.patterns import Pattern
 from cllora.spec import LocalSpec
-from cllora.types import Ids, Job, Layout, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Layout, Losses, Samples, Trained, Vector
 
 if TYPE_CHECKING:
     from cllora.model.tokenizer import ModelTokenizer
@@ -110,8 +110,8 @@ class Evaluator(Protocol):
 class Engine(Trainer, Evaluator, Protocol):
     """All that a run needs: trains, measures, says what it runs on, and writes an adapter down."""
 
-    def describe(self) -> dict[str, Any]:
-        """What it runs on, for `environment.json`: hardware, precision, communication, model, attention; JSON-able."""
+    def describe(self) -> Environment:
+        """What it runs on, for `environment.json`: hardware, precision, communication, model, attention."""
         ...
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:

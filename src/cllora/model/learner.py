@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from cllora.model.network import Network
 from cllora.model.patterns import FULL, Pattern
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
-from cllora.types import Ids, Job, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Losses, Samples, Trained, Vector
 
 TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
 EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
@@ -151,7 +151,7 @@ class Learner:
         """The base's own."""
         return ModelTokenizer(self.base.spec.name)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Environment:
         """What it runs on, see `Engine`."""
         return description(self.base, self.layout, self.patterns)
 

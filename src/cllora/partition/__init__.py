@@ -1,8 +1,9 @@
 """Who owns which text, and how unlike the owners are."""
 
 from cllora.partition import schemes as schemes  # registers the partitioners
-from cllora.partition.cautions import warnings_of
+from cllora.partition.assign import BaseNll, assign, check_residual
 from cllora.partition.classes import classes_of, quantile_classes
+from cllora.partition.confounds import confounds
 from cllora.partition.deal import Deal
 from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
 from cllora.partition.heterogeneity import gini, heterogeneity
@@ -15,6 +16,7 @@ from cllora.partition.residual import place_at_length, rank_correlation
 __all__ = [
     "Alpha",
     "Axis",
+    "BaseNll",
     "Deal",
     "Estimate",
     "FeatureSkew",
@@ -22,7 +24,10 @@ __all__ = [
     "Owners",
     "Partitioner",
     "Pool",
+    "assign",
+    "check_residual",
     "classes_of",
+    "confounds",
     "gini",
     "heterogeneity",
     "inspect_owners",
@@ -35,5 +40,4 @@ __all__ = [
     "rank_alpha",
     "rank_correlation",
     "size_alpha",
-    "warnings_of",
 ]

@@ -1,14 +1,13 @@
 """The arithmetic of the schemes: Dirichlet draws, mixes fitted to the supply, and dealing samples to amounts."""
 
 import heapq
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cllora.partition.deal import grouped
+from cllora.types import Array
 
-Array = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 # Odds beyond a billion to one are one-hot for any number of samples; the floor keeps every mix positive, so that a
@@ -153,7 +152,7 @@ def draw_with_overlap(classes: Positions, mix: Array, sizes: Positions, rng: np.
     ]
 
 
-def _class_counts(mix: Array, sizes: Positions, supply: Positions, rng: np.random.Generator) -> NDArray[Any]:
+def _class_counts(mix: Array, sizes: Positions, supply: Positions, rng: np.random.Generator) -> NDArray[np.int64]:
     """Multinomial class counts (K, C), rows summing to `sizes` (K,), that no class's supply is exceeded by.
 
     Every pass fills a class or ends.

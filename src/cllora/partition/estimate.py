@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import chdtri, gammaln, logsumexp
 
-Array = NDArray[np.float64]
+from cllora.types import Array
+
 Counts = NDArray[np.int64]
 LogLikelihood = Callable[[float], float]
 

@@ -1,18 +1,27 @@
 """How unlike the clients really are: measured on the deal, whatever was asked for."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from cllora.partition.deal import Deal
 from cllora.partition.pool import Pool
+from cllora.types import (
+    Array,
+    ClientMeasures,
+    Doses,
+    FeatureClasses,
+    Heterogeneity,
+    SecondFeature,
+    Spread,
+    TextClass,
+    VarianceBetween,
+)
 
-Array = NDArray[np.float64]
+Amounts = Array | NDArray[np.int64]
 
 
-def gini(amounts: NDArray[Any]) -> float:
+def gini(amounts: Amounts) -> float:
     """Gini coefficient of non-negative amounts (K,): 0 if all are equal, 1 - 1/K if one has everything.
 
     sum_ij |x_i - x_j| / (2 K^2 mean), by the sorted form sum_i (2i - K - 1) x_(i) / (K sum x).
@@ -21,7 +30,7 @@ def gini(amounts: NDArray[Any]) -> float:
     return float(((2 * np.arange(1, k + 1) - k - 1) * x).sum() / (k * x.sum())) if x.sum() > 0 else 0.0
 
 
-def effective_number(amounts: NDArray[Any]) -> float:
+def effective_number(amounts: Amounts) -> float:
     """How many equal clients would be as concentrated: 1 / sum p^2, from 1 to K (inverse Simpson index)."""
     total = np.asarray(amounts, np.float64).sum()
     return float(1 / ((amounts / total) ** 2).sum()) if total > 0 else 0.0
@@ -53,27 +62,10 @@ def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
     return float((sums[counts > 0] ** 2 / counts[counts > 0]).sum() / total)
 
 
-def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
-    """The realised heterogeneity of a deal, before each client's test part is split off. JSON-able. A text that is
-    trained on in a spoiled form is measured in that form.
+def heterogeneity(pool: Pool, deal: Deal) -> Heterogeneity:
+    """Measures a deal, before each client's test part is split off.
 
-    Keys:
-        num_clients, pool_samples, used, unused, repeated: samples, `repeated` being those with several owners; and
-            without_owner: of the unused those in whose row a column of owners names none.
-        clients: lists over clients of `samples`, `tokens` (as the model sees them), `class_shares` (K, C), and of
-            `js` and `tv`, the divergence of the client's class mix from the pool's; `names` if clients have any.
-        js_mean, tv_mean, largest_class_share_mean: means over clients.
-        samples, tokens: `gini`, `effective_clients`, `min`, `median`, `max` of the amounts per client.
-        variance_between: the share of the variance between clients of the feature's `values`, of their `log1p` (null
-            if a value is negative), and of `tokens`; `chance` is what any of them would be on average in a random
-            deal of the same sizes, (K - 1) / (N - 1).
-        classes: `pooled_shares`, and `described`, a list with the range, size and look of every class.
-        length_between_classes: the share of the variance of log length that lies between classes.
-        spoiled: where texts are spoiled, the `share` of the pool that is, each client's `doses`, the shares of its
-            texts that are, and `variance_between` of being so (0 or 1).
-        and_by: of the second feature, if there is one: `js_mean`, `tv_mean`, `largest_class_share_mean`,
-            `class_shares` (K, D), `variance_between`, `described`, and `association`, how much the two features'
-            classes go together in the pool (`cramers_v`).
+    A text that is trained on in a spoiled form is measured in that form.
     """
     client, positions = deal.clients(), deal.positions
     owners = np.bincount(positions, minlength=len(pool))
@@ -81,38 +73,47 @@ def heterogeneity(pool: Pool, deal: Deal) -> dict[str, Any]:
     tokens = np.bincount(client, pool.tokens[positions], minlength=deal.num_clients).astype(np.int64)
     shares, pooled = _class_shares(pool, deal)
     js, tv = jensen_shannon(shares, pooled), total_variation(shares, pooled)
+    return Heterogeneity(
+        num_clients=deal.num_clients,
+        pool_samples=len(pool),
+        used=int((owners > 0).sum()),
+        unused=int((owners == 0).sum()),
+        without_owner=deal.without_owner,
+        repeated=int((owners > 1).sum()),
+        clients=ClientMeasures(
+            names=deal.names or None,
+            samples=tuple(samples.tolist()),
+            tokens=tuple(tokens.tolist()),
+            class_shares=_rows(shares),
+            js=tuple(js.tolist()),
+            tv=tuple(tv.tolist()),
+        ),
+        js_mean=float(js.mean()),
+        tv_mean=float(tv.mean()),
+        largest_class_share_mean=float(shares.max(axis=1).mean()),
+        samples=_spread(samples),
+        tokens=_spread(tokens),
+        variance_between=_variances(pool, deal),
+        classes=FeatureClasses(pooled_shares=tuple(pooled.tolist()), described=_described(pool)),
+        length_between_classes=variance_between(np.log1p(pool.lengths.astype(np.float64)), pool.classes),
+        spoiled=None if pool.spoiled is None else _doses(pool.spoiled, deal),
+        and_by=None if pool.second is None else _second(pool, deal),
+    )
+
+
+def _rows(shares: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, shares.tolist()))
+
+
+def _variances(pool: Pool, deal: Deal) -> VarianceBetween:
+    client, positions = deal.clients(), deal.positions
     values = pool.values[positions]
-    return {
-        "num_clients": deal.num_clients,
-        "pool_samples": len(pool),
-        "used": int((owners > 0).sum()),
-        "unused": int((owners == 0).sum()),
-        "without_owner": deal.without_owner,
-        "repeated": int((owners > 1).sum()),
-        "clients": {
-            **({"names": list(deal.names)} if deal.names else {}),
-            "samples": samples.tolist(),
-            "tokens": tokens.tolist(),
-            "class_shares": shares.tolist(),
-            "js": js.tolist(),
-            "tv": tv.tolist(),
-        },
-        "js_mean": float(js.mean()),
-        "tv_mean": float(tv.mean()),
-        "largest_class_share_mean": float(shares.max(axis=1).mean()),
-        "samples": _spread(samples),
-        "tokens": _spread(tokens),
-        "variance_between": {
-            "values": variance_between(values, client),
-            "log1p": variance_between(np.log1p(values), client) if values.min() >= 0 else None,
-            "tokens": variance_between(pool.tokens[positions].astype(np.float64), client),
-            "chance": (deal.num_clients - 1) / max(len(positions) - 1, 1),
-        },
-        "classes": {"pooled_shares": pooled.tolist(), "described": _described(pool)},
-        "length_between_classes": variance_between(np.log1p(pool.lengths.astype(np.float64)), pool.classes),
-        **({} if pool.spoiled is None else {"spoiled": _doses(pool.spoiled, deal)}),
-        **({} if pool.second is None else {"and_by": _second(pool, deal)}),
-    }
+    return VarianceBetween(
+        values=variance_between(values, client),
+        log1p=variance_between(np.log1p(values), client) if values.min() >= 0 else None,
+        tokens=variance_between(pool.tokens[positions].astype(np.float64), client),
+        chance=(deal.num_clients - 1) / max(len(positions) - 1, 1),
+    )
 
 
 def _class_shares(pool: Pool, deal: Deal) -> tuple[Array, Array]:
@@ -122,30 +123,28 @@ def _class_shares(pool: Pool, deal: Deal) -> tuple[Array, Array]:
     return counts / np.maximum(deal.sizes(), 1)[:, None], pool.class_counts() / len(pool)
 
 
-def _doses(spoiled: NDArray[np.bool_], deal: Deal) -> dict[str, Any]:
-    """What `heterogeneity` has under `spoiled`."""
+def _doses(spoiled: NDArray[np.bool_], deal: Deal) -> Doses:
     dealt = spoiled[deal.positions].astype(np.float64)
     sums = np.bincount(deal.clients(), dealt, deal.num_clients)
-    return {
-        "share": float(spoiled.mean()),
-        "doses": (sums / np.maximum(deal.sizes(), 1)).tolist(),
-        "variance_between": variance_between(dealt, deal.clients()),
-    }
+    return Doses(
+        share=float(spoiled.mean()),
+        doses=tuple((sums / np.maximum(deal.sizes(), 1)).tolist()),
+        variance_between=variance_between(dealt, deal.clients()),
+    )
 
 
-def _second(pool: Pool, deal: Deal) -> dict[str, Any]:
-    """What `heterogeneity` has under `and_by`."""
+def _second(pool: Pool, deal: Deal) -> SecondFeature:
     by = pool.by_second()
     shares, pooled = _class_shares(by, deal)
-    return {
-        "js_mean": float(jensen_shannon(shares, pooled).mean()),
-        "tv_mean": float(total_variation(shares, pooled).mean()),
-        "largest_class_share_mean": float(shares.max(axis=1).mean()),
-        "class_shares": shares.tolist(),
-        "variance_between": variance_between(by.values[deal.positions], deal.clients()),
-        "described": _described(by),
-        "association": cramers_v(pool.classes, by.classes),
-    }
+    return SecondFeature(
+        js_mean=float(jensen_shannon(shares, pooled).mean()),
+        tv_mean=float(total_variation(shares, pooled).mean()),
+        largest_class_share_mean=float(shares.max(axis=1).mean()),
+        class_shares=_rows(shares),
+        variance_between=variance_between(by.values[deal.positions], deal.clients()),
+        described=_described(by),
+        association=cramers_v(pool.classes, by.classes),
+    )
 
 
 def cramers_v(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
@@ -165,35 +164,34 @@ def cramers_v(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     return float(np.sqrt(beyond_chance / (min(rows, columns) - 1)))
 
 
-def _spread(amounts: NDArray[np.int64]) -> dict[str, Any]:
-    return {
-        "gini": gini(amounts),
-        "effective_clients": effective_number(amounts),
-        "min": int(amounts.min()),
-        "median": float(np.median(amounts)),
-        "max": int(amounts.max()),
-    }
+def _spread(amounts: NDArray[np.int64]) -> Spread:
+    return Spread(
+        gini=gini(amounts),
+        effective_clients=effective_number(amounts),
+        min=int(amounts.min()),
+        median=float(np.median(amounts)),
+        max=int(amounts.max()),
+    )
 
 
-def _described(pool: Pool) -> list[dict[str, Any]]:
-    """Every class: its cut points (null at the ends), samples, feature, and what the model sees of its texts."""
+def _described(pool: Pool) -> tuple[TextClass, ...]:
+    """Every class: its cut points, its values, and what the model sees of its texts."""
     low = [None, *pool.cuts.tolist()]
     high = [*pool.cuts.tolist(), None]
-    described = []
-    for c in range(pool.num_classes):
-        mine = pool.classes == c
-        values = pool.values[mine]
-        described.append(
-            {
-                "from": low[c],
-                "below": high[c],
-                "samples": int(mine.sum()),
-                "min": float(values.min()),
-                "median": float(np.median(values)),
-                "max": float(values.max()),
-                "share_cut": float((pool.lengths[mine] > pool.context).mean()),
-                "median_tokens": float(np.median(pool.tokens[mine])),
-                "median_length": float(np.median(pool.lengths[mine])),
-            }
-        )
-    return described
+    return tuple(_text_class(pool, c, low[c], high[c]) for c in range(pool.num_classes))
+
+
+def _text_class(pool: Pool, number: int, low: float | None, high: float | None) -> TextClass:
+    mine = pool.classes == number
+    values = pool.values[mine]
+    return TextClass(
+        from_=low,
+        below=high,
+        samples=int(mine.sum()),
+        min=float(values.min()),
+        median=float(np.median(values)),
+        max=float(values.max()),
+        share_cut=float((pool.lengths[mine] > pool.context).mean()),
+        median_tokens=float(np.median(pool.tokens[mine])),
+        median_length=float(np.median(pool.lengths[mine])),
+    )

@@ -1,16 +1,16 @@
-"""From what was asked for to a partition: deal, repair, measure, split each client's test part off."""
+"""From a pool to a partition: deal, enforce the minimum, measure, split each client's test part off."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError
-from cllora.partition.cautions import warnings_of
+from cllora.partition.confounds import confounds
 from cllora.partition.deal import Deal
 from cllora.partition.heterogeneity import heterogeneity
+from cllora.partition.min_samples import enforce_min_samples
 from cllora.partition.pool import Pool, check_enough, partitioners
-from cllora.partition.repair import repair
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
 from cllora.types import Ids, Partition
@@ -19,11 +19,9 @@ from cllora.types import Ids, Partition
 def make_partition(spec: PartitionSpec, pool: Pool, global_test: Ids, seed: int) -> Partition:
     """Deal the pool as `spec` asks. Ids are sorted within each client; equal arguments give the equal partition.
 
-    Every client gets at least `spec.min_samples` (train and test together), topped up by `repair` where the scheme
-    gave it fewer. Of each client's samples a share `spec.local_test`, drawn at random, is for its test: rounded, at
-    least one if it has two or more, never all. `realised` holds `heterogeneity`'s keys and `moved` (samples moved by
-    the repair), `topped_up` (clients that they went to), `tested_and_trained` (samples in one client's test part
-    and another's training part), `untested_clients` and `warnings` (sentences).
+    Every client gets at least `spec.min_samples` (train and test together): `enforce_min_samples` tops up those to
+    which the scheme gave fewer. Of each client's samples a share `spec.local_test`, drawn at random, is for its test:
+    rounded, at least one if it has two or more, never all. The heterogeneity is measured, its confounds among it.
 
     Raises:
         UsageError: an unknown scheme or option, an option's value that is not admitted, or too few samples.
@@ -35,19 +33,19 @@ def make_partition(spec: PartitionSpec, pool: Pool, global_test: Ids, seed: int)
     dealt = scheme(pool, rng(seed, "partition"))
     deal = dealt if isinstance(dealt, Deal) else Deal.of_lists(dealt)
     _check_deal(spec, pool, deal)
-    deal, moved, topped_up = _repaired(spec, pool, deal, seed)
+    deal, moved, topped_up = _with_enough(spec, pool, deal, seed)
     test = _test_entries(deal, spec.local_test, rng(seed, "local_test"))
     train_ids, train_offsets = _chosen_ids(pool.ids, deal, ~test)
     test_ids, test_offsets = _chosen_ids(pool.ids, deal, test)
-    realised: dict[str, Any] = {
-        **heterogeneity(pool, deal),
-        "moved": moved,
-        "topped_up": topped_up,
-        "tested_and_trained": _tested_and_trained(len(pool), deal, test),
-        "untested_clients": int((np.diff(test_offsets) == 0).sum()) if spec.local_test > 0 else 0,
-    }
-    realised["warnings"] = warnings_of(realised, spec, context=pool.context)
-    return Partition(train_ids, train_offsets, test_ids, test_offsets, np.sort(global_test), realised)
+    measured = replace(
+        heterogeneity(pool, deal),
+        moved=moved,
+        topped_up=topped_up,
+        tested_and_trained=_tested_and_trained(len(pool), deal, test),
+        untested_clients=int((np.diff(test_offsets) == 0).sum()) if spec.local_test > 0 else 0,
+    )
+    measured = replace(measured, warnings=confounds(measured, spec, context=pool.context))
+    return Partition(train_ids, train_offsets, test_ids, test_offsets, np.sort(global_test), measured)
 
 
 def _check_deal(spec: PartitionSpec, pool: Pool, deal: Deal) -> None:
@@ -63,7 +61,7 @@ def _check_deal(spec: PartitionSpec, pool: Pool, deal: Deal) -> None:
         raise UsageError(f"partitioner '{spec.scheme}' dealt a sample twice to the same client")
 
 
-def _repaired(spec: PartitionSpec, pool: Pool, deal: Deal, seed: int) -> tuple[Deal, int, int]:
+def _with_enough(spec: PartitionSpec, pool: Pool, deal: Deal, seed: int) -> tuple[Deal, int, int]:
     short = int((deal.sizes() < spec.min_samples).sum())
     if short == 0:
         return deal, 0, 0
@@ -73,7 +71,7 @@ def _repaired(spec: PartitionSpec, pool: Pool, deal: Deal, seed: int) -> tuple[D
             f"partitioner '{spec.scheme}' left {short} clients below partition.min_samples ({spec.min_samples}) and "
             "the others cannot top them up; lower partition.min_samples"
         )
-    return repair(deal, spec.min_samples, rng(seed, "partition", "repair"))
+    return enforce_min_samples(deal, spec.min_samples, rng(seed, "partition", "repair"))
 
 
 def _test_entries(deal: Deal, share: float, draw: np.random.Generator) -> NDArray[np.bool_]:

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.corpus import unordered
+from cllora.corpus import is_ordered
 from cllora.partition.deal import Deal
 from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
 from cllora.partition.heterogeneity import gini, heterogeneity
 from cllora.partition.pool import pool_of
 from cllora.partition.ranks import can_be_cut, rank_alpha
 from cllora.spec import Choice, PartitionSpec
+from cllora.types import Array, Heterogeneity, Json, to_plain
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,23 @@ class Owners:
     names: tuple[str, ...]
     owner: NDArray[np.int64]
     characters: NDArray[np.int64]
-    values: Sequence[tuple[Choice, NDArray[np.float64]]]
+    values: Sequence[tuple[Choice, Array]]
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FeatureSkew:
-    """How unlike the owners' mixes of one feature's classes are; `realised` as `heterogeneity` has it.
+    """How unlike the owners' mixes of one feature's classes are.
 
-    There, what it calls tokens are characters, since without a model there are none. `alpha` is that of owners whose
-    classes may be cut anywhere (`rank_alpha`), while what is realised is of classes cut at the quantiles; it is of
-    those too (`mix_alpha`) where values have no order or too few are distinct.
+    What `heterogeneity` calls tokens are characters here, since without a model there are none. It is of classes cut at
+    the quantiles. `alpha` is that of owners whose classes may be cut anywhere (`rank_alpha`); it is of classes cut at
+    the quantiles too (`mix_alpha`) where values have no order or too few are distinct.
     """
 
     by: Choice
     classes: int
     alpha: Estimate | None
-    realised: Mapping[str, Any]
+    heterogeneity: Heterogeneity
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Inspection:
     names: tuple[str, ...]
     texts: NDArray[np.int64]
     characters: NDArray[np.int64]
-    median_characters: NDArray[np.float64]
+    median_characters: Array
     quantity: Estimate | None
     features: tuple[FeatureSkew, ...]
     dropped: Mapping[str, int]
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> dict[str, Json]:
         """As plain data for JSON. An infinite alpha is written `iid`; `character_gini` is that of owners' totals."""
         return {
             "owners": len(self.names),
@@ -71,7 +71,7 @@ class Inspection:
             },
             "quantity": {
                 "alpha": written(self.quantity),
-                **self.features[0].realised["samples"],
+                **to_plain(self.features[0].heterogeneity.samples),
                 "character_gini": gini(self.characters),
             },
             "features": [_feature(skew) for skew in self.features],
@@ -97,8 +97,8 @@ def inspect_owners(owners: Owners, classes: int) -> Inspection:
     )
 
 
-def _skew(owners: Owners, deal: Deal, by: Choice, values: NDArray[np.float64], classes: int) -> FeatureSkew:
-    ordered = by.name not in unordered
+def _skew(owners: Owners, deal: Deal, by: Choice, values: Array, classes: int) -> FeatureSkew:
+    ordered = is_ordered(by.name)
     spec = PartitionSpec(num_clients=deal.num_clients, by=by, classes=classes, min_samples=1)
     pool = pool_of(
         spec,
@@ -108,15 +108,15 @@ def _skew(owners: Owners, deal: Deal, by: Choice, values: NDArray[np.float64], c
         context=int(owners.characters.max()),
         ordered=ordered,
     )
-    realised = heterogeneity(pool, deal)
+    measured = heterogeneity(pool, deal)
     if ordered and can_be_cut(values, classes):
-        return FeatureSkew(by, classes, rank_alpha(owners.owner, values, classes), realised)
+        return FeatureSkew(by, classes, rank_alpha(owners.owner, values, classes), measured)
     cells = owners.owner * pool.num_classes + pool.classes
     counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
-    return FeatureSkew(by, classes, mix_alpha(counts), realised)
+    return FeatureSkew(by, classes, mix_alpha(counts), measured)
 
 
-def _medians(ordered: NDArray[np.int64], deal: Deal) -> NDArray[np.float64]:
+def _medians(ordered: NDArray[np.int64], deal: Deal) -> Array:
     """The median of every owner's values, which stand owner after owner."""
     values = ordered[np.lexsort((ordered, deal.clients()))]
     sizes = deal.sizes()
@@ -124,22 +124,27 @@ def _medians(ordered: NDArray[np.int64], deal: Deal) -> NDArray[np.float64]:
     return np.asarray((values[low] + values[high]) / 2)
 
 
-def _feature(skew: FeatureSkew) -> dict[str, Any]:
+def _feature(skew: FeatureSkew) -> dict[str, Json]:
     """A feature's part of `Inspection.to_mapping`."""
-    realised = skew.realised
-    ranges = [{key: one[key] for key in ("from", "below", "samples")} for one in realised["classes"]["described"]]
-    between = {key: realised["variance_between"][key] for key in ("values", "log1p", "chance")}
+    measured = skew.heterogeneity
+    clients, between = measured.clients, measured.variance_between
     return {
         "by": skew.by.model_dump(),
         "alpha": written(skew.alpha),
-        "classes": ranges,
-        **{key: realised[key] for key in ("js_mean", "tv_mean", "largest_class_share_mean")},
-        "variance_between": between,
-        "by_owner": {key: realised["clients"][key] for key in ("class_shares", "js", "tv")},
+        "classes": [{"from": c.from_, "below": c.below, "samples": c.samples} for c in measured.classes.described],
+        "js_mean": measured.js_mean,
+        "tv_mean": measured.tv_mean,
+        "largest_class_share_mean": measured.largest_class_share_mean,
+        "variance_between": {"values": between.values, "log1p": between.log1p, "chance": between.chance},
+        "by_owner": {
+            "class_shares": [list(shares) for shares in clients.class_shares],
+            "js": list(clients.js),
+            "tv": list(clients.tv),
+        },
     }
 
 
-def written(estimate: Estimate | None) -> dict[str, float | str] | None:
+def written(estimate: Estimate | None) -> dict[str, Json] | None:
     """An estimate as plain data, infinity as `iid`."""
     if estimate is None:
         return None

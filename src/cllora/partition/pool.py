@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from cllora.partition.classes import quantile_classes, value_classes
 from cllora.partition.deal import Deal
 from cllora.registry import Registry
 from cllora.spec import PartitionSpec
-from cllora.types import Ids
+from cllora.types import Array, Ids
 
 
-def _alpha(value: Any) -> Any:
+def _alpha(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     if not number and value != "iid":
         raise PydanticCustomError("alpha", "must be a positive number or iid")
@@ -33,12 +33,12 @@ Alpha = Annotated[float | Literal["iid"], PlainValidator(_alpha)]
 class Axis:
     """A feature by which texts are told apart: its `values` (n,), the class of each (n,), and the `cuts` (C-1,)."""
 
-    values: NDArray[np.float64]
+    values: Array
     classes: NDArray[np.int64]
-    cuts: NDArray[np.float64]
+    cuts: Array
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], num_classes: int, ordered: bool = True) -> "Axis":
+    def of(cls, values: Array, num_classes: int, ordered: bool = True) -> "Axis":
         """Classes cut at the quantiles; or, of values without an order, a class for each distinct one.
 
         Raises:
@@ -60,15 +60,15 @@ class Pool:
     """
 
     ids: Ids
-    values: NDArray[np.float64]
+    values: Array
     classes: NDArray[np.int64]
-    cuts: NDArray[np.float64]
+    cuts: Array
     lengths: NDArray[np.int64]
     tokens: NDArray[np.int64]
     context: int
     num_clients: int
     min_samples: int
-    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     second: Axis | None = None
     spoiled: NDArray[np.bool_] | None = None
 
@@ -99,10 +99,10 @@ def pool_of(
     spec: PartitionSpec,
     *,
     ids: Ids,
-    values: NDArray[np.float64],
+    values: Array,
     lengths: NDArray[np.int64],
     context: int,
-    columns: Mapping[str, Sequence[Any]] | None = None,
+    columns: Mapping[str, Sequence[object]] | None = None,
     ordered: bool = True,
     second: Axis | None = None,
     spoiled: NDArray[np.bool_] | None = None,
@@ -140,7 +140,15 @@ def pool_of(
 Partitioner = Callable[..., Deal | list[Ids]]
 """`scheme(pool, rng, *, options) -> Deal`, or a list with every client's positions in the pool."""
 
-partitioners: Registry[Partitioner] = Registry("partitioner")
+
+@dataclass(frozen=True)
+class PartitionerFacts:
+    """What a scheme states of itself: whether its deal looks at the feature, so that clients are to differ in it."""
+
+    by_feature: bool = True
+
+
+partitioners: Registry[Partitioner, PartitionerFacts] = Registry("partitioner", PartitionerFacts)
 
 
 def check_enough(pool: Pool) -> None:

@@ -9,8 +9,8 @@ from scipy.special import gammaln
 
 from cllora.partition.deal import grouped
 from cllora.partition.estimate import Estimate, Tally, likeliest, log_rising
+from cllora.types import Array
 
-Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EVENLY, NEARBY = 21, 8

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from cllora.types import Array
+
 Lengths = NDArray[np.int64]
 
 SHARE, FEWEST, MOST = 0.02, 10, 100

@@ -18,6 +18,7 @@ from cllora.partition.dealing import (
 )
 from cllora.partition.pool import Alpha, Pool, partitioners
 from cllora.registry import guess
+from cllora.types import Array
 
 
 @partitioners.register()
@@ -70,7 +71,7 @@ def client_mix(
 
 def _joint_mix(
     pool: Pool, alpha: float | str, and_alpha: float | str, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], Array]:
     """The class of every sample (n,) and what clients want of each (K, C), over one feature, two, or (C = 1) none.
 
     Over two the classes are the pairs that some sample has.
@@ -104,7 +105,7 @@ def class_split(pool: Pool, rng: np.random.Generator, *, alpha: Alpha = 1.0) -> 
     return Deal.of_owners(owners, pool.num_clients)
 
 
-@partitioners.register()
+@partitioners.register(by_feature=False)
 def quantity(pool: Pool, rng: np.random.Generator, *, alpha: Alpha = 1.0) -> Deal:
     """Client sizes are one draw of Dir(alpha), contents are random. Skews the quantity alone.
 
@@ -118,7 +119,7 @@ def quantity(pool: Pool, rng: np.random.Generator, *, alpha: Alpha = 1.0) -> Dea
     return Deal.of_owners(owners, pool.num_clients)
 
 
-@partitioners.register()
+@partitioners.register(by_feature=False)
 def iid(pool: Pool, rng: np.random.Generator) -> Deal:
     """Equal shares of the shuffled pool: no skew but chance. Sizes differ by at most one sample."""
     return _equal_shares(pool, rng)
@@ -130,7 +131,7 @@ def _equal_shares(pool: Pool, rng: np.random.Generator) -> Deal:
     return Deal.of_owners(owners, pool.num_clients)
 
 
-@partitioners.register()
+@partitioners.register(by_feature=False)
 def natural(pool: Pool, rng: np.random.Generator, *, column: str) -> Deal:
     """One client per value of a column: the `num_clients` owners with the most samples, ties by name.
 

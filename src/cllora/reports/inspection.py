@@ -22,7 +22,7 @@ def inspection_view(found: Inspection, said: Sequence[str]) -> RenderableType:
     An owner's bar shows its shares of the first feature's classes by their numbers. Of many owners the largest and
     the smallest are shown.
     """
-    shown = shown_clients({"samples": found.texts.tolist(), "tokens": found.characters.tolist()})
+    shown = shown_clients(found.texts.tolist(), found.characters.tolist())
     parts: list[RenderableType] = [
         Text(f"{count(len(found.names), 'owner')}, {count(int(found.texts.sum()), 'text')}", style="bold"),
         _owners(found, shown),
@@ -42,15 +42,15 @@ def _table(*headings: str, rows: Sequence[Sequence[str | Text]]) -> Sheet:
 
 
 def _owners(found: Inspection, shown: Sequence[int]) -> Sheet:
-    clients = found.features[0].realised["clients"]
+    clients = found.features[0].heterogeneity.clients
     rows: list[list[str | Text]] = [
         [
             found.names[k],
             f"{found.texts[k]:,}",
             f"{found.characters[k]:,}",
             f"{found.median_characters[k]:,.0f}",
-            bar(clients["class_shares"][k]),
-            f"{clients['js'][k]:.2f}",
+            bar(clients.class_shares[k]),
+            f"{clients.js[k]:.2f}",
         ]
         for k in shown
     ]
@@ -58,11 +58,11 @@ def _owners(found: Inspection, shown: Sequence[int]) -> Sheet:
 
 
 def _classes(skew: FeatureSkew) -> Sheet:
-    described = skew.realised["classes"]["described"]
+    described = skew.heterogeneity.classes.described
     rows: list[list[str | Text]] = []
     for c, one in enumerate(described):
         mark = Text(f" {MARKS[c % len(MARKS)]} ", style=class_style(c, len(described)))
-        rows.append([mark, range_text(one), f"{one['samples']:,}"])
+        rows.append([mark, range_text(one), f"{one.samples:,}"])
     return Sheet(["class", feature_text(skew.by), "texts"], rows)
 
 
@@ -82,11 +82,10 @@ def _features(skews: Sequence[FeatureSkew]) -> Sheet:
     """The measures of unlikeness, a row per feature; `chance` is the variance between owners of a random deal."""
     rows = []
     for skew in skews:
-        found, between = skew.realised, skew.realised["variance_between"]
-        numbers = found["js_mean"], found["tv_mean"], found["largest_class_share_mean"]
-        rows.append(
-            (feature_text(skew.by), *(f"{number:.3f}" for number in (*numbers, between["values"], between["chance"])))
-        )
+        measured, between = skew.heterogeneity, skew.heterogeneity.variance_between
+        mixes = measured.js_mean, measured.tv_mean, measured.largest_class_share_mean
+        numbers = *mixes, between.values, between.chance
+        rows.append((feature_text(skew.by), *(f"{number:.3f}" for number in numbers)))
     headings = "JS", "total variation", "largest share", "variance between", "chance"
     return _table("class mixes", *headings, rows=rows)
 

@@ -1,12 +1,11 @@
 """What the feature and its classes are called."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cllora.corpus import features
 from cllora.model.patterns import pattern_of, patterns
 from cllora.spec import Choice, Experiment
-from cllora.types import Partition
+from cllora.types import Partition, TextClass
 
 
 def feature_text(choice: Choice, residual_on: str | None = None) -> str:
@@ -40,9 +39,9 @@ def leak_note(cells: Sequence[str]) -> tuple[str, ...]:
     return (f"Tokens see later ones of their text ({LEAKS}): {'; '.join(cells)}.",) if cells else ()
 
 
-def range_text(described: Mapping[str, Any]) -> str:
-    """The range of a class, as `realised` describes it: `from` belongs to it, `below` no more."""
-    low, below = (_short(described[end]) for end in ("from", "below"))
+def range_text(described: TextClass) -> str:
+    """The range of a class: `from_` belongs to it, `below` no more."""
+    low, below = _short(described.from_), _short(described.below)
     if low is None or below is None:
         return f"below {below}" if below is not None else f"from {low}" if low is not None else "all texts"
     return f"{low} to {below}"
@@ -59,7 +58,7 @@ def class_names(partitions: Sequence[Partition]) -> list[str]:
 
     Every seed that draws its own test set cuts its own pool, so that the first's ranges would be wrong of the others.
     """
-    described = [each.realised.get("classes", {}).get("described", []) for each in partitions]
+    described = [() if each.measured is None else each.measured.classes.described for each in partitions]
     ranges = [[range_text(one) for one in each] for each in described]
     if ranges[0] and all(each == ranges[0] for each in ranges):
         return ranges[0]

@@ -90,8 +90,7 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
     losses = store.read_losses(folder)
     losses = losses[losses["round"] <= rounds[-1]["round"]]  # what is beyond was cut off while being written
     tables = measure.tables(losses, partition)
-    recorded = folder / "environment.json"
-    environment = store.read_json(recorded) if recorded.exists() else {}
+    environment = store.read_environment(folder)
     return Run(
         folder=folder,
         labels=labels,
@@ -100,7 +99,7 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
         rounds=rounds,
         environment=environment,
         tables=tables,
-        outcome=measure.outcomes(tables, rounds, environment.get("communication", {}).get("full_bytes")),
+        outcome=measure.outcomes(tables, rounds, environment.communication.full_bytes),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cllora import measure, store
 from cllora.reports import labels
 from cllora.spec import Experiment
-from cllora.types import Partition
+from cllora.types import Environment, Partition
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Run:
     experiment: Experiment
     partition: Partition
     rounds: Sequence[Mapping[str, Any]]
-    environment: Mapping[str, Any]
+    environment: Environment
     tables: measure.Tables
     outcome: Mapping[str, float]
 
@@ -34,7 +34,7 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """What tells this run's data from other data; empty if it was not recorded."""
-        return str(self.environment.get("data", {}).get("fingerprint", ""))
+        return self.environment.data.fingerprint or ""
 
     @property
     def base(self) -> str:

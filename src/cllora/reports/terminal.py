@@ -21,7 +21,7 @@ from cllora.reports.runs import Runs
 from cllora.reports.sections.results import finished_seeds, over_seeds
 from cllora.reports.sheet import WHOLE, Sheet
 from cllora.spec import Experiment, PartitionSpec, axis_text
-from cllora.types import Partition
+from cllora.types import ClientMeasures, Doses, Heterogeneity, Partition, TextClass
 
 MOST_CLIENTS = 40
 """More clients than this are not all shown."""
@@ -141,24 +141,25 @@ def partition_view(partition: Partition, experiment: Experiment) -> RenderableTy
     these, and `seen` has the tokens that they see of what they train on.
 
     Args:
-        partition: with the `realised` numbers that `cllora.partition.make_partition` measures.
+        partition: one whose heterogeneity was measured.
     """
-    realised = partition.realised
-    shown = shown_clients(realised["clients"])
+    measured = partition.heterogeneity
+    clients = measured.clients
+    shown = shown_clients(clients.samples, clients.tokens)
     asked = experiment.partition
     said = ", ".join([asked.scheme, *(f"{key} = {axis_text(v)}" for key, v in asked.options.items())])
     parts: list[RenderableType] = [
         Text(visible(f"{said}, by {_features(asked)}, seed {experiment.seed}"), style="bold"),
-        _clients(realised["clients"], shown, realised.get("spoiled")),
-        _class_key(realised["classes"]["described"], feature_text(asked.by, asked.residual_on)),
-        _summary(realised),
+        _clients(clients, shown, measured.spoiled),
+        _class_key(measured.classes.described, feature_text(asked.by, asked.residual_on)),
+        _summary(measured),
     ]
     if len(shown) < partition.num_clients:
         half = MOST_CLIENTS // 2
         parts.insert(
             2, Text(f"The {half} largest and {half} smallest of {partition.num_clients:,} clients.", style="dim")
         )
-    parts += [Text(visible(f"! {words.capital(sentence)}."), style="yellow") for sentence in realised["warnings"]]
+    parts += [Text(visible(f"! {words.capital(sentence)}."), style="yellow") for sentence in measured.warnings]
     return Group(*parts)
 
 
@@ -167,26 +168,26 @@ def _features(asked: PartitionSpec) -> str:
     return first if asked.and_by is None else f"{first} and {feature_text(asked.and_by)}"
 
 
-def shown_clients(clients: dict[str, Any]) -> list[int]:
+def shown_clients(samples: Sequence[int], tokens: Sequence[int]) -> list[int]:
     """All clients in order, or of many the largest and the smallest, by samples and then tokens."""
-    order = np.lexsort((clients["tokens"], clients["samples"]))[::-1].tolist()
+    order: list[int] = np.lexsort((tokens, samples))[::-1].tolist()
     if len(order) <= MOST_CLIENTS:
         return sorted(order)
     half = MOST_CLIENTS // 2
     return [*order[:half], *order[-half:]]
 
 
-def _clients(clients: dict[str, Any], shown: Sequence[int], spoiled: dict[str, Any] | None) -> Sheet:
+def _clients(clients: ClientMeasures, shown: Sequence[int], spoiled: Doses | None) -> Sheet:
     headings = ["client", "samples", "tokens", "classes", "JS"]
     headings += [] if spoiled is None else ["spoiled"]
-    headings += ["cut at", "seen"] if "contexts" in clients else []
-    names = clients.get("names") or [str(k) for k in range(len(clients["samples"]))]
+    headings += [] if clients.contexts is None else ["cut at", "seen"]
+    names = clients.names or [str(k) for k in range(len(clients.samples))]
     rows: list[list[str | Text]] = []
     for k in shown:
-        counts = f"{clients['samples'][k]:,}", f"{clients['tokens'][k]:,}"
-        more = [] if spoiled is None else [f"{spoiled['doses'][k]:.0%}"]
-        more += [f"{clients[of][k]:,}" for of in ("contexts", "tokens_in_context") if of in clients]
-        rows.append([names[k], *counts, bar(clients["class_shares"][k]), f"{clients['js'][k]:.2f}", *more])
+        counts = f"{clients.samples[k]:,}", f"{clients.tokens[k]:,}"
+        more = [] if spoiled is None else [f"{spoiled.doses[k]:.0%}"]
+        more += [f"{column[k]:,}" for column in (clients.contexts, clients.tokens_in_context) if column is not None]
+        rows.append([names[k], *counts, bar(clients.class_shares[k]), f"{clients.js[k]:.2f}", *more])
     return Sheet(headings, rows, widest=20, left=[3])
 
 
@@ -204,41 +205,37 @@ def class_style(c: int, classes: int) -> str:
     return f"{'black' if background in COLOURS[3:] else 'white'} on {background}"
 
 
-def _class_key(described: Sequence[dict[str, Any]], feature: str) -> Sheet:
+def _class_key(described: Sequence[TextClass], feature: str) -> Sheet:
     """Which number is which class: its range of the feature, and the median of what the model sees of its texts."""
     rows: list[list[str | Text]] = []
     for c, one in enumerate(described):
         mark = Text(f" {MARKS[c % len(MARKS)]} ", style=class_style(c, len(described)))
-        rows.append([mark, range_text(one), f"{one['samples']:,}", f"{one['median_tokens']:.0f}"])
+        rows.append([mark, range_text(one), f"{one.samples:,}", f"{one.median_tokens:.0f}"])
     return Sheet(["class", feature, "texts", "median tokens"], rows)
 
 
-def _summary(realised: Any) -> Table:
-    samples, tokens, between = realised["samples"], realised["tokens"], realised["variance_between"]
-    log = [] if between["log1p"] is None else [("  of log(1 + feature)", f"{between['log1p']:.3f}")]
-    second, spoiled = realised.get("and_by"), realised.get("spoiled")
-    more = [] if second is None else [("second feature, mean Jensen-Shannon divergence", f"{second['js_mean']:.3f}")]
-    more += [] if spoiled is None else [("texts spoiled", f"{spoiled['share']:.1%}")]
+def _summary(measured: Heterogeneity) -> Table:
+    samples, tokens, between = measured.samples, measured.tokens, measured.variance_between
+    log = [] if between.log1p is None else [("  of log(1 + feature)", f"{between.log1p:.3f}")]
+    second, spoiled = measured.and_by, measured.spoiled
+    more = [] if second is None else [("second feature, mean Jensen-Shannon divergence", f"{second.js_mean:.3f}")]
+    more += [] if spoiled is None else [("texts spoiled", f"{spoiled.share:.1%}")]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
     table.add_column(no_wrap=True)
     for what, value in (
-        ("class mixes, mean Jensen-Shannon divergence", f"{realised['js_mean']:.3f}"),
-        ("class mixes, mean total variation", f"{realised['tv_mean']:.3f}"),
+        ("class mixes, mean Jensen-Shannon divergence", f"{measured.js_mean:.3f}"),
+        ("class mixes, mean total variation", f"{measured.tv_mean:.3f}"),
         *more,
-        ("largest class share, mean", f"{realised['largest_class_share_mean']:.2f}"),
-        ("Gini of samples / tokens", f"{samples['gini']:.3f} / {tokens['gini']:.3f}"),
-        ("effective clients by samples / tokens", _pair(samples, tokens, "effective_clients", ".1f")),
-        ("smallest client, samples / tokens", _pair(samples, tokens, "min", ",")),
-        ("largest client, samples / tokens", _pair(samples, tokens, "max", ",")),
-        ("share of variance between clients: of the feature", f"{between['values']:.3f}"),
+        ("largest class share, mean", f"{measured.largest_class_share_mean:.2f}"),
+        ("Gini of samples / tokens", f"{samples.gini:.3f} / {tokens.gini:.3f}"),
+        ("effective clients by samples / tokens", f"{samples.effective_clients:.1f} / {tokens.effective_clients:.1f}"),
+        ("smallest client, samples / tokens", f"{samples.min:,} / {tokens.min:,}"),
+        ("largest client, samples / tokens", f"{samples.max:,} / {tokens.max:,}"),
+        ("share of variance between clients: of the feature", f"{between.values:.3f}"),
         *log,
-        ("  of the tokens seen", f"{between['tokens']:.3f}"),
-        ("  of any of them, on average, in a random deal", f"{between['chance']:.3f}"),
+        ("  of the tokens seen", f"{between.tokens:.3f}"),
+        ("  of any of them, on average, in a random deal", f"{between.chance:.3f}"),
     ):
         table.add_row(what, value)
     return table
-
-
-def _pair(samples: dict[str, Any], tokens: dict[str, Any], key: str, form: str) -> str:
-    return f"{samples[key]:{form}} / {tokens[key]:{form}}"

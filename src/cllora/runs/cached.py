@@ -13,7 +13,7 @@ from cllora.model.patterns import Pattern
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
 from cllora.store import atomic_write
-from cllora.types import Ids, Job, Layout, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Layout, Losses, Samples, Trained, Vector
 
 _T = TypeVar("_T")
 Memo = MutableMapping[Hashable, Any]
@@ -84,7 +84,7 @@ class Cached:
     def is_base(self, adapter: Vector) -> bool:
         return self._inner.is_base(adapter)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Environment:
         return self._inner.describe()
 
     def save_adapter(self, adapter: Vector, folder: Path) -> None:
@@ -115,7 +115,7 @@ class Cached:
         return self._once(adapter, ("head_entropies", ids.tobytes()), lambda: self._inner.head_entropies(adapter, ids))
 
     def _once(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
-        """What `measure` gives; of the base, from the memo. `what` names it and all that it depends on but the samples."""
+        """What `measure` gives; of the base, from the memo. `what` names it and all it depends on but the samples."""
         if not self.is_base(adapter):
             return measure()
         key = (self.samples.fingerprint, what)

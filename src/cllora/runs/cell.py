@@ -3,13 +3,15 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cllora.federated import Federation, Strategy, rounds, strategies
 from cllora.model.engine import Engine
+from cllora.partition import assign
 from cllora.runs.environment import environment
-from cllora.runs.prepare import deal
+from cllora.runs.partitions import base_nll
 from cllora.spec import Experiment
 from cllora.store import (
     begin,
@@ -22,7 +24,7 @@ from cllora.store import (
     write_json,
     write_partition,
 )
-from cllora.types import Partition, Round, Samples, Vector
+from cllora.types import Partition, Round, Samples, Vector, to_plain
 
 
 def strategy_of(experiment: Experiment) -> Strategy:
@@ -47,7 +49,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     last = last_round(folder)
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, engine)
-    _record_environment(folder / "environment.json", environment(experiment, samples, engine))
+    _record_environment(folder / "environment.json", to_plain(environment(experiment, samples, engine)))
     peaks: list[int | None] = []
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), engine), last):
         save_round(folder, after)
@@ -64,12 +66,12 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
 
 def _dealt(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Partition:
     """A new partition, on disk: a run goes on with the one that it began with, however a feature comes out then."""
-    partition = deal(experiment, samples, lambda: engine)
+    partition = assign(experiment, samples, partial(base_nll, engine))
     write_partition(folder, partition)
     return partition
 
 
-def _record_environment(path: Path, now: dict[str, Any]) -> None:
+def _record_environment(path: Path, now: Mapping[str, object]) -> None:
     """Keep what the run began on; where it goes on on something else, add that under `resumed_on`."""
     if not path.exists():
         write_json(path, now)

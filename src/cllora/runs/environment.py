@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import platform
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,28 +12,28 @@ from cllora.model.precision import cpu_name
 from cllora.model.source import origin_of
 from cllora.spec import Experiment
 from cllora.store import message_bytes
-from cllora.types import Samples
+from cllora.types import DataRecord, Environment, Origin, Samples, from_plain
 
 PACKAGES = ("cllora", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy")
 
 
-def environment(experiment: Experiment, samples: Samples, engine: Engine) -> dict[str, Any]:
-    """Versions, hardware, precision, the data's fingerprint and what a message weighs."""
-    told, layout = engine.describe(), engine.layout
+def environment(experiment: Experiment, samples: Samples, engine: Engine) -> Environment:
+    """What the engine runs on, and versions, processor, the data's fingerprint, and the bytes of a message."""
+    engine_told, layout = engine.describe(), engine.layout
     message = message_bytes({"adapter": np.zeros(layout.size, np.float32)}, layout)
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "hardware": {"cpu": cpu_name(), "cores": os.cpu_count(), **told["hardware"]},
-        "precision": told["precision"],
-        "data": {"fingerprint": samples.fingerprint, "samples": samples.originals, "dropped": dict(samples.dropped)},
-        "communication": {**told["communication"], "message_bytes": message},
-        "model": {"name": experiment.model.name, **told["model"], **_origin(experiment)},
-        "attention": told["attention"],
-    }
-
-
-def _origin(experiment: Experiment) -> dict[str, Any]:
-    """Where a base from a GGUF file comes from, and under which licence."""
-    found = origin_of(experiment.model.name)
-    return {} if found is None else {"origin": found}
+    origin = origin_of(experiment.model.name)
+    return replace(
+        engine_told,
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        hardware=replace(engine_told.hardware, cpu=cpu_name(), cores=os.cpu_count()),
+        data=DataRecord(fingerprint=samples.fingerprint, samples=samples.originals, dropped=samples.dropped),
+        communication=replace(engine_told.communication, message_bytes=message),
+        model=replace(
+            engine_told.model,
+            name=experiment.model.name,
+            origin=None if origin is None else from_plain(Origin, origin, experiment.model.name),
+        ),
+    )

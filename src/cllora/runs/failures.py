@@ -4,7 +4,6 @@ import errno
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cllora.errors import UsageError, one_line
 from cllora.store import FAILED, by_reason, write_json
@@ -39,7 +38,7 @@ def record_failure(folder: Path, error: Exception) -> str:
     """
     from torch import OutOfMemoryError
 
-    record: dict[str, Any] = {}
+    record: dict[str, object] = {}
     if isinstance(error, UsageError):
         line = str(error)
     elif isinstance(error, OSError):

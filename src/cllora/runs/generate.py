@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
 from cllora.spec import Experiment
-from cllora.store import last_round, read_experiment, read_json, read_partition
+from cllora.store import last_round, read_environment, read_experiment, read_partition
 from cllora.types import Round, Vector
 
 if TYPE_CHECKING:
@@ -167,16 +167,15 @@ def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner
     from cllora.runs.cell import strategy_of
     from cllora.runs.shared import attention_of, samples_of
 
-    environment: dict[str, Any] = read_json(run / "environment.json")
+    ran_on = read_environment(run)
     samples = samples_of(experiment)
-    if samples.fingerprint != environment.get("data", {}).get("fingerprint", samples.fingerprint):
+    if samples.fingerprint != (ran_on.data.fingerprint or samples.fingerprint):
         raise UsageError(f"the texts have changed since {run} was run; bring them back")
-    recorded = environment.get("precision", experiment.model.precision)
-    base = load_base(experiment.model.model_copy(update={"precision": recorded}), experiment.lora)
-    recorded = environment.get("model", {})
-    if base.fingerprint != recorded.get("fingerprint", base.fingerprint):
+    precision = ran_on.precision or experiment.model.precision
+    base = load_base(experiment.model.model_copy(update={"precision": precision}), experiment.lora)
+    if base.fingerprint != (ran_on.model.fingerprint or base.fingerprint):
         raise UsageError(f"the weights of '{experiment.model.name}' have changed since {run} was run")
-    if base.start is not None and fingerprint_of_arrays(base.start) != recorded.get("start_fingerprint"):
+    if base.start is not None and fingerprint_of_arrays(base.start) != ran_on.model.start_fingerprint:
         raise UsageError(f"the adapter in {experiment.lora.start} has changed since {run} was run")
     trained, evaluated = attention_of(experiment)
     learner = Learner(base, samples, experiment.model.context, trained, evaluated)

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cllora.corpus import features, owner_text
@@ -27,14 +26,12 @@ from cllora.places import expanded
 from cllora.registry import guess
 from cllora.spec import Choice, read_setting
 from cllora.spec.fields import alike
-from cllora.types import Ids
+from cllora.types import Array, Ids, OnRead
 
 log = logging.getLogger("cllora")
 
 NO_OWNER = "no owner"
 DEFAULT_BY = (Choice(name="length"),)
-Array = NDArray[np.float64]
-OnRows = Callable[[int, int | None, str], None]
 
 
 def inspect(
@@ -44,7 +41,7 @@ def inspect(
     text: str = "text",
     by: Sequence[Choice] = DEFAULT_BY,
     classes: int = 5,
-    on_rows: OnRows | None = None,
+    on_read: OnRead | None = None,
 ) -> Inspection:
     """What owners are like: one file per owner, or files with a column that names the owner of every text.
 
@@ -65,7 +62,7 @@ def inspect(
     if column is None and len(places) == 1:
         raise _one_owner(places[0])
     asked = (*parse_template(text, "--text").columns, *(() if column is None else (column,)))
-    reading = _Reading(text, column, on_rows)
+    reading = _Reading(text, column, on_read)
     for source, name in _sources(places, column, asked):
         reading.add(source, name)
         for note in source.notes():
@@ -120,7 +117,7 @@ class _TextsAlone:
     def once(self, what: str, compute: Callable[[], Array]) -> Array:
         return compute()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise UsageError(
             f"feature '{self.feature}' with these options needs a model (for {name}), and this looks at texts alone; "
             "choose another with --by"
@@ -142,7 +139,7 @@ class _Reading:
 
     text: str
     column: str | None
-    on_rows: OnRows | None
+    on_read: OnRead | None
     plain: PlainTexts | None = None
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
@@ -168,8 +165,8 @@ class _Reading:
                 self.texts.append(text)
                 self.owner.append(self.number.setdefault(owner, len(self.number)))
             read += len(rows)
-            if self.on_rows is not None:
-                self.on_rows(read, None, f"reading {source.name}")
+            if self.on_read is not None:
+                self.on_read(read, None, f"reading {source.name}")
         if not used:
             why = told(reasons.dropped, reasons.examples) or "it is empty"
             self.without_texts.append(f"{source.name} has no usable texts: {why}")

@@ -4,7 +4,7 @@ import gc
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,18 @@ from cllora.errors import UsageError
 from cllora.model.patterns import Pattern, pattern_of
 from cllora.runs.pins import Pins
 from cllora.spec import Experiment
-from cllora.types import Samples
+from cllora.types import OnRead, Samples
 
 if TYPE_CHECKING:
     from cllora.model.engine import Engine
 
 log = logging.getLogger("cllora")
-OnCorpus = Callable[[int, int | None, str], None]
 
 
 class Shared:
     """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had."""
 
-    def __init__(self, folder: Path, on_corpus: OnCorpus | None) -> None:
+    def __init__(self, folder: Path, on_corpus: OnRead | None) -> None:
         self._folder = folder
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
@@ -116,7 +115,7 @@ def shared_parts(experiment: Experiment) -> tuple[str, str]:
     return data, f"{experiment.model.model_dump_json()} {experiment.lora.model_dump_json()} {pattern}"
 
 
-def samples_of(experiment: Experiment, on_corpus: OnCorpus | None = None) -> Samples:
+def samples_of(experiment: Experiment, on_corpus: OnRead | None = None) -> Samples:
     """The experiment's texts as its model's tokenizer reads them, from the cache where they are there."""
     from cllora.model.tokenizer import ModelTokenizer
 

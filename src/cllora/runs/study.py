@@ -13,16 +13,16 @@ from cllora.corpus import corpora, features, spoilers
 from cllora.errors import FieldError, UsageError
 from cllora.federated import strategies
 from cllora.model.patterns import patterns
-from cllora.partition import partitioners
+from cllora.partition import check_residual, partitioners
 from cllora.presets import find_study
-from cllora.registry import Registry, guess, load_plugins
+from cllora.registry import AnyRegistry, guess, load_plugins
 from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
-from cllora.runs.prepare import check_classes
 from cllora.runs.shared import Shared, shared_parts
 from cllora.runs.tracking import Tracking, check_trackers, trackers
 from cllora.spec import Cell, Choice, Experiment, Study
 from cllora.spec.fields import alike, field_of, set_field
 from cllora.store import read_json, write_json
+from cllora.types import OnRead
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run(
     out: Path | str | None = None,
     *,
     on_progress: Callable[[Progress], None] | None = None,
-    on_corpus: Callable[[int, int | None, str], None] | None = None,
+    on_corpus: OnRead | None = None,
 ) -> Path:
     """Run a study (a `Study`, a preset's name or a YAML file) to its end and return its folder.
 
@@ -93,7 +93,7 @@ def _check_cells(study: Study) -> None:
             bound = _bound(path, registry, choice)
             written = field_of(fields, path)
             set_field(fields, path, {**(written if isinstance(written, dict) else {"name": written}), **bound})
-        check_classes(cell.experiment.partition)
+        check_residual(cell.experiment.partition)
         data = cell.experiment.data
         if data.corpus is not None and data.split != "train":
             said = f"data.split: a corpus has no splits, so none named '{data.split}'; leave it out"
@@ -104,7 +104,7 @@ def _check_cells(study: Study) -> None:
             raise FieldError(said, "grid")
 
 
-def _choices(experiment: Experiment) -> Iterator[tuple[str, Registry[Any], Choice]]:
+def _choices(experiment: Experiment) -> Iterator[tuple[str, AnyRegistry, Choice]]:
     """Every registered name of an experiment with its options, by the path of the section or field that holds it."""
     partition, data = experiment.partition, experiment.data
     yield "partition", partitioners, Choice(name=partition.scheme, **partition.options)
@@ -120,7 +120,7 @@ def _choices(experiment: Experiment) -> Iterator[tuple[str, Registry[Any], Choic
         yield "data.spoil", spoilers, Choice(name=data.spoil.kind, **data.spoil.options)
 
 
-def _bound(path: str, registry: Registry[Any], choice: Choice) -> dict[str, Any]:
+def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, Any]:
     """All of a choice's options as they are understood."""
     try:
         return dict(registry.bind(choice.name, choice.options).keywords)
@@ -135,7 +135,7 @@ def _run_cells(
     study: Study,
     folder: Path,
     on_progress: Callable[[Progress], None],
-    on_corpus: Callable[[int, int | None, str], None] | None,
+    on_corpus: OnRead | None,
 ) -> None:
     cells = study.cells()
     total = sum(cell.experiment.federation.num_rounds + 1 for cell in cells)

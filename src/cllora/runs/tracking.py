@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cllora.errors import UsageError, one_line
 from cllora.registry import Registry
@@ -38,16 +38,23 @@ class TrackedRun:
     study: str
     cell: str
     id: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     folder: Path
 
 
-trackers: Registry[Callable[[TrackedRun], AbstractContextManager[Write]]] = Registry("tracker")
-EXTRAS = ("tensorboard", "wandb", "mlflow", "trackio")
-"""Trackers that are a package of the same name, and an extra of cllora."""
+@dataclass(frozen=True)
+class TrackerFacts:
+    """What a tracker states of itself: the `package` that it needs, which is an extra of cllora by the same name."""
+
+    package: str | None = None
 
 
-@trackers.register("tensorboard")
+trackers: Registry[Callable[[TrackedRun], AbstractContextManager[Write]], TrackerFacts] = Registry(
+    "tracker", TrackerFacts
+)
+
+
+@trackers.register("tensorboard", package="tensorboard")
 @contextmanager
 def _tensorboard(run: TrackedRun) -> Iterator[Write]:
     """Event files in the study's folder; look with `tensorboard --logdir DIR/tensorboard`."""
@@ -65,7 +72,7 @@ def _tensorboard(run: TrackedRun) -> Iterator[Write]:
         yield write
 
 
-@trackers.register("wandb")
+@trackers.register("wandb", package="wandb")
 @contextmanager
 def _wandb(run: TrackedRun) -> Iterator[Write]:
     """Weights & Biases: a project per study, set up by its own login or `WANDB_MODE=offline`."""
@@ -82,7 +89,7 @@ def _wandb(run: TrackedRun) -> Iterator[Write]:
         tracked.finish()
 
 
-@trackers.register("mlflow")
+@trackers.register("mlflow", package="mlflow")
 @contextmanager
 def _mlflow(run: TrackedRun) -> Iterator[Write]:
     """MLflow: an experiment per study, where its own `MLFLOW_TRACKING_URI` says."""
@@ -102,7 +109,7 @@ def _mlflow(run: TrackedRun) -> Iterator[Write]:
         yield lambda number, figures: mlflow.log_metrics(dict(figures), step=number)
 
 
-@trackers.register("trackio")
+@trackers.register("trackio", package="trackio")
 @contextmanager
 def _trackio(run: TrackedRun) -> Iterator[Write]:
     """Trackio: a project per study, on this machine; look with `trackio show`."""
@@ -123,9 +130,9 @@ def check_trackers(names: Iterable[str]) -> None:
         UsageError: there is no such tracker, or its package is missing.
     """
     for name in names:
-        trackers.get(name)
-        if name in EXTRAS and importlib.util.find_spec(name) is None:
-            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{name}]', or leave it out")
+        package = trackers.facts(name).package
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{package}]', or leave it out")
 
 
 class Tracking:
@@ -193,8 +200,7 @@ def _rounds_of(place: Path) -> list[dict[str, Any]]:
 
 def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
     """A round's figures for a tracker: the numbers of its record, and the chosen clients' losses averaged."""
-    numbers = {key: value for key, value in _flat(record).items() if _is_number(value)}
-    figures = {key: float(value) for key, value in numbers.items() if key != "round"}
+    figures = {key: float(value) for key, value in _flat(record).items() if key != "round" and _is_number(value)}
     for loss in ("train_loss", "local_loss"):
         found = [float(client[loss]) for client in record.get("clients", ()) if _is_number(client.get(loss))]
         if found:
@@ -202,12 +208,12 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _flat(fields: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(fields: Mapping[str, object], above: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in fields.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{above}{key}.")

@@ -1,7 +1,7 @@
 """The section of an experiment that says where texts come from and what is trained of them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -46,7 +46,7 @@ class DataSpec(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_corpus(cls, value: Any) -> Any:
+    def _default_corpus(cls, value: object) -> object:
         if isinstance(value, Mapping) and not any(key in value for key in ("corpus", "path", "hub")):
             return {**value, "corpus": "docstrings"}
         return value

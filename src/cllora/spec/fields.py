@@ -13,8 +13,11 @@ from cllora.registry import field_error, guess
 SOURCES = ("data.corpus", "data.path", "data.hub")
 """Fields of which an experiment has one."""
 
+Fields = dict[str, Any]  # Any: nested as a user writes it, and not yet held against a model.
+"""Plain data of a study or an experiment: sections by name, fields by name within them."""
 
-def axis_text(value: Any) -> str:
+
+def axis_text(value: object) -> str:
     """An axis value as a person reads it: 0.1, iid, fedadam, q_proj+v_proj."""
     if isinstance(value, Mapping):
         options = ",".join(f"{key}={v}" for key, v in value.items() if key != "name")
@@ -24,7 +27,7 @@ def axis_text(value: Any) -> str:
     return str(value)
 
 
-def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
+def set_field(fields: Fields, path: str, value: object) -> None:
     """Set `section.field` in nested plain data; a registered name's options can be reached below it."""
     *parents, last = path.split(".")
     place = fields
@@ -37,24 +40,24 @@ def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
     place[last] = value
 
 
-def has_field(fields: Mapping[str, Any], path: str) -> bool:
+def has_field(fields: Mapping[str, object], path: str) -> bool:
     """Whether there is something at the path, be it None."""
     *parents, last = path.split(".")
-    place: Any = fields
+    place: object = fields
     for name in parents:
         place = place.get(name) if isinstance(place, Mapping) else None
     return isinstance(place, Mapping) and last in place
 
 
-def field_of(fields: Mapping[str, Any], path: str) -> Any:
+def field_of(fields: Mapping[str, object], path: str) -> object:
     """What is at the path; None if nothing is."""
-    place: Any = fields
+    place: object = fields
     for name in path.split("."):
         place = place.get(name) if isinstance(place, Mapping) else None
     return place
 
 
-def alike(value: Any) -> Any:
+def alike(value: object) -> object:
     """What two values have in common that are the same in a study: 1 and 1.0, `fedavg` and `{name: fedavg}`, options in
     another order; but not 1 and true, or 1 and the text "1"."""
     if isinstance(value, Mapping):
@@ -66,14 +69,14 @@ def alike(value: Any) -> Any:
     return isinstance(value, bool), value
 
 
-def same_path(value: Any) -> Any:
+def same_path(value: object) -> object:
     """A path in one way of writing it: `a`, `./a`, `[a]` and `b/../a` are one. Other values stay."""
     if isinstance(value, list | tuple):
-        return same_path(value[0]) if len(value) == 1 else [same_path(each) for each in value]
+        return same_path(value[0]) if len(value) == 1 else [same_path(path) for path in value]
     return os.path.abspath(os.path.expanduser(value)) if isinstance(value, str) else value
 
 
-def set_value(fields: dict[str, Any], path: str, value: Any) -> None:
+def set_value(fields: Fields, path: str, value: object) -> None:
     """`set_field`, but a source of texts takes the place of another, as there can be only one."""
     if path in SOURCES:
         for other in SOURCES:
@@ -81,7 +84,7 @@ def set_value(fields: dict[str, Any], path: str, value: Any) -> None:
     set_field(fields, path, value)
 
 
-def holds(fields: Mapping[str, Any], path: str, value: Any) -> bool:
+def holds(fields: Mapping[str, object], path: str, value: object) -> bool:
     """Whether a value that was set is there still; a name may have been given options since."""
     found = field_of(fields, path)
     if isinstance(found, Mapping) and isinstance(value, str):
@@ -103,7 +106,10 @@ def explain(model: type[BaseModel], error: ValidationError) -> FieldError:
 
 
 def _fields_at(model: type[BaseModel], parents: list[str]) -> list[str]:
-    inner: Any = model
+    inner = model
     for name in parents:
-        inner = inner.model_fields[name].annotation
+        section = inner.model_fields[name].annotation
+        assert isinstance(section, type)
+        assert issubclass(section, BaseModel)
+        inner = section
     return list(inner.model_fields)

@@ -1,6 +1,6 @@
 """The sections about the model: the frozen base, and what of it is trained."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -40,7 +40,7 @@ class ModelSpec(Section):
     UNSAID = ("positions", "checkpointing", "loss_piece")
 
     @field_serializer("attention")
-    def _short(self, attention: Choice) -> str | dict[str, Any]:
+    def _short(self, attention: Choice) -> str | dict[str, object]:
         return {"name": attention.name, **attention.options} if attention.options else attention.name
 
     @property
@@ -101,7 +101,7 @@ class LoraSpec(Section):
 
     @field_validator("layers_to_transform", "modules_to_save", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
+    def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")

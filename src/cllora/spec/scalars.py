@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from typing import Any
 
 import yaml
 
@@ -31,7 +30,7 @@ BREAKS = "\x85\u2028\u2029"
 """What ends a line in YAML 1.1, and in no editor and not in YAML 1.2."""
 
 
-def plain_value(text: str) -> Any:
+def plain_value(text: str) -> object:
     """What a value without quotes is.
 
     Raises:
@@ -84,6 +83,6 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text_node)
 
 
-def to_yaml(data: Any, *, ascii_only: bool = False) -> str:
+def to_yaml(data: object, *, ascii_only: bool = False) -> str:
     """Plain data as YAML that reads back as itself; with `ascii_only` other characters are escaped."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only, width=100)

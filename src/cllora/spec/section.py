@@ -1,7 +1,7 @@
 """What every part of a study is made of."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from cllora.registry import as_written
+from cllora.spec.fields import Fields
 
 EVERY_FIELD = "every field"
 
@@ -33,18 +34,18 @@ class Section(BaseModel):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _of_its_kind(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+    def _of_its_kind(cls, value: object, handler: Callable[[object], object]) -> object:
         return as_written(value, handler)
 
     @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
+    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, object]:
+        fields: dict[str, object] = handler(self)
         if info.context == EVERY_FIELD:
             return fields
         unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
         return {name: value for name, value in fields.items() if name not in unused}
 
-    def every_field(self) -> dict[str, Any]:
+    def every_field(self) -> Fields:
         """Plain data of all fields, with those that are otherwise left out."""
         return self.model_dump(mode="json", context=EVERY_FIELD)
 
@@ -55,7 +56,7 @@ class WithOptions(Section):
     model_config = ConfigDict(extra="allow")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Fields:
         return dict(self.model_extra or {})
 
 
@@ -66,5 +67,5 @@ class Choice(WithOptions):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_name(cls, value: Any) -> Any:
+    def _from_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value

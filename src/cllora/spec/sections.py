@@ -6,8 +6,8 @@ one layer up, where they are known.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from cllora.spec.data import DataSpec
-from cllora.spec.fields import explain, same_path
+from cllora.spec.fields import Fields, explain, same_path
 from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
 from cllora.spec.section import Choice, Section, WithOptions
 
@@ -85,7 +85,7 @@ class LocalSpec(Section):
 
     @field_validator("contexts", mode="before")
     @classmethod
-    def _several_contexts(cls, value: Any) -> Any:
+    def _several_contexts(cls, value: object) -> object:
         if value is None or isinstance(value, list | tuple | dict):
             return value
         raise ValueError("give a list, such as [64, 128], or a context for each owner by name; for all, model.context")
@@ -160,7 +160,7 @@ class Experiment(Section):
         """Canonical JSON: sorted keys, two spaces, no dependence on how it was written."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
 
-    def meaning(self) -> dict[str, Any]:
+    def meaning(self) -> Fields:
         """Plain data in which two experiments are equal that differ in how they are written alone: in the order of
         what is a set, in how a path is written, or in contexts that come to the same for every client."""
         fields = self.every_field()
@@ -171,14 +171,16 @@ class Experiment(Section):
         for name in ("target_modules", "layers_to_transform", "modules_to_save", "embedding_rows"):
             if isinstance(fields["lora"][name], list):
                 fields["lora"][name] = sorted(fields["lora"][name])
-        asked, clients = self.local.contexts, self.partition.num_clients
-        if isinstance(asked, dict):
-            each: Any = {name: context for name, context in asked.items() if context != self.model.context}
-        else:
-            each = [asked[client % len(asked)] for client in range(clients)] if asked else []
-            each = each if set(each) != {self.model.context} else None
-        fields["local"]["contexts"] = each or None
+        fields["local"]["contexts"] = self._own_contexts() or None
         return fields
+
+    def _own_contexts(self) -> Mapping[str, int] | Sequence[int]:
+        """Contexts of clients that are not the model's: by name, or of every client if one has its own."""
+        asked, whole = self.local.contexts, self.model.context
+        if isinstance(asked, dict):
+            return {name: context for name, context in asked.items() if context != whole}
+        contexts = [asked[client % len(asked)] for client in range(self.partition.num_clients)] if asked else []
+        return contexts if set(contexts) != {whole} else []
 
     @property
     def id(self) -> str:
@@ -186,7 +188,7 @@ class Experiment(Section):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> "Experiment":
+    def parse(cls, fields: Mapping[str, object]) -> "Experiment":
         """An experiment from plain data.
 
         Raises:

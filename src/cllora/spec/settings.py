@@ -1,10 +1,9 @@
 """Settings on the command line, `section.field=value`, put into a study as it is written."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from cllora.errors import FieldError, UsageError
-from cllora.spec.fields import SOURCES, field_of, has_field, set_field
+from cllora.spec.fields import SOURCES, Fields, field_of, has_field, set_field
 from cllora.spec.sections import Experiment
 from cllora.spec.where import is_where, narrowed
 from cllora.spec.written import Places, read_setting
@@ -13,7 +12,7 @@ NAMED = ("data.corpus", "federation.strategy", "model.attention", "evaluation.pa
 """Fields that are a registered name with its options, and have a default."""
 
 
-def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Places) -> Places:
+def apply_settings(fields: Fields, settings: Iterable[str], places: Places) -> Places:
     """Change a study's fields by settings, of which a field's last one holds; returns where fields are written then.
 
     Raises:
@@ -40,7 +39,7 @@ def apply_settings(fields: dict[str, Any], settings: Iterable[str], places: Plac
     return places
 
 
-def _apply(fields: dict[str, Any], path: str, value: Any) -> None:
+def _apply(fields: Fields, path: str, value: object) -> None:
     if path.startswith("control."):
         fields["control"] = {**(fields.get("control") or {}), path.removeprefix("control."): value}
         return
@@ -66,7 +65,7 @@ def _apply(fields: dict[str, Any], path: str, value: Any) -> None:
     set_field(fields, path, value)
 
 
-def _name_what_has_options(fields: dict[str, Any], grid: Mapping[str, Any], path: str) -> None:
+def _name_what_has_options(fields: Fields, grid: Mapping[str, object], path: str) -> None:
     """Give what a setting has an option of its default name where it has none, such as `federation.strategy`.
 
     Raises:
@@ -88,7 +87,7 @@ def _name_what_has_options(fields: dict[str, Any], grid: Mapping[str, Any], path
                 set_field(fields, parent, {"name": name, **(written or {})})
 
 
-def with_source(sections: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
+def with_source(sections: Fields, grid: Mapping[str, Sequence[object]]) -> Fields:
     """The sections of the base, with the first of a grid's text sources where they name none themselves."""
     data, axes = sections.get("data", {}), [source for source in ("data.path", "data.hub") if source in grid]
     if len(axes) != 1 or not grid[axes[0]] or not isinstance(data, dict):
@@ -98,7 +97,7 @@ def with_source(sections: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, 
     return {**sections, "data": {**data, axes[0].removeprefix("data."): grid[axes[0]][0]}}
 
 
-def written_grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+def written_grid(fields: Mapping[str, object]) -> dict[str, list[object]]:
     """The grid as it is written.
 
     Raises:
@@ -114,7 +113,7 @@ def written_grid(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
     return grid
 
 
-def _drop_axis(fields: dict[str, Any], axis: str) -> None:
+def _drop_axis(fields: Fields, axis: str) -> None:
     """Take an axis out of the study, and what was said of it."""
     for part in ("grid", "where", "control"):
         written = fields.get(part)

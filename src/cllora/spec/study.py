@@ -4,13 +4,12 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, NonNegativeInt, PrivateAttr, ValidationError, field_validator
 
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
-from cllora.spec.fields import alike, axis_text, explain, holds, set_field
+from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
 from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Section
 from cllora.spec.sections import Experiment
@@ -29,7 +28,7 @@ LONGEST_NAME = 255
 class Cell(Section):
     """One experiment of a study and the axis values that set it apart (without the seed)."""
 
-    labels: dict[str, Any]
+    labels: dict[str, object]
     experiment: Experiment
 
     @property
@@ -50,9 +49,9 @@ class Study(Section):
 
     name: str = "study"
     base: Experiment = Experiment()
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    grid: dict[str, tuple[object, ...]] = Field(default_factory=dict)
     where: Where = Field(default_factory=dict)
-    control: dict[str, Any] = Field(default_factory=dict)
+    control: dict[str, object] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     report_to: tuple[str, ...] = ()
     _places: Places = PrivateAttr(default_factory=Places)
@@ -82,7 +81,7 @@ class Study(Section):
                 cells.append(Cell(labels=labels, experiment=one.model_copy(update={"seed": seed})))
         return cells
 
-    def _experiment(self, values: Iterable[Any], seed: int) -> Experiment:
+    def _experiment(self, values: Iterable[object], seed: int) -> Experiment:
         fields = self.base.every_field()
         for axis, value in zip(self.grid, values, strict=True):
             set_field(fields, axis, value)
@@ -94,7 +93,7 @@ class Study(Section):
                 )
         return Experiment.parse({**fields, "seed": seed})
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> Fields:
         """The study as a user writes it (sections on top), fully resolved."""
         base = self.base.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
         return {
@@ -116,7 +115,7 @@ class Study(Section):
         return self._places
 
     @classmethod
-    def parse(cls, written: Mapping[str, Any], settings: Iterable[str] = (), places: Places | None = None) -> "Study":
+    def parse(cls, written: object, settings: Iterable[str] = (), places: Places | None = None) -> "Study":
         """A study from plain data (a YAML file's), changed by `section.field=value` settings.
 
         Args:
@@ -129,7 +128,7 @@ class Study(Section):
             source = f"{places.source}: " if places is not None and places.source else ""
             said = "a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`"
             raise UsageError(f"{source}{'this file is empty; ' if written is None and source else ''}{said}")
-        fields: dict[str, Any] = _plain(written)
+        fields: Fields = {str(key): _plain(value) for key, value in written.items()}
         places = places or Places()
         try:
             places = apply_settings(fields, settings, places)
@@ -140,7 +139,7 @@ class Study(Section):
         return study
 
     @classmethod
-    def _of(cls, fields: dict[str, Any]) -> "Study":
+    def _of(cls, fields: Fields) -> "Study":
         known = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
         for key in fields:
             if key not in known:
@@ -175,8 +174,9 @@ class Study(Section):
     def _check_grid(self) -> None:
         if not self.seeds:
             raise FieldError("seeds: give at least one", "seeds")
-        for field, values in (("seeds", self.seeds), ("report_to", self.report_to), ("load", self.base.load)):
-            _check_once(field, values)
+        once: dict[str, Sequence[object]] = {"seeds": self.seeds, "report_to": self.report_to, "load": self.base.load}
+        for field, given in once.items():
+            _check_once(field, given)
         for axis, values in self.grid.items():
             if not values:
                 raise FieldError(f"grid: the axis '{axis}' has no values", f"grid.{axis}")
@@ -197,7 +197,7 @@ class Study(Section):
     def _check_cells(self, cells: Sequence[Cell]) -> None:
         """Refuse cells that are one and the same, whatever they are called, and what cannot be a folder."""
         names = Counter(cell.name for cell in cells)
-        same: dict[Any, Cell] = {}
+        same: dict[object, Cell] = {}
         for cell in cells:
             if names[cell.name] > 1:
                 said = f"grid: two cells are called '{cell.name}'; give every value and seed once"
@@ -224,7 +224,7 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
     return Study.parse(fields, settings, places)
 
 
-def _seeds(value: Any) -> Any:
+def _seeds(value: object) -> object:
     """The seeds of a number of them, or those that are listed."""
     if isinstance(value, list | tuple):
         return tuple(value)
@@ -233,17 +233,17 @@ def _seeds(value: Any) -> Any:
     return tuple(range(value))
 
 
-def _as_in_grid(control: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def _as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> dict[str, object]:
     """The control in the grid's own writing: 1 where the grid has 1.0."""
     return {
-        axis: next((each for each in grid.get(axis, ()) if alike(each) == alike(value)), value)
+        axis: next((v for v in grid.get(axis, ()) if alike(v) == alike(value)), value)
         for axis, value in control.items()
     }
 
 
-def _check_once(field: str, values: Sequence[Any], prefix: str = "") -> None:
+def _check_once(field: str, values: Sequence[object], prefix: str = "") -> None:
     """Refuse a value that is given twice, or two that are written alike."""
-    seen: dict[Any, str] = {}
+    seen: dict[object, str] = {}
     for value in values:
         text = axis_text(value)
         before = seen.get(alike(value), seen.get(("reads", text)))
@@ -253,14 +253,14 @@ def _check_once(field: str, values: Sequence[Any], prefix: str = "") -> None:
         seen[alike(value)] = seen["reads", text] = text
 
 
-def _names(value: Any) -> Any:
+def _names(value: object) -> object:
     """`report_to` as a list: one name stands for itself, and nothing or `none` for none."""
     if value in (None, "none"):
         return []
     return [value] if isinstance(value, str) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

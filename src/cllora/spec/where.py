@@ -7,19 +7,18 @@ through `--set`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from cllora.errors import FieldError
 from cllora.registry import guess
-from cllora.spec.fields import SOURCES, alike, axis_text, field_of, has_field, set_value
+from cllora.spec.fields import SOURCES, Fields, alike, axis_text, field_of, has_field, set_value
 from cllora.spec.scalars import plain_value
 from cllora.spec.sections import Experiment
 
-Where = dict[str, dict[str, dict[str, Any]]]
+Where = dict[str, dict[str, dict[str, object]]]
 """By a field's path and the text of its value: the fields that go with it, and what they are set to."""
 
 
-def is_where(value: Any) -> bool:
+def is_where(value: object) -> bool:
     """Whether plain data has the shape of a `Where`."""
     if not isinstance(value, dict):
         return False
@@ -29,13 +28,13 @@ def is_where(value: Any) -> bool:
     )
 
 
-def apply_where(where: Where, fields: dict[str, Any]) -> None:
+def apply_where(where: Where, fields: Fields) -> None:
     """Set in `fields` what goes with the values that are there.
 
     Raises:
         FieldError: two cases that hold at once give a field two values.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for path, cases in where.items():
         value = field_of(fields, path)
         for key, changes in cases.items():
@@ -49,7 +48,7 @@ def apply_where(where: Where, fields: dict[str, Any]) -> None:
                     set_value(fields, changed, to)
 
 
-def narrowed(where: Where, path: str, value: Any) -> Where:
+def narrowed(where: Where, path: str, value: object) -> Where:
     """What is left when a setting gives `path` a value, or a list of them: a field that is set goes with nothing any
     more, and cases of values that are gone are gone."""
     values = value if isinstance(value, list) else [value]
@@ -64,9 +63,9 @@ def narrowed(where: Where, path: str, value: Any) -> Where:
     return {field: cases for field, cases in left.items() if cases}
 
 
-def _check_source(changed: str, given: Mapping[str, Any], place: str) -> None:
+def _check_source(changed: str, given: Mapping[str, object], place: str) -> None:
     """Refuse a second source of texts in one cell, which would take the first one's place."""
-    others = [each for each in given if each != changed and {each, changed} <= set(SOURCES)]
+    others = [path for path in given if path != changed and {path, changed} <= set(SOURCES)]
     if others:
         raise FieldError(f"where: {others[0]} and {changed} are both to be set in one cell; leave one out", place)
 
@@ -76,7 +75,7 @@ def _replaced(changed: str, path: str) -> bool:
     return changed == path or {changed, path} <= set(SOURCES)
 
 
-def check_where(where: Where, base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> None:
+def check_where(where: Where, base: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> None:
     """Hold `where` against the study's base (plain data) and grid.
 
     Raises:
@@ -85,7 +84,7 @@ def check_where(where: Where, base: Mapping[str, Any], grid: Mapping[str, Sequen
     for path, cases in where.items():
         if path in NO_FIELDS or (path not in grid and not has_field(base, path)):
             raise FieldError(f"where: unknown field '{path}'; {guess(path, _paths(base))}", f"where.{path}")
-        values: Iterable[Any] = grid.get(path, [field_of(base, path)])
+        values: Iterable[object] = grid.get(path, [field_of(base, path)])
         for key, changes in cases.items():
             if not any(_is_value(key, value) for value in values):
                 shown = ", ".join(axis_text(value) for value in values)
@@ -96,13 +95,15 @@ def check_where(where: Where, base: Mapping[str, Any], grid: Mapping[str, Sequen
                 _check_change(changed, to, path, base, grid)
 
 
-def _check_change(changed: str, to: Any, path: str, base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> None:
+def _check_change(
+    changed: str, to: object, path: str, base: Mapping[str, object], grid: Mapping[str, Sequence[object]]
+) -> None:
     if changed in NO_FIELDS:
         raise FieldError(f"where: {changed} is the same in all cells; leave it out", f"where.{path}")
     if changed in grid or changed == path:
         said = f"where: {changed} has values of its own in the grid; leave it out here or there"
         raise FieldError(said, f"where.{path}")
-    alone: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
+    alone: Fields = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
     set_value(alone, changed, to)
     Experiment.parse(alone)
 
@@ -111,7 +112,7 @@ NO_FIELDS = ("seed", "seeds", "load")
 """What is no field of a single cell's to set."""
 
 
-def _is_value(key: str, value: Any) -> bool:
+def _is_value(key: str, value: object) -> bool:
     """Whether a case, written as text, is the case of a value; 16 and 16.0 are one."""
     try:
         return key == axis_text(value) or bool(alike(plain_value(key)) == alike(value))
@@ -119,5 +120,5 @@ def _is_value(key: str, value: Any) -> bool:
         return False
 
 
-def _paths(base: Mapping[str, Any]) -> list[str]:
+def _paths(base: Mapping[str, object]) -> list[str]:
     return [f"{name}.{field}" for name, section in base.items() if isinstance(section, Mapping) for field in section]

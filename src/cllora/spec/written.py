@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cllora.errors import FieldError, UsageError
 from cllora.spec.scalars import plain_value, quoted
@@ -41,7 +40,7 @@ class Places:
         is_axis = f"grid.{field}" in self.of or path.startswith("grid.")
         return Places(self.source, {**kept, **given, **(axis if is_axis else {})})
 
-    def _find(self, path: str, value: Any) -> Place | None:
+    def _find(self, path: str, value: object) -> Place | None:
         parts = path.split(".")
         for end in range(len(parts), 0, -1):
             inner = ".".join(parts[:end])
@@ -56,11 +55,11 @@ class Places:
         return None
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def read_file(path: Path) -> tuple[Any, Places]:
+def read_file(path: Path) -> tuple[object, Places]:
     """Plain data from a YAML or JSON file in UTF-8, or UTF-16 with its mark.
 
     Raises:
@@ -84,7 +83,7 @@ def read_file(path: Path) -> tuple[Any, Places]:
     return value, Places(str(path), places)
 
 
-def read_setting(text: str, called: str, path: str = "") -> tuple[Any, dict[str, Place]]:
+def read_setting(text: str, called: str, path: str = "") -> tuple[object, dict[str, Place]]:
     """The value of a setting, such as `--set model.context=256`, and its place.
 
     Raises:
@@ -102,19 +101,19 @@ def read_setting(text: str, called: str, path: str = "") -> tuple[Any, dict[str,
     return value, places
 
 
-def _read_json(text: str, path: Path) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+def _read_json(text: str, path: Path) -> object:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found: dict[str, object] = {}
         for key, value in pairs:
             if key in found:
                 raise UsageError(f"{path}: '{key}' is given twice; give it once")
             found[key] = value
         return found
 
-    def no_number(name: str) -> Any:
+    def no_number(name: str) -> object:
         raise UsageError(f"{path}: {name} is no number in JSON")
 
-    def finite(digits: str) -> Any:
+    def finite(digits: str) -> object:
         try:
             return plain_value(digits)
         except ValueError as error:

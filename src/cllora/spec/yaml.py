@@ -8,7 +8,6 @@ which is a mapping, are refused.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
@@ -28,10 +27,10 @@ class Place:
 
     where: str
     raw: str
-    value: Any = None
+    value: object = None
 
 
-def read_yaml(text: str, at: Callable[[int], str], prefix: str = "") -> tuple[Any, dict[str, Place]]:
+def read_yaml(text: str, at: Callable[[int], str], prefix: str = "") -> tuple[object, dict[str, Place]]:
     """Plain data from one YAML document, and where each value is written.
 
     Args:
@@ -57,7 +56,7 @@ class _Composer(yaml.BaseLoader):
         self.anchored: dict[str, yaml.Mark] = {}
         self._fail = fail
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             self.anchored.pop(str(event.anchor), None)
@@ -68,8 +67,8 @@ class _Composer(yaml.BaseLoader):
         tag = getattr(event, "tag", None)
         if tag is not None and tag not in DEFAULT_TAGS | {"!"}:
             raise self._fail(event.start_mark, "a value that begins with ! names a type; leave that out")
-        node: Any = super().compose_node(parent, index)
-        if isinstance(event, yaml.ScalarEvent) and tag is not None:
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and tag is not None and isinstance(event, yaml.ScalarEvent):
             node.style = '"'
         return node
 
@@ -84,7 +83,7 @@ class _Reader:
         self._open: set[int] = set()
         self._values = 0
 
-    def read(self, prefix: str) -> Any:
+    def read(self, prefix: str) -> object:
         self._refuse_breaks()
         try:
             composer = _Composer(self._text, lambda mark, said: self._fail(mark.line, said))
@@ -134,7 +133,7 @@ class _Reader:
                 return self._fail(near, f"this is not YAML: {said}; write text in quotes: {quoted(value)}")
         return self._fail(line, f"this is not YAML: {said}; text that begins with a sign goes in quotes")
 
-    def _value(self, node: yaml.Node, path: str, key: yaml.Node) -> Any:
+    def _value(self, node: yaml.Node, path: str, key: yaml.Node) -> object:
         self._values += 1
         if self._values > MOST_VALUES:
             raise self._fail(node.start_mark.line, f"there are more than {MOST_VALUES:,} values here, by aliases (*)")
@@ -149,12 +148,12 @@ class _Reader:
         self.places[path] = Place(self._at(key.start_mark.line + 1), self._raw(node), value)
         return value
 
-    def _list(self, node: yaml.Node, path: str) -> list[Any]:
-        return [self._value(each, f"{path}.{i}" if path else str(i), each) for i, each in enumerate(node.value)]
+    def _list(self, node: yaml.Node, path: str) -> list[object]:
+        return [self._value(item, f"{path}.{i}" if path else str(i), item) for i, item in enumerate(node.value)]
 
-    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, object]:
         """Keys are text as it is written; those that `<<` merges in are given too, so none can be there twice."""
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or (key.style is None and key.value == ""):
                 said = f"a key is a plain name, not {self._raw(key) or 'nothing'}; write text in quotes"
@@ -194,7 +193,7 @@ class _Reader:
             raise self._fail(key.start_mark.line, "<< of a mapping that has << itself; write its fields out")
         return [pair for each in merged for pair in each.value]
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
+    def _scalar(self, node: yaml.ScalarNode) -> object:
         if node.style is not None:
             return self._sound(node, node.value)
         cut = re.match(r"[ \t]+#(.*)", self._text[node.end_mark.index :])
@@ -210,7 +209,7 @@ class _Reader:
             )
         return self._sound(node, value)
 
-    def _sound(self, node: yaml.ScalarNode, value: Any) -> Any:
+    def _sound(self, node: yaml.ScalarNode, value: object) -> object:
         if isinstance(value, str) and re.search("[\ud800-\udfff\0]", value):
             raise self._fail(
                 node.start_mark.line, "half a character (a surrogate) or NUL is no text; write it as it is"

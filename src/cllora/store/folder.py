@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
-from cllora.types import Arrays, Ids, Losses, Partition, Round
+from cllora.types import Arrays, Environment, Heterogeneity, Ids, Losses, Partition, Round, from_plain, to_plain
 
 GLOBAL_TEST = -1
 """The `client` of the global test set in partition.parquet."""
@@ -81,7 +81,7 @@ def read_experiment(folder: Path) -> Experiment:
     return Experiment.parse(read_json(folder / "spec.json"))
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     atomic_write(path, lambda partial: _write_text(partial, json.dumps(value, indent=2, allow_nan=False) + "\n"))
 
 
@@ -119,14 +119,17 @@ def write_partition(folder: Path, partition: Partition) -> None:
         }
     )
     atomic_write(folder / "partition.parquet", lambda path: pq.write_table(table, path))
-    write_json(folder / "partition.json", partition.realised)
+    measured = {} if partition.measured is None else to_plain(partition.measured)
+    write_json(folder / "partition.json", measured)
 
 
 def read_partition(folder: Path) -> Partition:
     """The inverse of `write_partition`."""
     with _damage(folder / "partition.parquet"):
         table = pd.read_parquet(folder / "partition.parquet")
-    realised = read_json(folder / "partition.json")
+    file = folder / "partition.json"
+    written = read_json(file)
+    measured = from_plain(Heterogeneity, written, file) if written else None
     owned = table[table["client"] != GLOBAL_TEST]
     clients = int(owned["client"].max()) + 1
 
@@ -140,7 +143,8 @@ def read_partition(folder: Path) -> Partition:
     everyone = table.loc[table["client"] == GLOBAL_TEST, "sample"].to_numpy()
     class_of = np.full(int(table["sample"].max()) + 1, -1, np.int64)
     class_of[table["sample"]] = table["class"]
-    return Partition(train_ids, train_offsets, test_ids, test_offsets, everyone, realised, class_of)
+    contexts = None if measured is None else measured.clients.contexts
+    return Partition(train_ids, train_offsets, test_ids, test_offsets, everyone, measured, class_of, contexts)
 
 
 def save_round(folder: Path, after: Round) -> None:
@@ -193,6 +197,16 @@ def drop_unfinished(folder: Path, last: Round | None) -> None:
     for part in (folder / "losses.parquet").glob("round-*.parquet"):
         if part.name not in {_part(each) for each in range(number + 1)}:
             part.unlink()
+
+
+def read_environment(folder: Path) -> Environment:
+    """What a run ran on, from `environment.json`; where there is none, nothing was recorded.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    file = folder / "environment.json"
+    return from_plain(Environment, read_json(file), file) if file.exists() else Environment()
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:

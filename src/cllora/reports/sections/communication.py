@@ -102,9 +102,9 @@ def _conclusion(costs: pd.DataFrame) -> str:
 def _parts(runs: Runs) -> pd.DataFrame:
     """Bytes of one adapter by part, a row per cell, with the parts that any has; none where all is LoRA."""
     found = {
-        runs.cell(run.labels): run.environment["communication"]["parts"]
+        runs.cell(run.labels): run.environment.communication.parts
         for run in runs.members
-        if "parts" in run.environment.get("communication", {})
+        if run.environment.communication.parts is not None
     }
     parts = pd.DataFrame.from_dict(found, orient="index", columns=list(PARTS)).astype(float)
     beside = parts.drop(columns="lora").to_numpy().sum() > 0

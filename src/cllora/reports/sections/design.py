@@ -82,7 +82,7 @@ def _base(run: Run) -> list[tuple[str, str, str]]:
         ("model.name", "model", asked.model.name),
         ("model.context", "context", words.count(asked.model.context, "token")),
         *_long(asked),
-        *_adapted(asked.lora, run.environment.get("model", {}).get("lora_on", ())),
+        *_adapted(asked.lora, run.environment.model.lora_on or ()),
         (f"data.{source}", "texts", axis_text(data.path or data.hub) if data.corpus is None else _named(data.corpus)),
         *([] if data.spoil is None else _spoiled(data.spoil)),
     ]

@@ -65,7 +65,7 @@ def _numbers(run: Run, positions: Mapping[str, Any], costs: Mapping[str, Any]) -
         **{f"own_{name}": own[name] for name in (LOSS, "last_position_loss")},
         "training_seconds": costs.get("training_seconds", trained),
         "peak_mb": costs.get("peak_mb"),
-        "message_bytes": run.environment.get("communication", {}).get("message_bytes"),
+        "message_bytes": run.environment.communication.message_bytes,
     }
     return pd.DataFrame([row], dtype=float)
 

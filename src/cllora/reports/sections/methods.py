@@ -1,7 +1,6 @@
 """How it was measured, and on what."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -9,6 +8,7 @@ from cllora.measure import MARGIN
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Run, Runs
+from cllora.types import DataRecord, Environment, Origin, to_plain
 
 DEFINITIONS = (
     (
@@ -93,38 +93,37 @@ def _recorded(members: Iterable[Run]) -> list[tuple[str, str]]:
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:
-    if not run.environment:
+    ran_on = run.environment
+    if ran_on == Environment():
         return [("environment", "not recorded")]
-    get = run.environment.get
-    hardware, data, sizes = get("hardware", {}), get("data", {}), get("communication", {})
-    dropped = ", ".join(f"{n} {reason}" for reason, n in data.get("dropped", {}).items() if n) or "none"
+    data, sizes, hardware = ran_on.data, ran_on.communication, to_plain(ran_on.hardware)
+    dropped = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items() if n) or "none"
     rows = [
-        ("versions", ", ".join(f"{name} {version}" for name, version in get("versions", {}).items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in ran_on.versions.items())),
         ("hardware", ", ".join(f"{key}: {value}" for key, value in hardware.items())),
-        ("precision", str(get("precision", ""))),
-        ("base", _base(get("model", {}).get("origin"))),
-        ("data fingerprint", str(data.get("fingerprint", ""))),
-        ("texts", f"{data['samples']:,}" if "samples" in data else ""),
-        ("dropped rows", dropped if data else ""),
-        ("trainable parameters", _of(sizes.get("trainable_parameters"), sizes.get("full_parameters"))),
+        ("precision", ran_on.precision or ""),
+        ("base", _base(ran_on.model.origin)),
+        ("data fingerprint", data.fingerprint or ""),
+        ("texts", "" if data.samples is None else f"{data.samples:,}"),
+        ("dropped rows", "" if data == DataRecord() else dropped),
+        ("trainable parameters", _of(sizes.trainable_parameters, sizes.full_parameters)),
     ]
     return [(what, value) for what, value in rows if value]
 
 
-def _base(origin: Mapping[str, Any] | None) -> str:
+def _base(origin: Origin | None) -> str:
     """Where a base from a GGUF file comes from: its file and hash, its name, source and licence as the file says."""
     if origin is None:
         return ""
-    said, package = origin.get("said", {}), origin.get("package")
-    types = ", ".join(f"{count} {kind}" for kind, count in origin.get("types", {}).items())
+    types = ", ".join(f"{count} {kind}" for kind, count in origin.types.items())
     parts = [
-        f"{origin.get('file')} (GGUF, {origin.get('architecture')}; {types}), dequantised to float32",
-        f"SHA-256 {origin.get('sha256')}",
-        *(f"{key}: {value}" for key, value in said.items()),
+        f"{origin.file} (GGUF, {origin.architecture}; {types}), dequantised to float32",
+        f"SHA-256 {origin.sha256}",
+        *(f"{key}: {value}" for key, value in origin.said.items()),
     ]
-    if package:
-        parts.append(f"from the package {package['name']} {package['version']} ({package['license']})")
-        parts += package.get("urls", [])
+    if origin.package is not None:
+        package = origin.package
+        parts += [f"from the package {package.name} {package.version} ({package.license})", *package.urls]
     return "; ".join(parts)
 
 

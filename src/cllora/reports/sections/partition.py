@@ -1,7 +1,6 @@
 """Who got what, as it was realised."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,18 @@ from cllora.reports import words
 from cllora.reports.figure import Figure, Key, Plot, figures
 from cllora.reports.runs import Run, Runs
 from cllora.reports.style import PAPER, chart, class_colours
+from cllora.types import Heterogeneity
 
 MOST_BARS = 200
+MEASURES = (
+    "Jensen-Shannon (mean)",
+    "total variation (mean)",
+    "Gini of texts",
+    "Gini of tokens",
+    "effective clients (by tokens)",
+    "length variance between clients",
+    "the same in a random deal, on average",
+)
 
 
 @figures.register()
@@ -93,33 +102,24 @@ def _alt(counts: np.ndarray[tuple[int, int], np.dtype[np.int64]], names: list[st
 
 
 def _measures(run: Run) -> dict[str, float]:
-    """The main numbers of `partition.json`; a partition that was measured by other means may lack some."""
-    realised = run.partition.realised
-    samples, tokens = realised.get("samples", {}), realised.get("tokens", {})
-    between = realised.get("variance_between", {})
-    found = {
-        "Jensen-Shannon (mean)": realised.get("js_mean"),
-        "total variation (mean)": realised.get("tv_mean"),
-        "Gini of texts": samples.get("gini"),
-        "Gini of tokens": tokens.get("gini"),
-        "effective clients (by tokens)": tokens.get("effective_clients"),
-        "length variance between clients": between.get("tokens"),
-        "the same in a random deal, on average": between.get("chance"),
-        **_where_asked(realised),
-    }
-    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+    """The main numbers of `partition.json`; of a partition that was not measured there are none."""
+    measured = run.partition.measured
+    if measured is None:
+        return dict.fromkeys(MEASURES, float("nan"))
+    spread, between = (measured.samples, measured.tokens), measured.variance_between
+    numbers = (measured.js_mean, measured.tv_mean, *(amounts.gini for amounts in spread))
+    numbers += measured.tokens.effective_clients, between.tokens, between.chance
+    return {**dict(zip(MEASURES, numbers, strict=True)), **_where_asked(measured)}
 
 
-def _where_asked(realised: Mapping[str, Any]) -> dict[str, float]:
+def _where_asked(measured: Heterogeneity) -> dict[str, float]:
     """Of a second feature, and of spoiled texts, where there are any."""
-    second, spoiled = realised.get("and_by", {}), realised.get("spoiled", {})
-    found = {
-        "second feature: Jensen-Shannon (mean)": second.get("js_mean"),
-        "share of texts spoiled": spoiled.get("share"),
-        "least of any client": min(spoiled["doses"]) if spoiled else None,
-        "most of any client": max(spoiled["doses"]) if spoiled else None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    second, spoiled = measured.and_by, measured.spoiled
+    more = {} if second is None else {"second feature: Jensen-Shannon (mean)": second.js_mean}
+    if spoiled is not None:
+        more["share of texts spoiled"] = spoiled.share
+        more["least of any client"], more["most of any client"] = min(spoiled.doses), max(spoiled.doses)
+    return more
 
 
 def _conclusion(table: pd.DataFrame) -> str:
@@ -137,8 +137,8 @@ def _warnings(runs: Runs, dealt: Mapping[str, list[str]]) -> list[str]:
     """Every warning of the first seed's partitions once, with the partitions it is of."""
     found: dict[str, list[str]] = {}
     for title, cells in dealt.items():
-        realised = runs.first[cells[0]].partition.realised
-        for sentence in realised.get("warnings", []):
+        measured = runs.first[cells[0]].partition.measured
+        for sentence in () if measured is None else measured.warnings:
             found.setdefault(sentence, []).append(title)
     return [
         words.capital(f"{sentence}{'' if len(of) == len(dealt) else f' ({words.listed(of)})'}.")

@@ -40,7 +40,7 @@ def cases(runs: Runs) -> list[measure.Case]:
             experiment=run.experiment,
             finished=run.finished,
             fingerprint=run.fingerprint,
-            parameters=float(run.environment.get("communication", {}).get("full_parameters", math.nan)),
+            parameters=float(run.environment.communication.full_parameters or math.nan),
             partition=run.partition,
             rounds=run.rounds,
             tables=run.tables,

@@ -1,4 +1,4 @@
-"""What brings every client up to the minimum, whatever was drawn."""
+"""Brings every client up to `partition.min_samples`, whatever was drawn."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cllora.partition.deal import Deal
 
 
-def repair(deal: Deal, min_samples: int, rng: np.random.Generator) -> tuple[Deal, int, int]:
+def enforce_min_samples(deal: Deal, min_samples: int, rng: np.random.Generator) -> tuple[Deal, int, int]:
     """A deal in which every client has `min_samples`; how many samples moved, and to how many clients.
 
     The largest clients give: one sample at a time, always the client that is then largest (ties: the lower number),
@@ -20,7 +20,7 @@ def repair(deal: Deal, min_samples: int, rng: np.random.Generator) -> tuple[Deal
     moved = int(needs.sum())
     if moved == 0:
         return deal, 0, 0
-    given = deal.draw(_gifts(sizes, moved), rng)
+    given = deal.draw(given_by_largest(sizes, moved), rng)
     clients = deal.clients()
     clients[given] = rng.permutation(np.repeat(np.arange(deal.num_clients), needs))
     owners = np.full(int(deal.positions.max()) + 1, -1, np.int64)
@@ -29,7 +29,7 @@ def repair(deal: Deal, min_samples: int, rng: np.random.Generator) -> tuple[Deal
     return mended, moved, int((needs > 0).sum())
 
 
-def _gifts(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+def given_by_largest(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     """How many each client has given once `total` samples were taken one by one from the then largest. Shape (K,).
 
     That levels the largest clients to a common height, found by bisection, and takes the remainder from the first

@@ -7,14 +7,36 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cllora.types.arrays import Array as Array
+from cllora.types.arrays import Ids as Ids
+from cllora.types.arrays import OnRead as OnRead
+from cllora.types.environment import AttentionRecord as AttentionRecord
+from cllora.types.environment import BaseRecord as BaseRecord
+from cllora.types.environment import DataRecord as DataRecord
+from cllora.types.environment import Environment as Environment
+from cllora.types.environment import Hardware as Hardware
+from cllora.types.environment import MessageSizes as MessageSizes
+from cllora.types.environment import Origin as Origin
+from cllora.types.environment import Package as Package
+from cllora.types.partition import ClientMeasures as ClientMeasures
+from cllora.types.partition import Doses as Doses
+from cllora.types.partition import FeatureClasses as FeatureClasses
+from cllora.types.partition import Heterogeneity as Heterogeneity
+from cllora.types.partition import LengthCorrelation as LengthCorrelation
+from cllora.types.partition import Partition as Partition
+from cllora.types.partition import SecondFeature as SecondFeature
+from cllora.types.partition import Spread as Spread
+from cllora.types.partition import TextClass as TextClass
+from cllora.types.partition import VarianceBetween as VarianceBetween
+from cllora.types.plain import Json as Json
+from cllora.types.plain import from_plain as from_plain
+from cllora.types.plain import to_plain as to_plain
+
 Vector = NDArray[np.float32]
 """An adapter: everything trainable, flat, float32, in the order of its `Layout`."""
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Named vectors: a server's state (its `adapter` among them), a client's memory, or what crosses the network."""
-
-Ids = NDArray[np.int64]
-"""Sample ids."""
 
 
 @dataclass(frozen=True)
@@ -156,38 +178,6 @@ class Samples:
         """The first `context` tokens of one sample."""
         start, stop = self.offsets[sample], self.offsets[sample + 1]
         return np.asarray(self.tokens[start : min(stop, start + context)], np.int64)
-
-
-@dataclass(frozen=True)
-class Partition:
-    """For each client the ids it trains on and the ids it is tested on; and the ids of the global test set.
-
-    Clients' ids lie one after the other; client k's are `ids[offsets[k]:offsets[k + 1]]`, so that a hundred
-    thousand clients are four arrays. `class_of[id]` is a sample's class, the global test set's samples included.
-    """
-
-    train_ids: Ids
-    train_offsets: NDArray[np.int64]
-    test_ids: Ids
-    test_offsets: NDArray[np.int64]
-    global_test: Ids
-    realised: Mapping[str, Any] = field(default_factory=dict)
-    class_of: NDArray[np.int64] | None = None
-
-    @property
-    def num_clients(self) -> int:
-        return len(self.train_offsets) - 1
-
-    def train(self, client: int) -> Ids:
-        return self.train_ids[self.train_offsets[client] : self.train_offsets[client + 1]]
-
-    def test(self, client: int) -> Ids:
-        return self.test_ids[self.test_offsets[client] : self.test_offsets[client + 1]]
-
-    def context(self, client: int) -> int | None:
-        """How many tokens of a text the client sees in training, where clients have contexts of their own."""
-        contexts = self.realised.get("clients", {}).get("contexts")
-        return None if contexts is None else int(contexts[client])
 
 
 @dataclass(frozen=True)

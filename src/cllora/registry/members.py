@@ -1,0 +1,166 @@
+"""Registries: the members of one kind by name, their options, their help, and the facts that they state.
+
+A member is a function. Its options are its keyword-only arguments, its docstring is its help, and what code needs to
+know of it (whether a feature's numbers have an order, which package a tracker is) are the facts it registers with.
+Unknown names, options and facts fail with the list of choices and a guess; values are held to the annotated types.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, get_type_hints
+
+import pydantic
+import typing_extensions
+
+from cllora.errors import FieldError, UsageError
+from cllora.registry.problems import field_error
+from cllora.registry.written import option_as_written
+
+
+@dataclass(frozen=True)
+class NoFacts:
+    """Of a registry whose members state nothing."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])  # Any: a member's own arguments and result are its kind's business.
+Facts = typing_extensions.TypeVar("Facts", default=NoFacts, covariant=True)
+
+
+def guess(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where something close exists, and always the list of choices."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}choices: {', '.join(names) or '(none)'}"
+
+
+class Names(Generic[F]):
+    """The members of one kind, by name, in the order in which they were added."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._members: dict[str, F] = {}
+
+    def add(self, name: str, function: F) -> None:
+        """Add a function. A name can be taken once.
+
+        Raises:
+            UsageError: it is taken.
+        """
+        taken = self._members.get(name)
+        if taken is not None:
+            raise UsageError(f"{self.kind} '{name}' is registered already, in {inspect.getsourcefile(taken)}")
+        self._members[name] = function
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def names(self) -> list[str]:
+        return list(self._members)
+
+    def get(self, name: str) -> F:
+        """The function registered as `name`.
+
+        Raises:
+            UsageError: there is none; the line guesses and lists what exists.
+        """
+        if name not in self._members:
+            raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, self._members)}")
+        return self._members[name]
+
+    def help(self, name: str) -> str:
+        """The first paragraph of the member's docstring, on one line."""
+        return " ".join((inspect.getdoc(self.get(name)) or "").split("\n\n")[0].split())
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The member's keyword-only arguments."""
+        parameters = inspect.signature(self.get(name)).parameters
+        return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def bind(self, name: str, options: Mapping[str, object]) -> functools.partial[Any]:
+        """The member with all its options fixed, each validated against its annotation.
+
+        Raises:
+            UsageError: an unknown name or option, a missing one, or a value that the annotation does not admit.
+        """
+        own = self.options(name)
+        for key in options:
+            if key not in own:
+                raise FieldError(f"{self.kind} '{name}' has no option '{key}'; {guess(key, own)}", key)
+        hints = get_type_hints(self.get(name), include_extras=True)
+        fields: dict[str, Any] = {  # Any: what create_model takes
+            key: (hints.get(key, Any), ... if p.default is inspect.Parameter.empty else p.default)
+            for key, p in own.items()
+        }
+        config = pydantic.ConfigDict(
+            arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+        )
+        checker = pydantic.create_model(f"{name}_options", __config__=config, __validators__=_AS_WRITTEN, **fields)
+        try:
+            checked = checker(**options)
+        except pydantic.ValidationError as error:
+            raise field_error(error, f"{self.kind} '{name}': ") from None
+        return functools.partial(self.get(name), **{key: getattr(checked, key) for key in own})
+
+
+class Registry(Names[F], Generic[F, Facts]):
+    """A kind whose members are their functions, and the facts that they state.
+
+    Args:
+        kind: what a member is called in messages.
+        facts: a frozen dataclass; its fields are the facts that members can state, those without a default must.
+    """
+
+    def __init__(self, kind: str, facts: Callable[..., Facts] | None = None) -> None:
+        super().__init__(kind)
+        self._facts_type = cast(Callable[..., Facts], NoFacts) if facts is None else facts
+        self._facts: dict[str, Facts] = {}
+
+    def register(self, name: str | None = None, **facts: object) -> Callable[[F], F]:
+        """Decorator: add a function under its own name, or under `name`, with its facts. A name can be taken once.
+
+        Raises:
+            UsageError: the name is taken, there is no such fact, or one is missing.
+        """
+
+        def add(function: F) -> F:
+            key = name or function.__name__
+            stated = self._stated(key, facts)
+            self.add(key, function)
+            self._facts[key] = stated
+            return function
+
+        return add
+
+    def facts(self, name: str) -> Facts:
+        """What the member states of itself.
+
+        Raises:
+            UsageError: there is no such member.
+        """
+        self.get(name)
+        return self._facts[name] if name in self._facts else self._stated(name, {})
+
+    def _stated(self, name: str, facts: Mapping[str, object]) -> Facts:
+        fields = dataclasses.fields(cast(Any, self._facts_type))  # Any: a type variable cannot be bound to dataclasses.
+        for key in facts:
+            if key not in {field.name for field in fields}:
+                choices = guess(key, [field.name for field in fields])
+                raise UsageError(f"{self.kind} '{name}' cannot state '{key}'; {choices}")
+        for field in fields:
+            given = field.name in facts or field.default_factory is not dataclasses.MISSING
+            if not given and field.default is dataclasses.MISSING:
+                raise UsageError(f"{self.kind} '{name}' must state its {field.name}: register({field.name}=...)")
+        return self._facts_type(**facts)
+
+
+_AS_WRITTEN: dict[str, Callable[..., Any]] = {  # Any: what create_model takes
+    "as_written": pydantic.field_validator("*", mode="wrap")(option_as_written)
+}
+
+AnyRegistry = Registry[Any, object]  # Any: a member takes and gives what its kind does.
+"""A registry of whatever kind."""

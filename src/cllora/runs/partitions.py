@@ -1,0 +1,32 @@
+"""The partitions of experiments outside of any study's folder: to be looked at, nothing is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cllora.model.engine import Engine
+from cllora.partition import assign
+from cllora.runs.shared import Shared
+from cllora.spec import Experiment
+from cllora.types import Array, Ids, OnRead, Partition, Samples
+
+
+def partitions_of(experiments: Sequence[Experiment], on_corpus: OnRead | None = None) -> list[Partition]:
+    """The partition of each experiment; what they have in common is made once."""
+    with TemporaryDirectory() as folder:
+        shared = Shared(Path(folder), on_corpus)
+        return [_partition_of(experiment, shared) for experiment in experiments]
+
+
+def _partition_of(experiment: Experiment, shared: Shared) -> Partition:
+    samples = shared.samples(experiment)
+
+    def of_base(some: Samples, ids: Ids) -> Array:
+        return base_nll(shared.learner(experiment, samples), some, ids)
+
+    return assign(experiment, samples, of_base)
+
+
+def base_nll(engine: Engine, samples: Samples, ids: Ids) -> Array:
+    """The untrained base's summed losses of some samples, which may be other than the engine's own."""
+    return engine.over(samples).evaluate("base", engine.initial(0), ids).nll
