@@ -291,8 +291,6 @@ class Round:
     """State after a round and what was measured in it. Round 0 is the state before any training.
 
     `participants` are the clients that were chosen, sorted; a round that was read from disk has none.
-
-    `closing` holds what is measured after the last round alone, by the name of its file.
     """
 
     number: int
@@ -300,5 +298,4 @@ class Round:
     memories: Mapping[int, Arrays]
     losses: tuple[Losses, ...]
     record: Mapping[str, Any]
-    closing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     participants: tuple[Participant, ...] = ()

@@ -2,7 +2,6 @@
 
 from cllora.measure.claims import Claim
 from cllora.measure.contrasts import MARGIN, contrasts, control_values, rounds_to_control, together
-from cllora.metrics.curves import area, forgetting, oscillation, rounds_to, valley
 from cllora.measure.effects import (
     bootstrap_interval,
     hedges_g,
@@ -13,9 +12,7 @@ from cllora.measure.effects import (
     summary,
     t_interval,
 )
-from cllora.metrics.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
 from cllora.measure.judging import Found, Part, Verdict, decide, judged
-from cllora.metrics.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 from cllora.measure.mechanism import (
     Relation,
     client_drifts,
@@ -25,7 +22,7 @@ from cllora.measure.mechanism import (
     relation,
 )
 from cllora.measure.outcomes import IN_NATS, communication, outcomes
-from cllora.measure.positions import bits_per_byte, by_position, passkeys, position_outcomes
+from cllora.measure.positions import bits_per_byte, position_outcomes
 from cllora.measure.power import chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 from cllora.measure.signatures import (
     Signature,
@@ -39,6 +36,9 @@ from cllora.measure.signatures import (
 )
 from cllora.measure.skew import Case, skew_of
 from cllora.measure.verdicts import CLAIMS, verdicts
+from cllora.metrics.curves import area, forgetting, oscillation, rounds_to, valley
+from cllora.metrics.fairness import FAIRNESS, fairness, jain, variance, worst_tenth
+from cllora.metrics.losses import Tables, class_curve, client_losses, global_curve, local_gaps, tables
 
 __all__ = [
     "CLAIMS",
@@ -56,7 +56,6 @@ __all__ = [
     "area",
     "bits_per_byte",
     "bootstrap_interval",
-    "by_position",
     "chance_of_differs",
     "chance_of_equivalent",
     "class_curve",
@@ -87,7 +86,6 @@ __all__ = [
     "p_differs",
     "p_equivalent",
     "paired_interval",
-    "passkeys",
     "position_outcomes",
     "relation",
     "rounds_to",

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cllora.metrics.curves import rounds_to
 from cllora.measure.effects import (
     Numbers,
     bootstrap_interval,
@@ -20,6 +19,7 @@ from cllora.measure.effects import (
 )
 from cllora.measure.outcomes import IN_NATS
 from cllora.measure.power import MOST_SEEDS, seeds_to_tell
+from cllora.metrics.curves import rounds_to
 
 MARGIN = 0.01
 """Differences in nats per token that are smaller than this are held to be none: 1 % of perplexity."""

@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from cllora.metrics import curves
 from cllora.metrics.catalogue import NATS, RATIO, ROUNDS, metrics
 from cllora.metrics.formats import signed
@@ -101,9 +103,7 @@ def forgetting_at_end(run: RunRecord) -> float:
     return float(run.forgetting["forgotten_at_end"].mean())
 
 
-@metrics.register(
-    title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal")
-)
+@metrics.register(title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal"))
 def local_loss(run: RunRecord) -> float:
     """The loss of a client's own adapter after its last local training on its own test texts, mean over clients."""
     return float(run.last_gaps["own_local"].mean())
@@ -138,5 +138,6 @@ def personal_loss(run: RunRecord) -> float:
 @metrics.register(title="barrier between two clients' adapters", unit=NATS, better="lower", places=())
 def barrier(run: RunRecord) -> float:
     """The rise of the loss on the way between two clients' adapters of the last round, in nats per token."""
-    recorded = run.rounds[-1].get("barrier")
-    return math.nan if recorded is None else float(recorded)
+    surface = run.probes.get("loss_surface", pd.DataFrame({"kind": []}))
+    line = surface[surface["kind"] == "line"]
+    return float(line["rise"].max(skipna=False)) if len(line) else math.nan

@@ -43,9 +43,7 @@ def change_variance(run: RunRecord) -> float:
     return _final(run, "change_variance")
 
 
-@metrics.register(
-    title="spread over clients", unit=NATS, better="lower", short="spread", format=lambda x: number(x, 4)
-)
+@metrics.register(title="spread over clients", unit=NATS, better="lower", short="spread", format=lambda x: number(x, 4))
 def change_std(run: RunRecord) -> float:
     """The standard deviation over clients of the loss minus the base's on their own test texts."""
     return _final(run, "change_std")

@@ -90,6 +90,7 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
     losses = store.read_losses(folder)
     losses = losses[losses["round"] <= rounds[-1]["round"]]  # what is beyond was cut off while being written
     tables = measure.tables(losses, partition)
+    probes = store.ProbeTables(folder)
     recorded = folder / "environment.json"
     environment = store.read_json(recorded) if recorded.exists() else {}
     return Run(
@@ -100,7 +101,10 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
         rounds=rounds,
         environment=environment,
         tables=tables,
-        outcome=measure.outcomes(tables, rounds, environment.get("communication", {}).get("full_bytes")),
+        outcome=measure.outcomes(
+            tables, rounds, environment.get("communication", {}).get("full_bytes"), probes.get("loss_surface")
+        ),
+        probes=probes,
     )
 
 

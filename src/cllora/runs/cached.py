@@ -115,7 +115,7 @@ class Cached:
         return self._once(adapter, ("head_entropies", ids.tobytes()), lambda: self._inner.head_entropies(adapter, ids))
 
     def _once(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
-        """What `measure` gives; of the base, from the memo. `what` names it and all that it depends on but the samples."""
+        """What `measure` gives; of the base, from the memo. `what` names it and its arguments."""
         if not self.is_base(adapter):
             return measure()
         key = (self.samples.fingerprint, what)
