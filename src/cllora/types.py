@@ -223,8 +223,7 @@ class Job:
 class Trained:
     """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token.
 
-    `peak_bytes` is the most memory in use where it was trained, while it and those beside it were; None where that
-    cannot be had.
+    `peak_bytes` is the most memory in use meanwhile where it was trained; None where that cannot be had.
     """
 
     adapter: Vector
