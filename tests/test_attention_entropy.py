@@ -3,16 +3,18 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cllora.errors import UsageError
 from cllora.model import attention, entropy
 from cllora.model.entropy import head_entropies
+from cllora.probes.loss_surface import barrier
 from cllora.reports import figures, read_runs, report
 from cllora.runs import run
 from cllora.spec import Experiment, Study
-from cllora.store import read_json, write_json
+from cllora.store import probe_names, read_probe, write_probe
 from support.learning import CONTEXT, learner_of, random_adapter
 from support.models import FAMILIES
 from support.samples import made_up_samples
@@ -78,16 +80,18 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     cell = run(study, tmp_path / "whole") / "alpha=0.1,seed=0"
     interrupted(study, tmp_path / "stopped", round=2)
     stopped = tmp_path / "stopped" / cell.name
-    assert not (stopped / "attention.json").exists()
+    assert "attention_entropy" not in probe_names(stopped)
     run(study, tmp_path / "stopped")
-    for name in ("attention.json", "surface.json"):
-        assert (stopped / name).read_bytes() == (cell / name).read_bytes()
-    kept = read_json(cell / "attention.json")
-    assert kept["texts"] == 40
-    assert np.shape(kept["before"]["share"]) == np.shape(kept["after"]["nats"]) == (2, 4)
-    assert kept["before"] != kept["after"]
+    assert probe_names(stopped) == probe_names(cell) == ["attention_entropy", "loss_surface", "update_geometry"]
+    for name in probe_names(cell):
+        assert read_probe(stopped, name).equals(read_probe(cell, name))
+    kept = read_probe(cell, "attention_entropy")
+    assert set(kept["texts"]) == {40}
+    assert kept[["layer", "head"]].to_numpy().tolist() == [[layer, head] for layer in (1, 2) for head in (1, 2, 3, 4)]
+    assert (kept["before"] != kept["after"]).all()
+    assert (kept["change"] == kept["after"] - kept["before"]).all()
     made = read_runs(tmp_path / "whole")
-    assert made.outcomes["barrier"][0] == read_json(cell / "surface.json")["barrier"] >= 0
+    assert made.outcomes["barrier"][0] == barrier(read_probe(cell, "loss_surface"))["barrier"] >= 0
     html = report(tmp_path / "whole").read_text()
     assert 'id="attention"' in html
     assert 'id="landscape"' in html
@@ -106,11 +110,10 @@ def test_the_figure_shows_the_change_that_there_is_and_is_left_out_without(tmp_p
     assert 'id="attention"' not in report(folder).read_text()
     for cell in make_study(num_seeds=2).cells():
         change = (0.01 if "0.1" in cell.name else 0) + 0.001 * cell.experiment.seed
-        before = np.full((3, 2), 0.5)
-        after = before + np.array([[change, change], [0, 0], [-change, 3 * change]])
-        both = {"before": before.tolist(), "after": after.tolist()}
-        kept = {when: {"nats": values, "share": values} for when, values in both.items()}
-        write_json(folder / cell.name / "attention.json", {"texts": 64, **kept})
+        kept = pd.DataFrame({"layer": np.repeat([1, 2, 3], 2), "head": np.tile([1, 2], 3), "before": 0.5})
+        kept["change"] = [change, change, 0, 0, -change, 3 * change]
+        kept = kept.assign(after=kept["before"] + kept["change"], nats_before=0.5, nats_after=0.5, texts=64)
+        write_probe(folder / cell.name, "attention_entropy", 3, kept, every_round=False)
     runs = read_runs(folder)
     figure = figures.get("attention")(runs)
     assert len(figure.plots) == 2

@@ -10,16 +10,17 @@ import transformers
 
 from cllora.errors import UsageError
 from cllora.model import attention
-from cllora.model.by_position import bin_edges, by_position
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.patterns import FULL
 from cllora.model.tokenizer import ModelTokenizer
+from cllora.probes.loss_by_position import bin_edges, loss_by_position, scored_bytes
 from cllora.runs import run
 from cllora.spec import Experiment, LoraSpec, ModelSpec, Study
-from cllora.store import read_json, read_losses, read_partition
+from cllora.store import read_losses, read_partition, read_probe
 from support.learning import random_adapter
 from support.patterns import dense_mask, pattern
+from support.probes import moment
 from support.samples import made_up_samples
 from support.studies import interrupted, study_fields
 
@@ -57,31 +58,32 @@ def test_bins_are_powers_of_two_up_to_the_context():
 def test_bins_sum_up_to_what_evaluate_gives(tiny_models, prompts):
     learner, ids = learner_of(tiny_models("opt"), prompts=prompts), np.arange(40)
     adapter = random_adapter(learner)
-    found, whole = by_position(learner, {"after": adapter}, ids), learner.evaluate("global", adapter, ids)
-    bins = found["patterns"]["full"]["after"]
-    assert sum(bins["nll"]) == pytest.approx(whole.nll.sum(), rel=1e-12)
-    assert sum(bins["tokens"]) == found["tokens"] == whole.tokens.sum()
-    assert list(found["patterns"]) == ["full"]
+    table, whole = loss_by_position(learner, moment(learner, adapter, ids)), learner.evaluate("global", adapter, ids)
+    bins = table[table["when"] == "after"]
+    assert bins["nll"].sum() == pytest.approx(whole.nll.sum(), rel=1e-12)
+    assert bins["tokens"].sum() == whole.tokens.sum()
+    assert set(table["pattern"]) == {"full"}
     short = np.flatnonzero(learner.samples.lengths() <= 64)
-    first = by_position(learner, {"after": adapter}, short)["patterns"]["full"]["after"]
-    assert first["nll"][1:] == [0.0]
-    assert first["nll"][0] == pytest.approx(learner.evaluate("global", adapter, short).nll.sum(), rel=1e-12)
+    first = loss_by_position(learner, moment(learner, adapter, short)).query("when == 'after'")["nll"].tolist()
+    assert first == [pytest.approx(learner.evaluate("global", adapter, short).nll.sum(), rel=1e-12)]
 
 
 def test_every_bin_is_that_of_a_dense_oracle(tiny_models):
     s2 = pattern("s2", 10)
     learner, ids = learner_of(tiny_models("llama"), s2), np.arange(0, 60, 4)
     adapter = random_adapter(learner)
-    found = by_position(learner, {"before": learner.initial(0), "after": adapter}, ids)
-    assert found["edges"] == [0, 64, 100]
+    table = loss_by_position(learner, moment(learner, adapter, ids))
+    assert table["stop"].tolist() == [64, 100] * 4
     for chosen in (FULL, s2):
         losses = [one_by_one(learner, int(i), chosen) for i in ids]
         expected = [sum(text[:63].sum() for text in losses), sum(text[63:].sum() for text in losses)]
-        bins = found["patterns"][chosen.name]["after"]
+        bins = table[(table["pattern"] == chosen.name) & (table["when"] == "after")]
         np.testing.assert_allclose(bins["nll"], expected, rtol=1e-5)
-        assert bins["tokens"] == [sum(len(text[:63]) for text in losses), sum(len(text[63:]) for text in losses)]
-    nll = [found["patterns"][name][when]["nll"][1] for name in ("full", "s2") for when in ("before", "after")]
-    assert len(set(nll)) == 4
+        assert bins["tokens"].tolist() == [
+            sum(len(text[:63]) for text in losses),
+            sum(len(text[63:]) for text in losses),
+        ]
+    assert table.loc[table["stop"] == 100, "nll"].nunique() == 4
 
 
 @pytest.mark.parametrize("which", ["embedded", "tiny"])
@@ -122,7 +124,7 @@ def test_bits_per_byte_count_the_bytes_that_were_scored(tiny_models):
     ids = np.arange(60)
     # A token of the tiny tokenizer is a byte, but the four special ones, of which the texts have none.
     expected = learner.samples.predicted(ids, CONTEXT).sum()
-    assert by_position(learner, {"after": learner.initial(0)}, ids)["bytes"] == expected
+    assert scored_bytes(learner, ids) == expected
 
 
 def test_a_run_keeps_both_and_an_interrupted_one_comes_to_the_same(tiny_models, texts, tmp_path):
@@ -134,26 +136,26 @@ def test_a_run_keeps_both_and_an_interrupted_one_comes_to_the_same(tiny_models, 
     cell = run(study, tmp_path / "whole") / "seed=0"
     interrupted(study, tmp_path / "stopped", round=2)
     stopped = tmp_path / "stopped" / cell.name
-    assert not (stopped / "positions.json").exists()
+    assert not (stopped / "probes/loss_by_position.parquet").exists()
     run(study, tmp_path / "stopped")
-    for name in ("positions.json", "passkey.json"):
-        assert (stopped / name).read_bytes() == (cell / name).read_bytes()
-    kept = read_json(cell / "positions.json")
+    for name in ("loss_by_position", "passkey"):
+        assert (stopped / f"probes/{name}.parquet").read_bytes() == (cell / f"probes/{name}.parquet").read_bytes()
+    kept = read_probe(cell, "loss_by_position")
     tested = read_partition(cell).global_test
-    assert kept["texts"] == len(tested) == 12
-    assert kept["edges"] == [0, 64, 128, 256]
-    assert list(kept["patterns"]) == ["full", "s2"]
+    assert set(kept["texts"]) == {len(tested)} == {12}
+    assert kept["start"].unique().tolist() == [0, 64, 128]
+    assert kept["pattern"].unique().tolist() == ["full", "s2"]
     losses = read_losses(cell)
     for number, when in ((0, "before"), (3, "after")):
         of_it = losses[(losses["model"] == "global") & (losses["round"] == number) & losses["sample"].isin(tested)]
-        bins = kept["patterns"]["full"][when]
-        assert sum(bins["nll"]) == pytest.approx(of_it["nll"].sum(), rel=1e-6)
-        assert sum(bins["tokens"]) == kept["tokens"] == of_it["tokens"].sum()
-    keys = read_json(cell / "passkey.json")
-    assert (keys["lengths"], keys["depths"], keys["keys"], keys["digits"]) == ([256], [0, 0.25, 0.5, 0.75, 1], 1, 5)
-    assert np.shape(keys["before"]["found"]) == np.shape(keys["after"]["nll"]) == (1, 5)
-    assert keys["before"]["found"] == [[0] * 5]
-    assert keys["before"]["nll"] != keys["after"]["nll"]
+        bins = kept[(kept["pattern"] == "full") & (kept["when"] == when)]
+        assert bins["nll"].sum() == pytest.approx(of_it["nll"].sum(), rel=1e-6)
+        assert bins["tokens"].sum() == of_it["tokens"].sum()
+    keys = read_probe(cell, "passkey")
+    assert keys["depth"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert keys[["length", "keys", "digits"]].drop_duplicates().to_numpy().tolist() == [[256, 1, 5]]
+    assert keys["found_before"].tolist() == [0] * 5
+    assert (keys["nats_before"] != keys["nats_after"]).all()
 
 
 def test_a_study_that_asks_for_none_is_written_as_before():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cllora import measure, seeds, store
@@ -38,8 +39,9 @@ def write_long(folder: Path, study: Study, found: int = 0) -> Path:
     write_study(folder, study, per_client=10, tested=4)
     for cell in study.cells():
         place, train = folder / cell.name, cell.experiment.lora.train
-        store.write_json(place / "positions.json", positions(cell))
-        store.write_json(place / "passkey.json", keys_found(found))
+        last = cell.experiment.federation.num_rounds
+        store.write_probe(place, "loss_by_position", last, positions(cell), every_round=False)
+        store.write_probe(place, "passkey", last, keys_found(found), every_round=False)
         seconds = 40.0 if cell.experiment.model.attention.name == "full" else 10.0
         store.write_json(place / "costs.json", {"training_seconds": seconds, "trained_tokens": 1, "peak_mb": 512.5})
         environment = store.read_json(place / "environment.json")
@@ -49,32 +51,26 @@ def write_long(folder: Path, study: Study, found: int = 0) -> Path:
     return folder
 
 
-def positions(cell: Cell) -> dict[str, Any]:
+def positions(cell: Cell) -> pd.DataFrame:
     noise = 0.0002 * seeds.rng(cell.experiment.seed, "made-up positions", cell.name).normal()
     loss = 3 + GAP[cell.experiment.lora.train] - 0.1 * np.arange(3) + noise
     tokens = np.array([630, 640, 1280])
     name = cell.experiment.model.attention.name
 
-    def sums(more: float) -> dict[str, list[float]]:
-        return {"nll": [float(x) for x in (loss + more) * tokens], "tokens": [int(n) for n in tokens]}
+    more = {("full", "before"): 1.0, ("full", "after"): 0.0}
+    more |= {(name, "before"): 1.5, (name, "after"): 0.5} if name != "full" else {}
+    bins = {"start": EDGES[:-1], "stop": EDGES[1:], "tokens": tokens, "texts": 10, "bytes": 7000}
+    parts = [
+        pd.DataFrame({"pattern": pattern, "when": when, **bins, "nll": (loss + extra) * tokens})
+        for (pattern, when), extra in more.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(loss=table["nll"] / table["tokens"])
 
-    patterns = {"full": {"before": sums(1), "after": sums(0)}}
-    patterns |= {name: {"before": sums(1.5), "after": sums(0.5)}} if name != "full" else {}
-    return {"texts": 10, "tokens": 2550, "bytes": 7000, "edges": EDGES, "patterns": patterns}
 
-
-def keys_found(after: int) -> dict[str, Any]:
-    def grid(value: float) -> list[list[float]]:
-        return [[value] * len(DEPTHS) for _ in LENGTHS]
-
-    return {
-        "lengths": LENGTHS,
-        "depths": DEPTHS,
-        "keys": 2,
-        "digits": 5,
-        "before": {"found": grid(0), "nll": grid(4.5)},
-        "after": {"found": grid(after), "nll": grid(2.5)},
-    }
+def keys_found(after: int) -> pd.DataFrame:
+    grid = {"length": np.repeat(LENGTHS, len(DEPTHS)), "depth": np.tile(DEPTHS, len(LENGTHS)), "keys": 2, "digits": 5}
+    return pd.DataFrame({**grid, "found_before": 0, "nats_before": 4.5, "found_after": after, "nats_after": 2.5})
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +89,10 @@ def test_bits_are_of_bytes() -> None:
 
 
 def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin() -> None:
-    kept = {
-        "bytes": 100,
-        "edges": [0, 64, 128, 256],
-        "patterns": {
-            "full": {
-                "before": {"nll": [30, 20, 0], "tokens": [10, 10, 0]},
-                "after": {"nll": [20, 10, 0], "tokens": [10, 10, 0]},
-            }
-        },
-    }
+    bins = {"pattern": "full", "start": [0, 64, 128], "stop": [64, 128, 256], "tokens": [10, 10, 0], "bytes": 100}
+    before, after = {"when": "before", "nll": [30.0, 20, 0]}, {"when": "after", "nll": [20.0, 10, 0]}
+    kept = pd.concat([pd.DataFrame({**bins, **sums}) for sums in (before, after)])
+    kept = kept[kept["tokens"] > 0].assign(loss=kept["nll"] / kept["tokens"])
     found = measure.position_outcomes(kept)
     assert found == {
         "position_loss": 1.5,
@@ -111,17 +101,7 @@ def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin(
         "base_position_loss": 2.5,
         "base_last_position_loss": 2.0,
     }
-    assert measure.by_position(kept)[["start", "stop"]].to_numpy().tolist() == [[0, 64], [64, 128]] * 2
     assert all(math.isnan(value) for value in measure.position_outcomes(kept, "s2").values())
-
-
-def test_passkeys_have_a_row_for_every_length_and_depth() -> None:
-    kept = {**keys_found(0), "after": {"found": [[0, 1, 2], [2, 1, 0]], "nll": [[1, 2, 3], [4, 5, 6]]}}
-    table = measure.passkeys(kept)
-    assert table.loc[table["depth"] == 1, ["length", "found_after", "nats_after"]].to_numpy().tolist() == [
-        [16, 2, 3],
-        [256, 0, 6],
-    ]
 
 
 def test_the_claim_is_told_with_its_interval_and_what_it_saved(section: Figure) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -21,26 +22,28 @@ LAYERS = ["a", "b"]
 
 def a_round(number, clients, cosines, **total):
     numbers = dict.fromkeys(NUMBERS, 1.0) | total
-    return {
-        "round": number,
-        "clients": [{"client": k} for k in clients],
-        "mechanism": {
-            "norms": [0.5 + k for k in clients],
-            "drifts": [None for _ in clients],
-            "cosines": cosines,
-            "total": numbers,
-            "by_layer": {key: [value, None] for key, value in numbers.items()},
-        },
-    }
+    rows = [
+        {"scope": "all", **numbers},
+        {"scope": "layer", "layer": "a", **numbers},
+        {"scope": "layer", "layer": "b"},
+        *({"scope": "client", "client": k, "norm": 0.5 + k} for k in clients),
+        *(
+            {"scope": "pair", "client": one, "other": other, "cosine": cosine}
+            for (one, other), cosine in zip(combinations(clients, 2), cosines, strict=True)
+        ),
+    ]
+    return pd.DataFrame(rows, columns=["scope", "layer", "client", "other", *NUMBERS]).assign(round=number)
 
 
-ROUNDS = [
-    {"round": 0, "clients": [], "layers": LAYERS},
-    a_round(1, [0, 2], [0.25]),
-    a_round(2, [1], [], cosine=None),
-    a_round(3, [0, 1, 2], [0.5, None, -1.0]),
-    {"round": 4, "clients": [{"client": 1}], "mechanism": None},
-]
+GEOMETRY = pd.concat(
+    [
+        a_round(1, [0, 2], [0.25]),
+        a_round(2, [1], [], cosine=None),
+        a_round(3, [0, 1, 2], [0.5, None, -1.0]),
+    ],
+    ignore_index=True,
+).fillna({"layer": "", "client": -1, "other": -1})
+NOTHING = pd.DataFrame({"round": []})
 
 
 def partition_of(mixes):
@@ -53,26 +56,25 @@ def partition_of(mixes):
 
 
 def test_the_tables_of_a_run():
-    curve = mechanism_curve(ROUNDS)
+    curve = mechanism_curve(GEOMETRY)
     assert curve["round"].tolist() == [1, 2, 3]
     assert curve["clients"].tolist() == [2, 1, 3]
     assert curve["cosine"].isna().tolist() == [False, True, False]
     assert all(curve[key].dtype == float for key in NUMBERS)
-    layers = mechanism_layers(ROUNDS)
+    layers = mechanism_layers(GEOMETRY)
     assert layers["layer"].tolist() == LAYERS * 3
     assert layers.loc[layers["layer"] == "b", "drift"].isna().all()
-    assert mechanism_layers(ROUNDS[1:])["layer"].tolist() == ["0", "1"] * 3
-    drifts = client_drifts(ROUNDS)
+    drifts = client_drifts(GEOMETRY)
     assert list(zip(drifts["round"], drifts["client"], drifts["norm"], strict=True))[:2] == [(1, 0, 0.5), (1, 2, 2.5)]
 
 
-def test_rounds_without_a_record_give_empty_tables_of_the_same_columns():
+def test_without_a_record_there_are_empty_tables_of_the_same_columns():
     partition = partition_of([[5, 5], [9, 1], [0, 10]])
     for table, full in (
-        (mechanism_curve(ROUNDS[:1]), mechanism_curve(ROUNDS)),
-        (mechanism_layers(ROUNDS[:1]), mechanism_layers(ROUNDS)),
-        (client_drifts(ROUNDS[:1]), client_drifts(ROUNDS)),
-        (disagreements(ROUNDS[:1], partition), disagreements(ROUNDS, partition)),
+        (mechanism_curve(NOTHING), mechanism_curve(GEOMETRY)),
+        (mechanism_layers(NOTHING), mechanism_layers(GEOMETRY)),
+        (client_drifts(NOTHING), client_drifts(GEOMETRY)),
+        (disagreements(NOTHING, partition), disagreements(GEOMETRY, partition)),
     ):
         assert table.empty
         assert list(table.columns) == list(full.columns)
@@ -80,7 +82,7 @@ def test_rounds_without_a_record_give_empty_tables_of_the_same_columns():
 
 def test_every_pair_of_a_round_with_the_distance_of_its_class_mixes():
     mixes = [[5, 5], [9, 1], [0, 10]]
-    found = disagreements(ROUNDS, partition_of(mixes))
+    found = disagreements(GEOMETRY, partition_of(mixes))
     assert found[["round", "client", "other"]].to_numpy().tolist() == [[1, 0, 2], [3, 0, 1], [3, 0, 2], [3, 1, 2]]
     np.testing.assert_allclose(found["disagreement"], [0.75, 0.5, math.nan, 2.0])
     for row in found.itertuples():
@@ -93,7 +95,7 @@ def test_every_pair_of_a_round_with_the_distance_of_its_class_mixes():
 def test_without_classes_there_is_no_distance(mixes):
     partition = partition_of([[5, 5], [9, 1], [0, 10]]) if mixes is None else partition_of(mixes)
     partition = replace(partition, class_of=None) if mixes is None else partition
-    found = disagreements(ROUNDS, partition)
+    found = disagreements(GEOMETRY, partition)
     assert found["distance"].isna().all()
     assert math.isnan(relation(found).rho)
     assert relation(found).pairs == 0
@@ -194,28 +196,23 @@ def test_the_figure_says_what_the_rounds_were_made_to_say(runs):
 
 
 def changed(runs, change):
-    """The runs with every round's record put through `change`."""
-    return replace(runs, members=[replace(run, rounds=[change(dict(r)) for r in run.rounds]) for run in runs.members])
+    """The runs with every table of their updates put through `change`."""
+    probes = [{"update_geometry": change(run.probes["update_geometry"])} for run in runs.members]
+    members = [replace(run, probes=tables) for run, tables in zip(runs.members, probes, strict=True)]
+    return replace(runs, members=members)
 
 
 def test_without_a_record_the_figure_says_so(runs):
-    def forget(record):
-        record.pop("mechanism", None)
-        return record
-
-    figure = figures.get("mechanism")(changed(runs, forget))
+    figure = figures.get("mechanism")(changed(runs, lambda table: table[:0]))
     assert figure.conclusion == "Nothing was recorded of how the clients' updates relate."
     assert not figure.plots
 
 
 def test_one_client_a_round_has_nobody_to_disagree_with(runs):
-    def alone(record):
-        if "mechanism" in record:
-            found = record["mechanism"]
-            total = {**found["total"], "cosine": None, "averaging_error": 0.0}
-            record["clients"] = record["clients"][:1]
-            record["mechanism"] = {**found, "cosines": [], "norms": [1.0], "drifts": [0.0], "total": total}
-        return record
+    def alone(table):
+        table = table[table["scope"] != "pair"]
+        table = table[(table["scope"] != "client") | ~table.duplicated(["round", "scope"])]
+        return table.assign(cosine=np.nan, averaging_error=table["averaging_error"] * 0)
 
     figure = figures.get("mechanism")(changed(runs, alone))
     assert figure.conclusion.startswith("No two clients")

@@ -7,9 +7,24 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cllora.federated import mechanism as module
-from cllora.federated.mechanism import layer_names, mechanism
+from cllora.probes import update_geometry as module
+from cllora.probes.update_geometry import NUMBERS, geometry, layer_names
 from cllora.types import Layout, Update
+
+
+def relations(sent, updates, layout):
+    """The table by scope; what is undefined is None. None if nothing is said."""
+    table = geometry(sent, updates, layout).replace({np.nan: None})
+    if table.empty:
+        return None
+    rows = {scope: table[table["scope"] == scope] for scope in ("all", "layer", "client", "pair")}
+    return {
+        "norms": rows["client"]["norm"].tolist(),
+        "drifts": rows["client"]["drift"].tolist(),
+        "cosines": rows["pair"]["cosine"].tolist(),
+        "total": rows["all"].iloc[0][list(NUMBERS)].to_dict(),
+        "by_layer": {name: rows["layer"][name].tolist() for name in NUMBERS},
+    }
 
 
 def layout_of(r, layers=3, m=12, n=9, more=()):
@@ -97,7 +112,7 @@ def assert_equal(found, expected, rel):
 def test_all_numbers_are_those_of_the_full_matrices(r, clients, far):
     layout = layout_of(r, more={"model.norm.weight": (7,), "model.9.k_proj.lora_A.bias": (3,)}.items())
     sent, updates = updates_of(layout, clients, seed=r, far=far)
-    found, expected = mechanism(sent, updates, layout), dense(sent, updates, layout)
+    found, expected = relations(sent, updates, layout), dense(sent, updates, layout)
     for key in ("norms", "drifts", "cosines"):
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6)
     assert_equal(found["total"], expected["total"], 1e-5)
@@ -114,7 +129,7 @@ def test_a_change_that_is_small_beside_the_adapter_is_measured_just_as_well():
     sent = draw.normal(size=layout.size).astype(np.float32)
     moved = sent + 1e-5 * draw.normal(size=(3, layout.size)).astype(np.float32)
     updates = [Update(1, k, {"adapter": w.astype(np.float32)}, 10, 1, 1, 1.0) for k, w in enumerate(moved)]
-    assert_equal(mechanism(sent, updates, layout)["total"], dense(sent, updates, layout)["total"], 1e-5)
+    assert_equal(relations(sent, updates, layout)["total"], dense(sent, updates, layout)["total"], 1e-5)
 
 
 def by_hand(*moves, samples=(1, 1, 1)):
@@ -124,7 +139,7 @@ def by_hand(*moves, samples=(1, 1, 1)):
         Update(1, k, {"adapter": np.array(move, np.float32)}, n, 1, 1, 1.0)
         for k, (move, n) in enumerate(zip(moves, samples, strict=False))
     ]
-    return mechanism(np.zeros(layout.size, np.float32), updates, layout)
+    return relations(np.zeros(layout.size, np.float32), updates, layout)
 
 
 @pytest.mark.parametrize(
@@ -160,21 +175,21 @@ def test_averaging_is_exact_where_one_factor_stays(frozen):
         Update(1, u.client, {"adapter": np.where(fixed, sent, u.sent["adapter"])}, u.samples, 1, 1, 1.0)
         for u in updates
     ]
-    assert mechanism(sent, updates, layout)["total"]["averaging_error"] > 0.01
-    assert mechanism(sent, kept, layout)["total"]["averaging_error"] == 0
+    assert relations(sent, updates, layout)["total"]["averaging_error"] > 0.01
+    assert relations(sent, kept, layout)["total"]["averaging_error"] == 0
 
 
 def test_one_update_many_times_is_one():
     layout = layout_of(1, layers=1)
     sent, updates = updates_of(layout, 1)
-    total = mechanism(sent, updates * 5, layout)["total"]
+    total = relations(sent, updates * 5, layout)["total"]
     assert total["effective_updates"] == pytest.approx(1, abs=1e-5)
     assert total["cosine"] == pytest.approx(1)
     assert 1 < total["effective_rank"] <= 2, "a change of rank one factors has rank two"
 
 
 @pytest.mark.parametrize("kind", ["start", "no change", "one changes", "huge", "tiny", "cancel", "no samples"])
-def test_the_record_is_json_without_nan(kind):
+def test_no_number_is_infinite(kind):
     layout = layout_of(2, layers=1)
     sent, updates = updates_of(layout, 3)
     if kind == "start":
@@ -189,7 +204,7 @@ def test_the_record_is_json_without_nan(kind):
     sent = sent * 0 if kind == "tiny" else sent
     updates = [Update(1, k, {"adapter": w}, 0 if kind == "no samples" else 5, 1, 1, 1.0) for k, w in enumerate(moved)]
     with np.errstate(all="raise", under="ignore"):
-        found = mechanism(sent, updates, layout)
+        found = relations(sent, updates, layout)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert len(found["cosines"]) == 3
     if kind in ("no change", "cancel"):
@@ -201,25 +216,25 @@ def test_without_a_whole_adapter_nothing_is_said():
     sent, updates = updates_of(layout, 2)
     part = Update(1, 1, {"adapter": sent[:5]}, 5, 1, 1, 1.0)
     other = Update(1, 1, {"c": sent}, 5, 1, 1, 1.0)
-    assert mechanism(sent, [updates[0], part], layout) is None
-    assert mechanism(sent, [updates[0], other], layout) is None
+    assert relations(sent, [updates[0], part], layout) is None
+    assert relations(sent, [updates[0], other], layout) is None
 
 
 def test_pairs_are_not_listed_of_very_many_clients(monkeypatch):
     monkeypatch.setattr(module, "MOST_CLIENTS", 3)
     layout = layout_of(1, layers=1)
-    assert len(mechanism(*updates_of(layout, 3), layout)["cosines"]) == 3
-    found = mechanism(*updates_of(layout, 4), layout)
-    assert found["cosines"] is None
+    assert len(relations(*updates_of(layout, 3), layout)["cosines"]) == 3
+    found = relations(*updates_of(layout, 4), layout)
+    assert found["cosines"] == []
     assert found["total"]["cosine"] is not None
 
 
 def test_with_too_many_factors_the_updates_are_measured_and_the_products_not(monkeypatch):
     layout = layout_of(2)
     sent, updates = updates_of(layout, 4)
-    whole = mechanism(sent, updates, layout)["total"]
+    whole = relations(sent, updates, layout)["total"]
     monkeypatch.setattr(module, "MOST_FACTORS", 9)
-    found = mechanism(sent, updates, layout)["total"]
+    found = relations(sent, updates, layout)["total"]
     for key in ("norm", "cosine", "diversity", "drift"):
         assert found[key] == pytest.approx(whole[key])
     assert [found[key] for key in ("averaging_error", "effective_rank", "effective_updates")] == [None] * 3
@@ -229,6 +244,6 @@ def test_with_too_many_factors_the_updates_are_measured_and_the_products_not(mon
 def test_the_order_of_clients_changes_no_total(clients):
     layout = layout_of(3)
     sent, updates = updates_of(layout, clients)
-    one, other = mechanism(sent, updates, layout), mechanism(sent, updates[::-1], layout)
+    one, other = relations(sent, updates, layout), relations(sent, updates[::-1], layout)
     assert one["total"] == pytest.approx(other["total"], rel=1e-5)
     assert one["norms"] == other["norms"][::-1]

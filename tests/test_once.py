@@ -16,7 +16,7 @@ from cllora.model import load
 from cllora.model.learner import Learner
 from cllora.runs import shared
 from cllora.spec import Study
-from cllora.store import read_json, read_losses, read_partition
+from cllora.store import read_losses, read_partition, read_probe
 from support.studies import interrupted, study_fields
 
 
@@ -116,11 +116,14 @@ def test_what_closes_a_run_is_measured_under_the_base_once(tiny_models, texts, t
     folder = cllora.run(Study.parse(fields), tmp_path / "out")
     # After each of four cells; before, of the base: full attention, s2, keys and entropies once.
     assert done == {"token_losses": 2 + 4 + 2, "recall": 1 + 4, "head_entropies": 1 + 4}
-    for name in ("positions", "passkey", "attention"):
-        kept = [read_json(path) for path in sorted(folder.glob(f"*/{name}.json"))]
-        before = [each["patterns"]["full"]["before"] if name == "positions" else each["before"] for each in kept]
-        assert len(kept) == 4
-        assert all(each == before[0] for each in before)
+    cells = sorted(path.parent for path in folder.glob("*/adapter"))
+    for name in ("loss_by_position", "passkey", "attention_entropy"):
+        kept = [read_probe(cell, name) for cell in cells]
+        if name == "loss_by_position":
+            kept = [table.query("when == 'before' and pattern == 'full'") for table in kept]
+        before = [table.drop(columns=[c for c in table if "after" in c or c == "change"]) for table in kept]
+        assert len(before) == 4
+        assert all(table.equals(before[0]) for table in before)
 
 
 def test_round_zero_from_the_file_is_round_zero_measured(tiny_models, texts, tmp_path):

@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from cllora.errors import UsageError
-from cllora.model import attention, passkey
+from cllora.model import attention
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
-from cllora.model.passkey import DEPTHS, FILLER, lengths, retrieval, table, text, texts
 from cllora.model.tokenizer import ModelTokenizer
+from cllora.probes import passkey
+from cllora.probes.passkey import DEPTHS, FILLER, counts, lengths, text, texts
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Losses, Samples, Work
 from support.learning import CONTEXT, learner_of, random_adapter
 from support.models import FAMILIES
+from support.probes import moment
 from support.samples import made_up_samples
 
 NEEDLE = " The pass key is 01234. Remember it. 01234 is the pass key."
@@ -85,10 +87,9 @@ def test_one_who_looks_back_a_little_finds_what_stands_near_the_end(embedded):
     )
     answers = many.predicted(np.arange(len(many)), 1024)
     losses = Losses("reader", np.arange(len(many)), np.where(said, 0.5, 2.0) * answers, answers)
-    assert table(said, losses, 2) == {
-        "found": [[2, 2, 2, 2, 2], [0, 0, 0, 2, 2]],
-        "nll": [[0.5] * 5, [2.0, 2.0, 2.0, 0.5, 0.5]],
-    }
+    found, nats = counts(said, losses, 2)
+    assert found.tolist() == [2, 2, 2, 2, 2, 0, 0, 0, 2, 2]
+    assert nats.tolist() == [0.5] * 5 + [2.0, 2.0, 2.0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -133,7 +134,7 @@ def test_a_model_that_has_learned_the_keys_says_them_and_the_untrained_one_none(
     known = texts(ModelTokenizer(model.name), [256], 1, seed=0)
     local = LocalSpec(steps=40, batch_size=2, learning_rate=1e-2)
     trained = learner.over(known).train([Job(Work(learner.initial(0)), np.arange(2), ("x",))], local, 0)[0]
-    found = retrieval(learner, {"before": learner.initial(0), "after": trained.adapter}, 1, seed=0)
-    assert found["before"]["found"] == [[0, 0]]
-    assert found["after"]["found"] == [[1, 1]]
-    assert max(found["after"]["nll"][0]) < 0.5 < min(found["before"]["nll"][0])
+    found = passkey.passkey(learner, moment(learner, trained.adapter, np.arange(2)), keys=1)
+    assert found[["length", "depth"]].to_numpy().tolist() == [[256, 0], [256, 1]]
+    assert found[["found_before", "found_after"]].to_numpy().tolist() == [[0, 1], [0, 1]]
+    assert found["nats_after"].max() < 0.5 < found["nats_before"].min()

@@ -135,7 +135,12 @@ def test_prefix_ifd_is_the_ratio_of_two_losses_of_stock_transformers(tiny_models
     cell = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={}).cells()[0].experiment
     shared = Shared(tmp_path, None)
     samples = shared.samples(cell)
-    found = feature_values(samples, cell.partition.by, 64, BaseLosses("tiny", shared.learner(cell, samples).nll))
+    base = shared.learner(cell, samples)
+
+    def nll(other, ids):
+        return base.over(other).evaluate("base", base.initial(0), ids).nll
+
+    found = feature_values(samples, cell.partition.by, 64, BaseLosses("tiny", nll))
     model = transformers.AutoModelForCausalLM.from_pretrained(str(tiny_models("opt")), dtype=torch.float32).eval()
 
     def loss(tokens, first):

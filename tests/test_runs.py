@@ -20,7 +20,7 @@ import cllora
 from cllora.errors import UsageError
 from cllora.runs.export import export_run
 from cllora.spec import Study
-from cllora.store import read_experiment, read_losses, read_partition, read_rounds
+from cllora.store import read_experiment, read_losses, read_partition, read_probe, read_rounds
 from support.studies import interrupted, numbers, study_fields
 
 
@@ -37,6 +37,7 @@ def test_a_run_is_a_folder_with_what_the_design_lists(finished):
         "spec.json",
         "partition.parquet",
         "partition.json",
+        "probes",
         "rounds.jsonl",
         "losses.parquet",
         "state.safetensors",
@@ -109,15 +110,15 @@ def test_federation_lowers_the_loss(finished):
 
 def test_every_round_says_how_its_updates_relate(finished):
     for cell in finished.glob("*/rounds.jsonl"):
-        first, *others = read_rounds(cell.parent)
-        assert [name.split(".")[-1] for name in first["layers"]] == ["v_proj", "q_proj"] * 2
-        assert "mechanism" not in first
-        for record in others:
-            found = record["mechanism"]
-            assert len(found["norms"]) == len(found["drifts"]) == len(record["clients"]) == 2
-            assert -1 <= found["cosines"][0] == found["total"]["cosine"] <= 1
-            assert 0 < found["total"]["averaging_error"] < 1
-            assert len(found["by_layer"]["drift"]) == 4
+        table = read_probe(cell.parent, "update_geometry")
+        assert table["round"].unique().tolist() == [1, 2, 3]
+        for record, (_, rows) in zip(read_rounds(cell.parent)[1:], table.groupby("round"), strict=True):
+            of = {scope: rows[rows["scope"] == scope] for scope in ("all", "layer", "client", "pair")}
+            assert of["client"]["client"].tolist() == [client["client"] for client in record["clients"]]
+            assert of["client"][["norm", "drift"]].notna().all(axis=None)
+            assert -1 <= of["pair"]["cosine"].item() == of["all"]["cosine"].item() <= 1
+            assert 0 < of["all"]["averaging_error"].item() < 1
+            assert [name.split(".")[-1] for name in of["layer"]["layer"]] == ["v_proj", "q_proj"] * 2
 
 
 def test_the_final_adapter_loads_with_peft_and_gives_the_recorded_losses(finished, tiny_models, texts):

@@ -1,18 +1,17 @@
 """The loss around the last average: the plane, the line and the barrier, by hand and on a real learner."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 
-from cllora.federated.landscape import LINE, Plane, barrier, surface
-from cllora.federated.rounds import CLOSING_TEXTS
+from cllora.probes.loss_surface import LINE, Plane, barrier, finite, rise, surface
 from cllora.reports import figures, read_runs, report
 from cllora.runs import run
 from cllora.runs.cell import strategy_of
+from cllora.runs.probing import TEXTS
 from cllora.spec import Study
-from cllora.store import last_round, read_json, read_partition, read_rounds, write_json
+from cllora.store import last_round, probe_names, read_partition, read_probe, read_rounds, write_probe
 from support.learning import learner_of, random_adapter
 from support.studies import study_fields
 from support.synthetic import make_study, write_study
@@ -26,12 +25,12 @@ def adapters(count, size=40, seed=0):
 
 @pytest.mark.parametrize("of", [lambda t: (t - 0.3) ** 2, lambda t: 3 - t, np.exp, np.zeros_like])
 def test_a_convex_function_has_no_barrier(of):
-    assert barrier(T, of(T)) == pytest.approx(0, abs=1e-12)
+    assert rise(T, of(T)).max() == pytest.approx(0, abs=1e-12)
 
 
 def test_a_ridge_is_as_high_as_it_rises_above_the_line_between_its_ends():
-    assert barrier(T, 2 + T + np.sin(np.pi * T)) == pytest.approx(1)
-    assert barrier(T, np.where(T == 0.5, np.nan, 1)) is None
+    assert rise(T, 2 + T + np.sin(np.pi * T)).max() == pytest.approx(1)
+    assert math.isnan(rise(T, np.where(T == 0.5, np.nan, 1)).max())
 
 
 def test_the_plane_goes_through_its_three_adapters_at_their_distances():
@@ -64,35 +63,42 @@ def test_updates_of_one_direction_have_no_second_axis_and_end_well(updates):
     sent, d = adapters(2)
     points = {"sent": sent, **{f"client {k}": sent + np.float32(c) * d for k, c in enumerate(updates)}}
     found = surface(points, lambda w: float(w.sum()), 3)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert np.isfinite(found[["loss"]].to_numpy()).all()
+    assert len(found) == 3 + 3 * 3 + LINE
 
 
 def bowl(w):
     return float((w.astype(np.float64) ** 2).sum())
 
 
+def kind(table, name):
+    return table[table["kind"] == name].reset_index(drop=True)
+
+
 def test_a_bowl_is_a_bowl():
     sent, one, other, far = adapters(4)
     points = {"sent": sent, "client 1": one, "client 5": other, "client 6": far, "average": (one + other + far) / 3}
     found = surface(points, bowl, 5)
-    plane = Plane.through(sent, one, other)
-    assert [point["name"] for point in found["points"]] == list(points)
-    for point, w in zip(found["points"], points.values(), strict=True):
-        assert point["loss"] == pytest.approx(bowl(w))
-        assert found["x"][0] < point["x"] < found["x"][-1]
-        assert found["y"][0] < point["y"] < found["y"][-1]
-    expected = [[bowl(plane.at(x, y)) for x in found["x"]] for y in found["y"]]
-    np.testing.assert_allclose(found["loss"], expected)
-    np.testing.assert_allclose(np.diff(found["x"]), np.diff(found["y"]))
-    np.testing.assert_allclose(found["line"]["loss"], [bowl((1 - t) * one + t * other) for t in T], rtol=1e-5)
-    assert found["barrier"] == pytest.approx(0, abs=1e-6)
+    plane, named, grid, line = Plane.through(sent, one, other), *(kind(found, k) for k in ("point", "grid", "line"))
+    assert named["name"].tolist() == list(points)
+    np.testing.assert_allclose(named["loss"], [bowl(w) for w in points.values()])
+    xs, ys = grid["x"].unique(), grid["y"].unique()
+    for values, inside in ((xs, named["x"]), (ys, named["y"])):
+        assert (values[0] < inside).all()
+        assert (inside < values[-1]).all()
+    assert grid[["x", "y"]].to_numpy().tolist() == [[x, y] for y in ys for x in xs]
+    np.testing.assert_allclose(grid["loss"], [bowl(plane.at(x, y)) for y in ys for x in xs])
+    np.testing.assert_allclose(np.diff(xs), np.diff(ys))
+    np.testing.assert_allclose(line["loss"], [bowl((1 - t) * one + t * other) for t in T], rtol=1e-5)
+    assert barrier(found)["barrier"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_loss_that_is_not_finite_is_null():
+def test_a_loss_that_is_not_finite_is_nan():
     sent, one, other = adapters(3)
     found = surface({"sent": sent, "client 1": one, "client 2": other}, lambda _: math.inf, 2)
-    assert found["loss"] == [[None, None], [None, None]]
-    assert found["barrier"] is None
+    assert found["loss"].isna().all()
+    assert math.isnan(barrier(found)["barrier"])
+    assert finite([1.0, -math.inf]).tolist()[0] == 1.0
 
 
 def test_at_the_averages_place_the_surface_is_the_averages_own_loss(tiny_models):
@@ -108,38 +114,40 @@ def test_at_the_averages_place_the_surface_is_the_averages_own_loss(tiny_models)
         return float(block.nll.sum() / block.tokens.sum())
 
     found = surface({"sent": sent, "client 0": one, "client 1": other, "average": average}, loss, 3)
-    place = found["points"][3]
+    place = kind(found, "point").iloc[3]
     assert place["off"] < 1e-4
     assert place["loss"] == loss(average)
     assert loss(Plane.through(sent, one, other).at(place["x"], place["y"])) == pytest.approx(loss(average), rel=1e-6)
-    assert found["line"]["loss"][0] == pytest.approx(loss(one), rel=1e-6)
+    assert kind(found, "line")["loss"][0] == pytest.approx(loss(one), rel=1e-6)
 
 
 def test_a_run_measures_what_its_own_rounds_say(tiny_models, texts, tmp_path):
     fields = study_fields(tiny_models("llama"), texts, evaluation={"surface": 3})
     study = Study.parse({**fields, "grid": {"partition.alpha": [0.1]}, "control": {}})
     cell = run(study, tmp_path) / "alpha=0.1,seed=0"
-    found, rounds, last = read_json(cell / "surface.json"), read_rounds(cell), last_round(cell)
-    assert not (cell / "attention.json").exists()
-    assert [("barrier" in record) for record in rounds] == [False, False, False, True]
-    assert rounds[-1]["barrier"] == found["barrier"] >= 0
+    assert probe_names(cell) == ["loss_surface", "update_geometry"]
+    found, rounds, last = read_probe(cell, "loss_surface"), read_rounds(cell), last_round(cell)
+    assert set(found["round"]) == {3}
+    assert barrier(found)["barrier"] >= 0
     assert strategy_of(study.cells()[0].experiment).send(last.state)["adapter"] is last.state["adapter"]
-    points = {point["name"]: point for point in found["points"]}
+    points = kind(found, "point").set_index("name")
     trained = [f"client {client['client']}" for client in rounds[-1]["clients"]]
-    assert list(points) == ["sent", *trained, "average", "global"]
-    assert points["global"]["loss"] == pytest.approx(points["average"]["loss"], rel=1e-6), "FedAvg"
-    assert [points[name]["x"] > 0 for name in trained] == [True, points[trained[1]]["x"] > 0]
-    norms = [math.hypot(points[name]["x"], points[name]["y"]) for name in trained]
-    assert norms == pytest.approx(rounds[-1]["mechanism"]["norms"], rel=1e-4)
+    assert list(points.index) == ["sent", *trained, "average", "global"]
+    assert points["loss"]["global"] == pytest.approx(points["loss"]["average"], rel=1e-6), "FedAvg"
+    assert points["x"][trained[0]] > 0
+    geometry = read_probe(cell, "update_geometry").query("scope == 'client' and round == 3")
+    norms = [math.hypot(points["x"][name], points["y"][name]) for name in trained]
+    assert norms == pytest.approx(geometry["norm"].tolist(), rel=1e-4)
     # 40 texts are tested on, which is no more than are taken: the loss is the round's own.
-    assert len(read_partition(cell).global_test) == found["texts"] == 40 < CLOSING_TEXTS
-    assert points["global"]["loss"] == pytest.approx(rounds[-1]["global_loss"], rel=1e-6)
+    assert len(read_partition(cell).global_test) == found["texts"][0] == 40 < TEXTS
+    assert points["loss"]["global"] == pytest.approx(rounds[-1]["global_loss"], rel=1e-6)
 
 
-def made_up_surface(barrier):
+def made_up_surface(high):
     sent, one, other = adapters(3)
     points = {"sent": sent, "client 2": one, "client 7": other, "average": (one + other) / 2}
-    return {"texts": 64, **surface({**points, "global": (one + other) / 2}, bowl, 5), "barrier": barrier}
+    table = surface({**points, "global": (one + other) / 2}, bowl, 5)
+    return table.assign(rise=np.where(table["kind"] == "line", high, np.nan), texts=64)
 
 
 def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
@@ -150,10 +158,7 @@ def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
     assert 'id="landscape"' not in report(one).read_text()
     for cell in study.cells():
         high = (0.5 if "0.1" in cell.name else 0.1) + 0.01 * cell.experiment.seed
-        write_json(folder / cell.name / "surface.json", made_up_surface(high))
-        rounds = read_rounds(folder / cell.name)
-        rounds[-1]["barrier"] = high
-        (folder / cell.name / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+        write_probe(folder / cell.name, "loss_surface", 3, made_up_surface(high), every_round=False)
     figure = figures.get("landscape")(read_runs(folder))
     assert [plot.title for plot in figure.plots] == ["alpha = 0.1, seed 0", "alpha = iid, seed 0"]
     contour, marks = figure.plots[0].chart.data

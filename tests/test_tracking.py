@@ -137,10 +137,10 @@ def test_figures_are_the_numbers_of_a_record():
         "round": 2,
         "global_loss": 3.0,
         "flag": True,
-        "mechanism": {"cosine": 0.5, "pairs": []},
+        "nested": {"number": 0.5, "list": []},
         "clients": clients,
     }
-    assert figures_of(record) == {"global_loss": 3.0, "mechanism.cosine": 0.5, "train_loss": 1.5}
+    assert figures_of(record) == {"global_loss": 3.0, "nested.number": 0.5, "train_loss": 1.5}
 
 
 # Stand-ins for packages that would want an account or a service: each writes its calls to calls.jsonl.

@@ -10,6 +10,7 @@ def registries() -> dict[str, AnyRegistry]:
     from cllora.model.patterns import patterns
     from cllora.partition import partitioners
     from cllora.presets import presets
+    from cllora.probes import probes
     from cllora.reports import figures
     from cllora.runs import trackers
 
@@ -20,6 +21,7 @@ def registries() -> dict[str, AnyRegistry]:
         "partitioners": partitioners,
         "patterns": patterns,
         "strategies": strategies,
+        "probes": probes,
         "presets": presets,
         "figures": figures,
         "trackers": trackers,

@@ -141,7 +141,7 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="corpora, features, spoilers, partitioners, patterns, strategies, presets, figures or trackers"
+            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, figures or trackers"
         ),
     ] = None,
     load: Load = None,

@@ -18,7 +18,7 @@ ROWS = [
     {"corpus", "presets"},
     {"partition", "model", "store"},
     {"metrics"},
-    {"federated", "measure"},
+    {"federated", "measure", "probes"},
     {"runs", "reports"},
     {"progress", "door", "catalog"},
     {"cli"},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cllora.store import read_losses, read_rounds
+from cllora.store import ProbeTables, read_losses, read_rounds
 
 
 def study_fields(model, texts, **changes):
@@ -56,6 +56,7 @@ def numbers(folder: Path):
         found[cell.name] = {
             "rounds": rounds,
             "losses": read_losses(cell).to_csv(),
+            "probes": {name: table.to_csv() for name, table in ProbeTables(cell).items()},
             "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
             "state": (cell / "state.safetensors").read_bytes(),
             "adapter": [path.read_bytes() for path in sorted((cell / "adapter").glob("*.safetensors"))],

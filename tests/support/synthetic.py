@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cllora import seeds, store
-from cllora.federated.mechanism import layer_names, mechanism
 from cllora.partition import classes_of, pool_of
 from cllora.partition import make_partition as partition_pool
+from cllora.probes.update_geometry import geometry
 from cllora.spec import Cell, Experiment, Study
 from cllora.types import Layout, Losses, Partition, Round, Update
 
@@ -61,6 +62,8 @@ def write_run(folder: Path, cell: Cell, per_client: int = 15, tested: int = 20, 
     store.write_partition(folder, partition)
     store.write_json(folder / "environment.json", environment(experiment))
     for after in make_rounds(experiment, partition, stop):
+        table = _geometry(experiment.seed, after.number, partition, after.record["clients"])
+        store.write_probe(folder, "update_geometry", after.number, table, every_round=True)
         store.save_round(folder, after)
     return folder
 
@@ -99,7 +102,7 @@ def make_rounds(experiment: Experiment, partition: Partition, stop: int | None =
             block, own_loss = _local(client, partition, loss, tokens, draw)
             blocks.append(block)
             clients.append(_client_record(client, partition, tokens, own_loss))
-        record = _record(number, blocks, clients) | _mechanism(experiment.seed, number, partition, clients)
+        record = _record(number, blocks, clients)
         yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), record)
 
 
@@ -152,10 +155,8 @@ LAYOUT = Layout(
 )
 
 
-def _mechanism(seed: int, number: int, partition: Partition, clients: list[dict[str, Any]]) -> dict[str, Any]:
+def _geometry(seed: int, number: int, partition: Partition, clients: list[dict[str, Any]]) -> pd.DataFrame:
     """Every class of text pulls its own way, a client by its mix; and there is noise."""
-    if not clients:
-        return {"layers": layer_names(LAYOUT)}
     assert partition.class_of is not None
     many = int(partition.class_of.max()) + 1
     pulls = seeds.rng(0, "synthetic pulls").normal(size=(many, LAYOUT.size))
@@ -167,7 +168,7 @@ def _mechanism(seed: int, number: int, partition: Partition, clients: list[dict[
         pull = 0.2 + shares / shares.sum() @ pulls + 0.3 * own
         adapter = (sent + 0.1 * pull).astype(np.float32)
         updates.append(Update(number, client["client"], {"adapter": adapter}, client["samples"], 1, 1, 1.0))
-    return {"mechanism": mechanism(sent, updates, LAYOUT)}
+    return geometry(sent, updates, LAYOUT)
 
 
 def _record(number: int, blocks: list[Losses], clients: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,20 +10,12 @@ from typing import Any
 import numpy as np
 
 from cllora.errors import UsageError
-from cllora.federated.algorithms import float32, mean
-from cllora.federated.landscape import surface
-from cllora.federated.mechanism import layer_names, mechanism
 from cllora.federated.strategy import Strategy
-from cllora.model import passkey
-from cllora.model.by_position import by_position
 from cllora.model.engine import Engine
 from cllora.seeds import rng
 from cllora.spec import Experiment
 from cllora.store import message_bytes
-from cllora.types import Arrays, Ids, Job, Losses, Participant, Partition, Round, Task, Trained, Update, Vector
-
-CLOSING_TEXTS = 64
-"""Texts of the global test set that what closes a run is measured on."""
+from cllora.types import Arrays, Job, Losses, Participant, Partition, Round, Task, Trained, Update, Vector
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,7 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
     if after is None:
         began = time.perf_counter()
         start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
-        record = {"layers": layer_names(federation.learner.layout)}
-        after = _measured(federation, Round(0, start, {}, (), record), [], began)
+        after = _measured(federation, Round(0, start, {}, (), {}), [], began)
         yield after
     for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
         # What the round before measured is the caller's; its state alone goes on.
@@ -89,13 +80,7 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
     state = federation.strategy.join(before.state, [turn.part.update for turn in turns])
     _check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
     memories = {**before.memories, **{turn.part.update.client: turn.memory for turn in turns}}
-    updates = [turn.part.update for turn in turns]
-    record = {"mechanism": mechanism(tasks[0].sent["adapter"], updates, federation.learner.layout)}
-    closing: dict[str, Any] = {}
-    if number == federation.experiment.federation.num_rounds:
-        closing = _closing(federation, tasks[0].sent["adapter"], turns, state["adapter"])
-        record |= {"barrier": closing["surface"]["barrier"]} if "surface" in closing else {}
-    return _measured(federation, Round(number, state, memories, (), record, closing), turns, began)
+    return _measured(federation, Round(number, state, memories, (), {}), turns, began)
 
 
 def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int, Arrays]) -> list[_Turn]:
@@ -150,48 +135,6 @@ def _most(peaks: Sequence[int | None]) -> int | None:
     return max(there) if len(there) == len(peaks) else None
 
 
-def _closing(
-    federation: Federation, sent: Vector, turns: Sequence[_Turn], final: Vector
-) -> dict[str, Mapping[str, Any]]:
-    """What is asked for once, after the last round: attention's entropy, the loss around the average, the loss by
-    position, and hidden keys.
-
-    All but the last are of a few texts of the global test set, the same in all cells that are tested on the same texts.
-    """
-    learner, asked, seed = federation.learner, federation.experiment.evaluation, federation.experiment.seed
-    tested = federation.partition.global_test
-    ids = np.sort(rng(seed, "closing").choice(tested, min(CLOSING_TEXTS, len(tested)), replace=False))
-    found: dict[str, Mapping[str, Any]] = {}
-    both = {"before": learner.initial(seed), "after": final}
-    if asked.attention:
-        entropies = {when: learner.head_entropies(adapter, ids) for when, adapter in both.items()}
-        lists = {when: {"nats": it.nats.tolist(), "share": it.share.tolist()} for when, it in entropies.items()}
-        found["attention"] = {"texts": len(ids), **lists}
-    if asked.surface:
-        found["surface"] = {"texts": len(ids), **_surface(federation, sent, turns, final, ids)}
-    if asked.by_position:
-        found["positions"] = by_position(learner, both, ids)
-    if asked.passkey:
-        found["passkey"] = passkey.retrieval(learner, both, asked.passkey, seed)
-    return found
-
-
-def _surface(
-    federation: Federation, sent: Vector, turns: Sequence[_Turn], final: Vector, ids: Ids
-) -> Mapping[str, Any]:
-    """The loss of some texts around the average of the clients' own adapters, weighed by their samples."""
-
-    def loss(adapter: Vector) -> float:
-        block = federation.learner.evaluate("surface", adapter, ids)
-        return float(block.nll.sum() / block.tokens.sum())
-
-    moved = [dataclasses.replace(turn.part.update, sent={"adapter": turn.part.local}) for turn in turns]
-    average = float32(mean(moved, "samples"))
-    clients = {f"client {turn.part.update.client}": turn.part.local for turn in turns}
-    points = {"sent": sent, **clients, "average": average, "global": final}
-    return surface(points, loss, federation.experiment.evaluation.surface)
-
-
 def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:
     for key, vector in arrays.items():
         if not np.isfinite(vector).all():
@@ -199,10 +142,10 @@ def _check_finite(whose: str, arrays: Arrays, mend: str) -> None:
 
 
 def _measured(federation: Federation, after: Round, turns: list[_Turn], began: float) -> Round:
-    """The round with its losses, its record added to. Rounds that are not evaluated record no loss."""
+    """The round with its losses and its record. Rounds that are not evaluated record no loss."""
     experiment = federation.experiment
     losses: tuple[Losses, ...] = ()
-    record: dict[str, Any] = {"round": after.number, **after.record}
+    record: dict[str, Any] = {"round": after.number}
     clients = [dict(turn.record) for turn in turns]
     last = after.number == experiment.federation.num_rounds
     if last or after.number % experiment.evaluation.every == 0:

@@ -22,7 +22,7 @@ from cllora.measure.mechanism import (
     relation,
 )
 from cllora.measure.outcomes import IN_NATS, communication, outcomes
-from cllora.measure.positions import bits_per_byte, by_position, passkeys, position_outcomes
+from cllora.measure.positions import bits_per_byte, position_outcomes
 from cllora.measure.power import chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 from cllora.measure.signatures import (
     Signature,
@@ -56,7 +56,6 @@ __all__ = [
     "area",
     "bits_per_byte",
     "bootstrap_interval",
-    "by_position",
     "chance_of_differs",
     "chance_of_equivalent",
     "class_curve",
@@ -87,7 +86,6 @@ __all__ = [
     "p_differs",
     "p_equivalent",
     "paired_interval",
-    "passkeys",
     "position_outcomes",
     "relation",
     "rounds_to",

@@ -1,13 +1,11 @@
 """Why skew does what it does: how clients' updates relate, and whether clients with other texts pull another way.
 
-The numbers per round are recorded with the round (`mechanism` in rounds.jsonl); their formulas are in docs/method.md.
+The numbers are those of the probe `update_geometry`; their formulas are in docs/method.md.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,68 +27,40 @@ MOST_LEFT_OUT = 2000
 """In a run with more pairs they are not left out one by one, which would take long; the interval is wider for it."""
 
 
-def mechanism_curve(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def mechanism_curve(geometry: pd.DataFrame) -> pd.DataFrame:
     """All layers together, one row per round with updates: round, clients, and `NUMBERS` (NaN where undefined).
 
     Args:
-        rounds: the objects of `rounds.jsonl`.
+        geometry: the table of the probe `update_geometry`.
     """
-    rows = [
-        {"round": record["round"], "clients": len(record["clients"]), **record["mechanism"]["total"]}
-        for record in _recorded(rounds)
-    ]
-    return _as_numbers(pd.DataFrame(rows, columns=["round", "clients", *NUMBERS]), NUMBERS)
+    rows, clients = _scope(geometry, "all"), _scope(geometry, "client")
+    counts = rows["round"].map(clients["round"].value_counts()).fillna(0).astype(int)
+    return rows.assign(clients=counts)[["round", "clients", *NUMBERS]]
 
 
-def mechanism_layers(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def mechanism_layers(geometry: pd.DataFrame) -> pd.DataFrame:
     """`mechanism_curve` for each layer: round, layer (its name, or number where names are not recorded), `NUMBERS`."""
-    names = next((record["layers"] for record in rounds if "layers" in record), None)
-    parts = []
-    for record in _recorded(rounds):
-        numbers = pd.DataFrame(record["mechanism"]["by_layer"])
-        layers = numbers.index.astype(str) if names is None else names
-        parts.append(numbers.assign(round=record["round"], layer=layers))
-    columns = ["round", "layer", *NUMBERS]
-    return _as_numbers(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns), NUMBERS)[
-        columns
-    ]
+    return _scope(geometry, "layer")[["round", "layer", *NUMBERS]]
 
 
-def client_drifts(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def client_drifts(geometry: pd.DataFrame) -> pd.DataFrame:
     """One row per round and client trained in it: round, client, norm |d_k|, and drift |d_k - d| / |d|."""
-    rows = [
-        {"round": record["round"], "client": client["client"], "norm": norm, "drift": drift}
-        for record in _recorded(rounds)
-        for client, norm, drift in zip(
-            record["clients"], record["mechanism"]["norms"], record["mechanism"]["drifts"], strict=True
-        )
-    ]
-    return _as_numbers(pd.DataFrame(rows, columns=["round", "client", "norm", "drift"]), ("norm", "drift"))
+    return _scope(geometry, "client")[["round", "client", "norm", "drift"]]
 
 
-def disagreements(rounds: Sequence[Mapping[str, Any]], partition: Partition) -> pd.DataFrame:
+def disagreements(geometry: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """Every two clients trained in the same round: do they hold other texts, and did they pull another way?
 
     One row per round and pair: round, client < other, disagreement = 1 - cosine of their updates (0 to 2), and
     distance, the Jensen-Shannon divergence of their class mixes (bits, 0 to 1) over training texts; NaN where the
-    partition knows no two classes.
+    partition knows no two classes. Of rounds with very many clients no pair is recorded.
     """
-    found = pd.DataFrame(
-        [
-            (record["round"], *pair, math.nan if cosine is None else 1 - cosine)
-            for record in _recorded(rounds)
-            for pair, cosine in zip(
-                combinations([client["client"] for client in record["clients"]], 2),
-                record["mechanism"]["cosines"] or [],
-                strict=False,  # no cosines are recorded of rounds with very many clients
-            )
-        ],
-        columns=["round", "client", "other", "disagreement"],
-    )
+    pairs = _scope(geometry, "pair")
+    pairs = pairs.assign(disagreement=1 - pairs["cosine"])[["round", "client", "other", "disagreement"]]
     mixes = _class_mixes(partition)
-    if mixes is None or found.empty:
-        return found.assign(distance=math.nan)
-    return found.assign(distance=jensen_shannon(mixes[found["client"]], mixes[found["other"]]))
+    if mixes is None or pairs.empty:
+        return pairs.assign(distance=math.nan)
+    return pairs.assign(distance=jensen_shannon(mixes[pairs["client"]], mixes[pairs["other"]]))
 
 
 @dataclass(frozen=True)
@@ -188,9 +158,8 @@ def _class_mixes(partition: Partition) -> Array | None:
     return np.asarray(np.divide(counts, sizes, out=np.full(counts.shape, np.nan), where=sizes > 0))
 
 
-def _recorded(rounds: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [record for record in rounds if record.get("mechanism")]
-
-
-def _as_numbers(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    return table.assign(**{column: table[column].astype(float) for column in columns})
+def _scope(geometry: pd.DataFrame, scope: str) -> pd.DataFrame:
+    """The rows of one scope; of a table without columns (nothing was recorded) none."""
+    table = geometry.reindex(columns=["round", "scope", "layer", "client", "other", *NUMBERS])
+    table = table.astype({"round": int, "client": int, "other": int, **dict.fromkeys(NUMBERS, float)})
+    return table[table["scope"] == scope].reset_index(drop=True)

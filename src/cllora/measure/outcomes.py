@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from cllora.metrics.curves import area, forgetting, oscillation
 from cllora.metrics.fairness import FAIRNESS, fairness
 from cllora.metrics.losses import Tables
@@ -38,7 +40,12 @@ IN_NATS = frozenset(
 """The outcomes that are in nats per token."""
 
 
-def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: int | None = None) -> dict[str, float]:
+def outcomes(
+    tables: Tables,
+    rounds: Sequence[Mapping[str, Any]],
+    full_bytes: int | None = None,
+    surface: pd.DataFrame | None = None,
+) -> dict[str, float]:
     """One run in numbers; losses in nats per token; what was not measured is NaN.
 
     rounds              the last round that was evaluated
@@ -51,7 +58,7 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
     local_loss, local_change, own_gap, test_gap   own_local, own_change, own_gap and test_gap of `local_gaps`, each
                         client's last local training, mean over clients
     personal_loss       every client's own final adapter on its own test texts, mean over clients
-    barrier             between two clients' adapters of the last round, as in `cllora.federated.landscape`
+    barrier             between two clients' adapters of the last round, as in `cllora.probes.loss_surface`
     loss_mean ...       the columns of `fairness` in the last round
     bytes_up, bytes_down, bytes_full, saved, seconds   as in `communication`
 
@@ -59,6 +66,7 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
         tables: of the run's losses.
         rounds: the objects of `rounds.jsonl`.
         full_bytes: the size of all of the model's parameters in float32, if it is known.
+        surface: the table of the probe `loss_surface`, if it was measured.
     """
     curve, clients = tables.curve, tables.clients
     first, last = curve.iloc[0], curve.iloc[-1]
@@ -85,10 +93,15 @@ def outcomes(tables: Tables, rounds: Sequence[Mapping[str, Any]], full_bytes: in
         "own_gap": float(gaps["own_gap"].mean()),
         "test_gap": float(gaps["test_gap"].mean()),
         "personal_loss": float(tables.personal["loss"].mean()),
-        "barrier": math.nan if rounds[-1].get("barrier") is None else float(rounds[-1]["barrier"]),
+        "barrier": math.nan if surface is None else _barrier(surface),
         **{name: float(fair[name].iloc[0]) if len(fair) else math.nan for name in FAIRNESS},
         **communication(rounds, full_bytes),
     }
+
+
+def _barrier(surface: pd.DataFrame) -> float:
+    line = surface[surface["kind"] == "line"]
+    return float(line["rise"].max(skipna=False)) if len(line) else math.nan
 
 
 def communication(rounds: Sequence[Mapping[str, Any]], full_bytes: int | None = None) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from cllora.metrics import curves
 from cllora.metrics.catalogue import NATS, RATIO, ROUNDS, metrics
 from cllora.metrics.formats import signed
@@ -136,5 +138,6 @@ def personal_loss(run: RunRecord) -> float:
 @metrics.register(title="barrier between two clients' adapters", unit=NATS, better="lower", places=())
 def barrier(run: RunRecord) -> float:
     """The rise of the loss on the way between two clients' adapters of the last round, in nats per token."""
-    recorded = run.rounds[-1].get("barrier")
-    return math.nan if recorded is None else float(recorded)
+    surface = run.probes.get("loss_surface", pd.DataFrame({"kind": []}))
+    line = surface[surface["kind"] == "line"]
+    return float(line["rise"].max(skipna=False)) if len(line) else math.nan

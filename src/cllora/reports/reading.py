@@ -91,6 +91,7 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
     losses = losses[losses["round"] <= rounds[-1]["round"]]  # what is beyond was cut off while being written
     tables = measure.tables(losses, partition)
     environment = store.read_environment(folder)
+    probes = store.ProbeTables(folder)
     return Run(
         folder=folder,
         labels=labels,
@@ -99,7 +100,8 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
         rounds=rounds,
         environment=environment,
         tables=tables,
-        outcome=measure.outcomes(tables, rounds, environment.communication.full_bytes),
+        outcome=measure.outcomes(tables, rounds, environment.communication.full_bytes, probes.get("loss_surface")),
+        probes=probes,
     )
 
 

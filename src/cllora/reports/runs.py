@@ -26,6 +26,7 @@ class Run:
     environment: Environment
     tables: measure.Tables
     outcome: Mapping[str, float]
+    probes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -152,10 +153,15 @@ class Runs:
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
-    def closing(self, name: str) -> list[tuple[Run, dict[str, Any]]]:
-        """The finished runs that measured something after their last round, each with what `NAME.json` holds of it."""
-        paths = [(run, run.folder / f"{name}.json") for run in self.members if run.finished]
-        return [(run, store.read_json(path)) for run, path in paths if path.exists()]
+    def probe(self, name: str) -> list[tuple[Run, pd.DataFrame]]:
+        """The runs in which a probe measured something, each with its table."""
+        measured = [(run, run.probes[name]) for run in self.members if name in run.probes]
+        return [(run, table) for run, table in measured if len(table)]
+
+    def costs(self) -> dict[Path, dict[str, Any]]:
+        """Of the finished runs by their folders what `costs.json` holds."""
+        paths = {run.folder: run.folder / "costs.json" for run in self.members if run.finished}
+        return {folder: store.read_json(path) for folder, path in paths.items() if path.exists()}
 
     def final(self, table: str) -> pd.DataFrame:
         """`frame`, the last evaluated round only of each run that counts (see `counted`)."""

@@ -10,8 +10,10 @@ from typing import Any
 from cllora.federated import Federation, Strategy, rounds, strategies
 from cllora.model.engine import Engine
 from cllora.partition import assign
+from cllora.probes import probes
 from cllora.runs.environment import environment
 from cllora.runs.partitions import base_nll
+from cllora.runs.probing import Probing
 from cllora.spec import Experiment
 from cllora.store import (
     begin,
@@ -23,6 +25,7 @@ from cllora.store import (
     save_round,
     write_json,
     write_partition,
+    write_probe,
 )
 from cllora.types import Partition, Round, Samples, Vector, to_plain
 
@@ -50,8 +53,11 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, engine)
     _record_environment(folder / "environment.json", to_plain(environment(experiment, samples, engine)))
+    probing = Probing(experiment, partition, engine)
     peaks: list[int | None] = []
     for after in rounds(Federation(experiment, partition, strategy_of(experiment), engine), last):
+        for name, table in probing.tables(after):
+            write_probe(folder, name, after.number, table, every_round=probes.facts(name).when == "round")
         save_round(folder, after)
         peaks += [client.peak_bytes for client in after.participants]
         # Measurements are on disk now; what goes on is the state.

@@ -15,6 +15,7 @@ from cllora.federated import strategies
 from cllora.model.patterns import patterns
 from cllora.partition import check_residual, partitioners
 from cllora.presets import find_study
+from cllora.probes import probes
 from cllora.registry import AnyRegistry, guess, load_plugins
 from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
 from cllora.runs.shared import Shared, shared_parts
@@ -93,6 +94,8 @@ def _check_cells(study: Study) -> None:
             bound = _bound(path, registry, choice)
             written = field_of(fields, path)
             set_field(fields, path, {**(written if isinstance(written, dict) else {"name": written}), **bound})
+        for probe in fields["evaluation"]["probes"]:
+            probe.update(_bound("evaluation.probes", probes, Choice(**probe)))
         check_residual(cell.experiment.partition)
         data = cell.experiment.data
         if data.corpus is not None and data.split != "train":

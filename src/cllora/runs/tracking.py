@@ -7,6 +7,7 @@ costs one warning, and the tracker; never the run.
 import hashlib
 import importlib.util
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from cllora.errors import UsageError, one_line
+from cllora.probes import probes
 from cllora.registry import Registry
 from cllora.spec import Cell, Study
-from cllora.store import last_round, read_rounds
+from cllora.store import last_round, read_probes_of, read_rounds
 
 log = logging.getLogger("cllora")
 
@@ -159,7 +161,7 @@ class Tracking:
             for name, (_, write) in opened.items():
                 if name in self._working:
                     with self._left_out_if_it_fails(name):
-                        write(int(record["round"]), figures_of(record))
+                        write(int(record["round"]), {**figures_of(record), **probe_figures(place, record["round"])})
 
         try:
             for record in _rounds_of(place) if opened else ():
@@ -206,6 +208,17 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
         if found:
             figures[loss] = sum(found) / len(found)
     return figures
+
+
+def probe_figures(place: Path, number: int) -> dict[str, float]:
+    """The numbers that a round's tables of probes come to, as `probe.number`, such as `loss_surface.barrier`."""
+    tables = {name: table for name, table in read_probes_of(place, number).items() if name in probes.names()}
+    return {
+        f"{name}.{key}": value
+        for name, table in tables.items()
+        for key, value in probes.facts(name).summary(table).items()
+        if math.isfinite(value)
+    }
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -6,6 +6,8 @@ from cllora.spec.model import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
     PASSKEY_CONTEXT,
+    PASSKEY_KEYS,
+    SURFACE_SIDE,
     EvaluationSpec,
     Experiment,
     FederationSpec,
@@ -17,6 +19,8 @@ from cllora.spec.written import read_setting
 
 __all__ = [
     "PASSKEY_CONTEXT",
+    "PASSKEY_KEYS",
+    "SURFACE_SIDE",
     "Cell",
     "Choice",
     "DataSpec",

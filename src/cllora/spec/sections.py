@@ -7,7 +7,7 @@ one layer up, where they are known.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -27,6 +27,18 @@ from cllora.spec.section import Choice, Section, WithOptions
 
 PASSKEY_CONTEXT = 256
 """The least context with room for a passkey's text, even where a token is a byte."""
+PASSKEY_KEYS = 5
+SURFACE_SIDE = 9
+"""What the probes `passkey` and `loss_surface` do where their options are not given."""
+
+PROBE_FIELDS: dict[str, tuple[str, str, Any]] = {
+    "attention_entropy": ("attention", "", True),
+    "loss_by_position": ("by_position", "", True),
+    "loss_surface": ("surface", "side", SURFACE_SIDE),
+    "passkey": ("passkey", "keys", PASSKEY_KEYS),
+}
+"""Probes that have a field of `EvaluationSpec` to themselves: the field, the option that it gives, and its default."""
+ALWAYS_PROBED = "update_geometry"
 
 
 class PartitionSpec(WithOptions):
@@ -98,7 +110,8 @@ class EvaluationSpec(Section):
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
     the loss over a plane through two clients' adapters, at so many points a side (0: none); with `by_position` the loss
     by position in the text, before and after; with `passkey` how often a key that is hidden in a text is found again,
-    before and after, over so many keys per length and depth (0: none).
+    before and after, over so many keys per length and depth (0: none). `probes` names any others, such as those of a
+    user's own file; these four may be named there too, which is the same experiment.
     `pattern` is the pattern of attention in evaluation, whatever that of training (`model.attention`).
     """
 
@@ -109,13 +122,64 @@ class EvaluationSpec(Section):
     pattern: Choice = Choice(name="full")
     by_position: bool = False
     passkey: NonNegativeInt = 0
-    UNSAID = ("pattern", "by_position", "passkey")
+    probes: tuple[Choice, ...] = ()
+    UNSAID = ("pattern", "by_position", "passkey", "probes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, fields: Any) -> Any:
+        """Write a probe that has a field to itself as that field, so that one experiment has one JSON."""
+        named = fields.get("probes") if isinstance(fields, Mapping) else None
+        if not isinstance(named, list | tuple):
+            return fields
+        others, fields = [], dict(fields)
+        for probe in named:
+            name, options = _name_and_options(probe)
+            field, option, default = PROBE_FIELDS.get(name, ("", "", None))
+            if not field or not options.keys() <= {option}:
+                others += [] if (name, options) == (ALWAYS_PROBED, {}) else [probe]
+            elif fields.get(field, False):
+                raise ValueError(f"evaluation.{field} and evaluation.probes both ask for {name}; give it once")
+            else:
+                fields[field] = options.get(option, default)
+        return {**fields, "probes": others}
+
+    @field_validator("probes", mode="after")
+    @classmethod
+    def _named_once(cls, probes: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        names = [probe.name for probe in probes]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is given twice; name it once")
+        return probes
 
     @model_validator(mode="after")
     def _entropy_as_evaluated(self) -> "EvaluationSpec":
         if self.attention and self.pattern.name != "full":
             raise ValueError("attention is the entropy of full attention; set pattern to full, or attention to false")
         return self
+
+    @property
+    def asked(self) -> tuple[Choice, ...]:
+        """Every probe that is measured, those that have fields to themselves among them."""
+        own = {
+            name: {option: getattr(self, field)} if option else {}
+            for name, (field, option, _) in PROBE_FIELDS.items()
+            if getattr(self, field)
+        }
+        return (
+            Choice(name=ALWAYS_PROBED),
+            *(Choice(name=name, **options) for name, options in own.items()),
+            *self.probes,
+        )
+
+
+def _name_and_options(probe: Any) -> tuple[str, dict[str, Any]]:
+    """Of a probe as it is written: `passkey`, or `{name: passkey, keys: 5}`."""
+    if not isinstance(probe, Mapping | Choice):
+        return str(probe), {}
+    fields = probe.model_dump() if isinstance(probe, Choice) else dict(probe)
+    return str(fields.pop("name", "")), fields
 
 
 PATHS = (("lora", "start"), ("data", "path"), ("data", "test"), ("data", "template"))
@@ -171,6 +235,7 @@ class Experiment(Section):
         for name in ("target_modules", "layers_to_transform", "modules_to_save", "embedding_rows"):
             if isinstance(fields["lora"][name], list):
                 fields["lora"][name] = sorted(fields["lora"][name])
+        fields["evaluation"]["probes"].sort(key=lambda probe: str(probe["name"]))
         fields["local"]["contexts"] = self._own_contexts() or None
         return fields
 

@@ -17,24 +17,30 @@ from cllora.store.folder import (
     write_json,
     write_partition,
 )
+from cllora.store.probes import ProbeTables, probe_names, read_probe, read_probes_of, write_probe
 from cllora.store.wire import message_bytes, serialise
 
 __all__ = [
     "FAILED",
+    "ProbeTables",
     "atomic_write",
     "begin",
     "by_reason",
     "drop_unfinished",
     "last_round",
     "message_bytes",
+    "probe_names",
     "read_environment",
     "read_experiment",
     "read_json",
     "read_losses",
     "read_partition",
+    "read_probe",
+    "read_probes_of",
     "read_rounds",
     "save_round",
     "serialise",
     "write_json",
     "write_partition",
+    "write_probe",
 ]

@@ -8,10 +8,7 @@
     state.safetensors   the server's state and the clients' memories after the last whole round
     environment.json    versions, hardware, data fingerprint
     adapter/            the final adapter in PEFT's format
-    attention.json      if asked for: the entropy of attention heads before and after
-    surface.json        if asked for: the loss around the last average
-    positions.json      if asked for: the loss by position in the text
-    passkey.json        if asked for: how often hidden keys are found again
+    probes/             what was measured with the model in hand, a table each (`cllora.store.probes`)
     costs.json          seconds and peak memory of local training, once the run is finished
     failed.json         why it could not be finished, until it is
 
@@ -125,7 +122,7 @@ def write_partition(folder: Path, partition: Partition) -> None:
 
 def read_partition(folder: Path) -> Partition:
     """The inverse of `write_partition`."""
-    with _damage(folder / "partition.parquet"):
+    with damage(folder / "partition.parquet"):
         table = pd.read_parquet(folder / "partition.parquet")
     file = folder / "partition.json"
     written = read_json(file)
@@ -148,13 +145,11 @@ def read_partition(folder: Path) -> Partition:
 
 
 def save_round(folder: Path, after: Round) -> None:
-    """Put a round on disk: its losses, what closes a run, its line, and last the state, which commits it."""
-    for name, value in after.closing.items():
-        write_json(folder / f"{name}.json", value)
+    """Put a round on disk: its losses, its line, and last the state, which commits it."""
     losses = folder / "losses.parquet"
     losses.mkdir(exist_ok=True)
     table = _loss_table(after.number, after.losses)
-    atomic_write(losses / _part(after.number), lambda path: pq.write_table(table, path))
+    atomic_write(losses / part_name(after.number), lambda path: pq.write_table(table, path))
     append_line(folder / "rounds.jsonl", _line(after.record))
     tensors = {f"server/{key}": vector for key, vector in after.state.items()}
     for client, memory in after.memories.items():
@@ -174,13 +169,13 @@ def last_round(folder: Path) -> Round | None:
     state_file = folder / "state.safetensors"
     if not state_file.exists():
         return None
-    with _damage(state_file), safetensors.safe_open(state_file, framework="numpy") as file:
+    with damage(state_file), safetensors.safe_open(state_file, framework="numpy") as file:
         number = int(file.metadata()["round"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     rounds = [record for record in read_rounds(folder) if record["round"] <= number]
     losses = {path.name for path in (folder / "losses.parquet").glob("round-*.parquet")}
     wanted = list(range(number + 1))
-    if [record["round"] for record in rounds] != wanted or not losses >= {_part(each) for each in wanted}:
+    if [record["round"] for record in rounds] != wanted or not losses >= {part_name(each) for each in wanted}:
         raise UsageError(f"{folder} lacks rounds or losses up to round {number}; remove the folder and run again")
     state, memories = _state_of(tensors)
     return Round(number, state, memories, (), rounds[-1])
@@ -194,8 +189,9 @@ def drop_unfinished(folder: Path, last: Round | None) -> None:
         text = "".join(_line(record) for record in read_rounds(folder) if record["round"] <= number)
         if path.read_text(encoding="utf-8") != text:
             atomic_write(path, lambda partial: _write_text(partial, text))
-    for part in (folder / "losses.parquet").glob("round-*.parquet"):
-        if part.name not in {_part(each) for each in range(number + 1)}:
+    tables = [folder / "losses.parquet", *(folder / "probes").glob("*.parquet")]
+    for part in (part for table in tables for part in table.glob("round-*.parquet")):
+        if part.name not in {part_name(each) for each in range(number + 1)}:
             part.unlink()
 
 
@@ -214,7 +210,7 @@ def read_rounds(folder: Path) -> list[dict[str, Any]]:
     path = folder / "rounds.jsonl"
     if not path.exists():
         return []
-    with _damage(path):
+    with damage(path):
         lines = path.read_text(encoding="utf-8").split("\n")
         rounds: list[dict[str, Any]] = [json.loads(line) for line in lines[:-1] if line]
         [record["round"] for record in rounds]
@@ -226,7 +222,7 @@ def read_losses(folder: Path) -> pd.DataFrame:
     parts = sorted((folder / "losses.parquet").glob("round-*.parquet"))
     if not parts:
         raise UsageError(f"{folder} holds no losses yet; let `cllora run` finish a round first")
-    with _damage(folder / "losses.parquet"):
+    with damage(folder / "losses.parquet"):
         return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
 
 
@@ -257,7 +253,8 @@ def _state_of(tensors: Mapping[str, Any]) -> tuple[Arrays, dict[int, Arrays]]:
     return state, dict(memories)
 
 
-def _part(number: int) -> str:
+def part_name(number: int) -> str:
+    """The file of one round in a table that has one for each."""
     return f"round-{number:05d}.parquet"
 
 
@@ -266,7 +263,7 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def damage(path: Path) -> Iterator[None]:
     """Turn what a damaged file does to its reader into one line that names the file."""
     try:
         yield

@@ -213,8 +213,7 @@ class Job:
 class Trained:
     """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token.
 
-    `peak_bytes` is the most memory in use where it was trained, while it and those beside it were; None where that
-    cannot be had.
+    `peak_bytes` is the most memory in use meanwhile where it was trained; None where that cannot be had.
     """
 
     adapter: Vector
@@ -281,8 +280,6 @@ class Round:
     """State after a round and what was measured in it. Round 0 is the state before any training.
 
     `participants` are the clients that were chosen, sorted; a round that was read from disk has none.
-
-    `closing` holds what is measured after the last round alone, by the name of its file.
     """
 
     number: int
@@ -290,5 +287,4 @@ class Round:
     memories: Mapping[int, Arrays]
     losses: tuple[Losses, ...]
     record: Mapping[str, Any]
-    closing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     participants: tuple[Participant, ...] = ()

@@ -1,8 +1,5 @@
 """Whether training made attention heads look more widely or more narrowly, and which."""
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -21,7 +18,7 @@ def attention(runs: Runs) -> Figure:
     """Entropy of each attention head in the final global model minus that in the untrained base: as a share of the most
     that the visible tokens allow (1: all of them alike, 0: one token), mean over positions of a few texts of the global
     test set and over seeds. Above zero a head looks more widely than before."""
-    table = runs.stacked((run, _entropies(kept)) for run, kept in runs.closing("attention"))
+    table = runs.stacked(runs.probe("attention_entropy"))
     if table.empty:
         return Figure(TITLE, "The entropy of attention heads was not measured.", measured=False)
     cells = list(dict.fromkeys(table["cell"]))
@@ -35,23 +32,6 @@ def attention(runs: Runs) -> Figure:
         table=table,
         shown=pd.DataFrame([_row(cell, table[table["cell"] == cell]) for cell in cells]),
         notes=words.not_drawn(len(cells) - MOST_CELLS),
-    )
-
-
-def _entropies(kept: dict[str, Any]) -> pd.DataFrame:
-    """A row per head: layer and head (from 1), before, after and change, as shares; and nats_before and nats_after."""
-    before, after = (np.array(kept[when]["share"], float) for when in ("before", "after"))
-    layers, heads = before.shape
-    return pd.DataFrame(
-        {
-            "layer": np.repeat(np.arange(1, layers + 1), heads),
-            "head": np.tile(np.arange(1, heads + 1), layers),
-            "before": before.ravel(),
-            "after": after.ravel(),
-            "change": (after - before).ravel(),
-            "nats_before": np.ravel(kept["before"]["nats"]),
-            "nats_after": np.ravel(kept["after"]["nats"]),
-        }
     )
 
 

@@ -22,10 +22,10 @@ def landscape(runs: Runs) -> Figure:
     was sent, and two clients' own after their local training. Minus the loss at the clients' average; below zero is
     better than the average. Axes are distances between adapters. One seed of each cell. The barrier is how far the
     loss rises above the straight line from one client's loss to the other's on the way between them (0: none)."""
-    kept = runs.closing("surface")
+    kept = runs.probe("loss_surface")
     if not kept:
         return Figure(TITLE, "The loss around the last average was not measured.", measured=False)
-    first: dict[str, tuple[Run, dict[str, Any]]] = {}
+    first: dict[str, tuple[Run, pd.DataFrame]] = {}
     for run, surface in kept:
         first.setdefault(runs.cell(run.labels), (run, surface))
     drawn = list(first.items())[:MOST_CELLS]
@@ -38,13 +38,18 @@ def landscape(runs: Runs) -> Figure:
     )
 
 
-def _numbers(surface: dict[str, Any]) -> dict[str, float]:
+def _kind(surface: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return surface[surface["kind"] == kind]
+
+
+def _numbers(surface: pd.DataFrame) -> dict[str, float]:
     """Losses at the marked adapters, and what averaging gained: the clients' mean loss minus the average's."""
-    losses = {point["name"]: _loss(point["loss"]) for point in surface["points"]}
+    points = _kind(surface, "point")
+    losses = dict(zip(points["name"].astype(str), points["loss"], strict=True))
     clients = [loss for name, loss in losses.items() if name.startswith("client ")]
     mean = sum(clients) / len(clients)
     return {
-        "barrier": _loss(surface["barrier"]),
+        "barrier": _kind(surface, "line")["rise"].max(skipna=False),
         "sent": losses["sent"],
         "clients_mean": mean,
         "average": losses["average"],
@@ -53,19 +58,19 @@ def _numbers(surface: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _loss(x: float | None) -> float:
-    return math.nan if x is None else x
-
-
-def _plot(cell: str, seed: int, surface: dict[str, Any]) -> Plot:
-    points = {point["name"]: point for point in surface["points"]}
-    level = points["average"]["loss"] or 0.0
+def _plot(cell: str, seed: int, surface: pd.DataFrame) -> Plot:
+    points = {row["name"]: row for _, row in _kind(surface, "point").iterrows()}
+    average = points["average"]["loss"]
+    level = 0.0 if math.isnan(average) else average
+    plane = _kind(surface, "grid")
+    side = math.isqrt(len(plane))
+    heights = (plane["loss"].to_numpy() - level).reshape(side, side)
     figure = chart("distance along the first client's update", "distance across it", height=420)
     figure.add_trace(
         go.Contour(
-            x=surface["x"],
-            y=surface["y"],
-            z=[[None if loss is None else loss - level for loss in row] for row in surface["loss"]],
+            x=plane["x"].tolist()[:side],
+            y=plane["y"].tolist()[::side],
+            z=[[None if math.isnan(height) else height for height in row] for row in heights.tolist()],
             colorscale="Viridis",
             ncontours=16,
             line={"width": 0.5},
@@ -73,7 +78,7 @@ def _plot(cell: str, seed: int, surface: dict[str, Any]) -> Plot:
             hovertemplate="%{x:.3g}, %{y:.3g}: %{z:+.4f}<extra></extra>",
         )
     )
-    marked = [point for point in surface["points"] if point["name"] != "global" or _elsewhere(point, points["average"])]
+    marked = [point for point in points.values() if point["name"] != "global" or _elsewhere(point, points["average"])]
     figure.add_trace(
         go.Scatter(
             x=[point["x"] for point in marked],
@@ -83,18 +88,18 @@ def _plot(cell: str, seed: int, surface: dict[str, Any]) -> Plot:
             textposition="top center",
             textfont={"color": "white", "shadow": "0 0 3px black, 0 0 2px black"},
             marker={"color": PAPER, "line": {"color": INK, "width": 1.5}, "size": 9},
-            customdata=[[_loss(point["loss"]), point["off"]] for point in marked],
+            customdata=[[point["loss"], point["off"]] for point in marked],
             hovertemplate="%{text}: loss %{customdata[0]:.4f}, %{customdata[1]:.2g} off the plane<extra></extra>",
         )
     )
     figure.update_yaxes(scaleanchor="x", showgrid=False, constrain="domain")
     figure.update_xaxes(constrain="domain")
-    said = ", ".join(f"{words.number(_loss(point['loss']))} at {point['name']}" for point in marked)
+    said = ", ".join(f"{words.number(point['loss'])} at {point['name']}" for point in marked)
     alt = f"Contours of the loss over the plane through the adapter sent and two clients', {cell}. Loss {said}."
     return Plot(figure, alt, f"{cell}, seed {seed}")
 
 
-def _elsewhere(point: dict[str, Any], other: dict[str, Any]) -> bool:
+def _elsewhere(point: "pd.Series[Any]", other: "pd.Series[Any]") -> bool:
     """Whether two adapters are more apart than rounding makes them."""
     apart = math.dist((point["x"], point["y"], point["off"]), (other["x"], other["y"], other["off"]))
     return apart > 1e-4 * math.hypot(point["x"], point["y"])

@@ -20,8 +20,8 @@ BASE = Key("the base, before training", MUTED, "dot")
 WITH_BOTH = {"lora", "norms", "embeddings"}
 LOSS = "position_loss"
 
-Kept = Sequence[tuple[Run, Mapping[str, Any]]]
-"""The runs that were measured, each with its `positions.json`."""
+Kept = Sequence[tuple[Run, pd.DataFrame]]
+"""The runs that were measured, each with its table of the probe `loss_by_position`."""
 
 
 @figures.register()
@@ -30,10 +30,10 @@ def long_context(runs: Runs) -> Figure:
     given all of its text before it, under full attention whatever the pattern of training; mean over seeds of the
     loss. The base is stretched to the same context, and not trained. In the table, last bin: the tokens with the most
     text before them."""
-    kept = runs.closing("positions")
+    kept = runs.probe("loss_by_position")
     if not kept:
         return Figure(TITLE, "Perplexity by position was not measured.", measured=False)
-    costs = {run.folder: found for run, found in runs.closing("costs")}
+    costs = runs.costs()
     known = runs.to_compare(runs.stacked((run, _numbers(run, found, costs.get(run.folder, {}))) for run, found in kept))
     seconds = measure.control_values(known, list(runs.axes), runs.control, "training_seconds")
     known = known.assign(time_ratio=known["training_seconds"] / seconds)
@@ -55,7 +55,7 @@ def long_context(runs: Runs) -> Figure:
     )
 
 
-def _numbers(run: Run, positions: Mapping[str, Any], costs: Mapping[str, Any]) -> pd.DataFrame:
+def _numbers(run: Run, positions: pd.DataFrame, costs: Mapping[str, Any]) -> pd.DataFrame:
     """One row: `cllora.measure.position_outcomes` under full attention and, as own_*, under the run's pattern of
     training; training_seconds, peak_mb and message_bytes."""
     own = measure.position_outcomes(positions, run.experiment.model.attention.name)
@@ -86,7 +86,7 @@ def _bins(runs: Runs, kept: Kept) -> pd.DataFrame:
             leak = f" ({labels.LEAKS})" if cell in runs.leaking else ""
             picture = f"trained under {run.labels[axis]}{leak}"
             line = ", ".join(f"{name} = {run.labels[name]}" for name in runs.axes if name != axis)
-        rows = measure.by_position(found).query("pattern == 'full'")
+        rows = found.query("pattern == 'full'")
         parts.append(rows.assign(picture=picture, line=line, control=cell in runs.controls, base=run.base))
     keep = ["picture", "line", "base", "when", "start", "stop"]
     means = pd.concat(parts).groupby(keep, sort=False, as_index=False).agg({"loss": "mean", "control": "any"})

@@ -23,10 +23,11 @@ def mechanism(runs: Runs) -> Figure:
     cosine: 0 the same direction, 1 unrelated, 2 opposite); lines go through the means of fifths of the pairs. Then the
     error of averaging LoRA's A and B apart, as a share of the mean change of their product: at 0.1, a tenth of what the
     clients learned together is lost or distorted in joining. Spearman's rho has an interval over clients."""
-    curve = runs.counted(runs.stacked((run, mechanism_curve(run.rounds)) for run in runs.members))
-    pairs = runs.counted(runs.stacked((run, disagreements(run.rounds, run.partition)) for run in runs.members))
-    if curve.empty:
+    kept = runs.probe("update_geometry")
+    if not kept:
         return Figure("How clients' updates relate", "Nothing was recorded of how the clients' updates relate.")
+    curve = runs.counted(runs.stacked((run, mechanism_curve(table)) for run, table in kept))
+    pairs = runs.counted(runs.stacked((run, disagreements(table, run.partition)) for run, table in kept))
     found = {cell: relation(pairs[pairs["cell"] == cell].rename(columns={"seed": "run"})) for cell in runs.cells}
     known = pairs.dropna(subset=["distance", "disagreement"])
     plots = []

@@ -4,17 +4,17 @@ Mohtashami & Jaggi 2023 (arXiv 2305.16300), as Chen et al. 2024 (arXiv 2309.1230
 which tell an instructed model what to do, and with keys of exactly five digits.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from cllora.errors import UsageError
 from cllora.model.engine import Evaluator
+from cllora.probes.probe import Moment, probes
 from cllora.seeds import rng
-from cllora.spec import PASSKEY_CONTEXT
-from cllora.types import Losses, Samples, Tokenizer, Vector
+from cllora.spec import PASSKEY_CONTEXT, PASSKEY_KEYS
+from cllora.types import Losses, Samples, Tokenizer
 
 FILLER = (" The grass is green.", " The sky is blue.", " The sun is yellow.", " Here we go.", " There and back again.")
 NEEDLE = " The pass key is {key}. Remember it. {key} is the pass key."
@@ -22,6 +22,31 @@ QUESTION = " What is the pass key? The pass key is"
 DIGITS = 5
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Which share of the filler stands before the key."""
+
+
+def found_after(table: pd.DataFrame) -> dict[str, float]:
+    """After training: the share of keys found, and the mean over lengths and depths of nats per key token."""
+    found = table["found_after"].sum() / table["keys"].sum()
+    return {"found": float(found), "nats": float(table["nats_after"].mean())}
+
+
+@probes.register(when="end", title="passkey retrieval", summary=found_after)
+def passkey(model: Evaluator, moment: Moment, *, keys: PositiveInt = PASSKEY_KEYS) -> pd.DataFrame:
+    """How often a key that is hidden in a text is found again, before and after training, of `keys` keys for every
+    length and depth.
+
+    A row per length and depth: length (tokens of the text), depth (0: the text's beginning, 1: its end), keys, digits;
+    and for `before` and `after` training found_* (how many of the keys greedy decoding gives) and nats_* (mean negative
+    log-likelihood of a key's token).
+    """
+    asked = lengths(model.context)
+    other = model.over(texts(model.tokenizer, asked, keys, moment.seed))
+    ids = np.arange(len(other.samples))
+    grid = {"length": np.repeat(asked, len(DEPTHS)), "depth": np.tile(DEPTHS, len(asked)), "keys": keys}
+    table = pd.DataFrame({**grid, "digits": DIGITS})
+    for when, adapter in moment.before_and_after.items():
+        table[f"found_{when}"], table[f"nats_{when}"] = counts(*other.recall(adapter, ids), len(asked))
+    return table
 
 
 def lengths(context: int) -> list[int]:
@@ -40,7 +65,7 @@ def texts(tokenizer: Tokenizer, lengths: list[int], keys: int, seed: int) -> Sam
         for depth, row in zip(DEPTHS, drawn, strict=True):
             made += [text(tokenizer, length, depth, f"{key:0{DIGITS}}") for key in row]
     tokens = [np.array(prompt + answer) for prompt, answer in made]
-    offsets = np.cumsum([0, *(len(each) for each in tokens)])
+    offsets = np.cumsum([0, *map(len, tokens)])
     prompts = np.array([len(prompt) for prompt, _ in made], np.int32)
     name = f"passkey-{seed} of {tokenizer.fingerprint}: {keys} in {lengths}"
     return Samples([""] * len(made), np.concatenate(tokens), offsets, prompts, {}, name)
@@ -71,30 +96,16 @@ def text(tokenizer: Tokenizer, length: int, depth: float, key: str) -> tuple[lis
     return [*start, *filler[:place], *needle, *filler[place:], *question], answer
 
 
-def retrieval(model: Evaluator, adapters: Mapping[str, Vector], keys: int, seed: int) -> dict[str, Any]:
-    """Whether keys that are hidden in texts are found again, under each adapter by its name; JSON-able.
-
-    Keys: `lengths` (tokens of a text), `depths`, `keys` (texts per length and depth), `digits`; and by adapter
-    `found` (lengths, depths), how many of the keys greedy decoding says, and `nll` likewise, nats per key token.
-    """
-    asked = lengths(model.context)
-    other = model.over(texts(model.tokenizer, asked, keys, seed))
-    ids = np.arange(len(other.samples))
-    tables = {whose: table(*other.recall(adapter, ids), len(asked)) for whose, adapter in adapters.items()}
-    return {"lengths": asked, "depths": list(DEPTHS), "keys": keys, "digits": DIGITS, **tables}
-
-
-def table(said: NDArray[np.bool_], losses: Losses, lengths: int) -> dict[str, Any]:
-    """Of the texts that `texts` made: `found`, how many keys were said, and `nll`, nats per key token, each
-    (lengths, depths).
+def counts(said: NDArray[np.bool_], losses: Losses, lengths: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of the texts that `texts` made, by length and depth: how many keys were said, and nats per key token.
 
     Args:
         said: whether all of the key was said, (texts,).
         losses: of the keys alone.
     """
     shape = (lengths, len(DEPTHS), -1)
-    nll, tokens = (each.reshape(shape).sum(-1) for each in (losses.nll, losses.tokens))
-    return {"found": said.reshape(shape).sum(-1).tolist(), "nll": (nll / tokens).tolist()}
+    nll, tokens = (values.reshape(shape).sum(-1) for values in (losses.nll, losses.tokens))
+    return said.reshape(shape).sum(-1).ravel(), (nll / tokens).ravel()
 
 
 def _special(tokenizer: Tokenizer) -> list[int]:
@@ -105,5 +116,5 @@ def _special(tokenizer: Tokenizer) -> list[int]:
 
 def _after(tokenizer: Tokenizer, before: str, piece: str) -> list[int]:
     """The tokens of a piece as it follows on something: some tokenizers have others at a text's beginning."""
-    whole, known = tokenizer.encode([before + piece, before], special=False)
-    return whole[len(known) :]
+    whole, start = tokenizer.encode([before + piece, before], special=False)
+    return whole[len(start) :]

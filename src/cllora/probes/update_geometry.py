@@ -11,14 +11,20 @@ products, and <U V, U' V'> = sum of (U' U) o (V V') over matrices as small as th
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cllora.model.engine import Evaluator
+from cllora.probes.probe import Moment, probes
 from cllora.types import Array, Layout, Update, Vector
 
 Tensors = Mapping[str, NDArray[np.float32]]
+
+NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
+"""What clients' updates come to together, in all layers and in each; see `_numbers`."""
 
 NOTHING = 1e-12
 """A square below this share of the squares that it comes from is what rounding left of zero."""
@@ -34,7 +40,7 @@ MOST_FACTORS = 4096
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Products:
     """What the numbers of one layer, or of all together, are computed from; K clients.
 
     updates (K, K): <d_j, d_k>. products (K, K): <P_j, P_k>. error: |sum_k p_k B_k A_k - (mean B)(mean A)|^2.
@@ -47,51 +53,99 @@ class _Found:
     spectrum: Array
 
 
-def layer_names(layout: Layout) -> list[str]:
-    """The adapted matrices, in the adapter's order; a tensor that is no LoRA factor is a layer of its own."""
-    return list(_layers(layout))
+def all_layers(table: pd.DataFrame) -> dict[str, float]:
+    """The numbers of all layers together; what is undefined is left out."""
+    rows = table.loc[table["scope"] == "all", list(NUMBERS)]
+    return {} if rows.empty else {str(name): float(value) for name, value in rows.iloc[0].dropna().items()}
 
 
-def mechanism(sent: Vector, updates: Sequence[Update], layout: Layout) -> dict[str, Any] | None:
-    """The round's record of how its updates relate; None if an update holds no whole adapter. JSON-able, without NaN.
+@probes.register(when="round", title="update geometry", summary=all_layers)
+def update_geometry(model: Evaluator, moment: Moment) -> pd.DataFrame:
+    """How the updates that clients sent relate: norms, cosines, drift, and what averaging A and B apart loses.
 
-    Keys, K clients in the order of `updates`; what is undefined is None:
-        norms: |d_k|, a list over clients.
-        drifts: |d_k - d| / |d|, a list over clients.
-        cosines: of d_j and d_k for the pairs (0, 1), (0, 2), ..., (1, 2), ...; None for over `MOST_CLIENTS` clients.
-        total, by_layer: the numbers of `_numbers`, of all layers together, and as lists in the order of `layer_names`.
+    Columns as `geometry` has them. Measured in every run, whatever `evaluation.probes` says; no rows where a strategy
+    sends no whole adapter.
+    """
+    parts = moment.participants
+    return geometry(parts[0].sent if parts else moment.adapter, [part.update for part in parts], moment.layout)
+
+
+def geometry(sent: Vector, updates: Sequence[Update], layout: Layout) -> pd.DataFrame:
+    """How the updates of a round relate; no rows if there are none, or one holds no whole adapter.
+
+    Columns: scope (`all` layers together, a `layer`, a `client`, or a `pair` of clients), layer (its name, as
+    `layer_names` has it), client and other (-1 where it is of none), and `NUMBERS`, NaN where undefined or of another
+    scope. Of a client: norm, |d_k|, and drift, |d_k - d| / |d|. Of a pair: cosine, of d_j and d_k, for up to
+    `MOST_CLIENTS` clients. Of all layers and of each: see `_numbers`.
 
     Args:
         sent: the adapter that the clients were sent (P,).
     """
     whole = [update.sent.get("adapter") for update in updates]
-    if any(vector is None or vector.shape != sent.shape for vector in whole) or sent.shape != (layout.size,):
-        return None
+    if not whole or any(vector is None or vector.shape != sent.shape for vector in whole):
+        return _table([])
+    if sent.shape != (layout.size,):
+        return _table([])
     p = np.array([update.samples for update in updates], np.float64)
     p = p / p.sum() if p.sum() > 0 else np.full(len(p), 1 / len(p))
     before, after = layout.split(sent), [layout.split(vector) for vector in whole if vector is not None]
-    found = [_of_layer(names, before, after, p) for names in _layers(layout).values()]
-    total = _Found(
-        np.sum([each.updates for each in found], axis=0),
-        np.sum([each.products for each in found], axis=0),
-        sum(each.error for each in found),
-        np.concatenate([each.spectrum for each in found]),
+    layers = {name: _of_layer(names, before, after, p) for name, names in _layers(layout).items()}
+    total = _together(list(layers.values()))
+    return _table(
+        [
+            {"scope": "all", **_rounded(_numbers(total, p))},
+            *({"scope": "layer", "layer": name, **_rounded(_numbers(layer, p), 4)} for name, layer in layers.items()),
+            *_of_clients(total.updates, p, [update.client for update in updates]),
+        ]
     )
-    by_layer = [_numbers(each, p) for each in found]
-    gram = total.updates
+
+
+def layer_names(layout: Layout) -> list[str]:
+    """The adapted matrices, in the adapter's order; a tensor that is no LoRA factor is a layer of its own."""
+    return list(_layers(layout))
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Rows under the columns of `geometry`, of the same types however few there are."""
+    table = pd.DataFrame(rows, columns=["scope", "layer", "client", "other", *NUMBERS])
+    table = table.fillna({"layer": "", "client": -1, "other": -1})
+    kinds = {"scope": str, "layer": str, "client": int, "other": int}
+    return table.astype({**kinds, **dict.fromkeys(NUMBERS, float)})
+
+
+def _together(layers: Sequence[_Products]) -> _Products:
+    """All layers as one."""
+    return _Products(
+        np.sum([layer.updates for layer in layers], axis=0),
+        np.sum([layer.products for layer in layers], axis=0),
+        sum(layer.error for layer in layers),
+        np.concatenate([layer.spectrum for layer in layers]),
+    )
+
+
+def _of_clients(gram: Array, p: Array, clients: Sequence[int]) -> list[dict[str, object]]:
+    """A row for every client, and one for every pair."""
     mean = gram @ p
     scale = float(p @ gram.diagonal())
     away = [_ratio(x, float(p @ mean), scale) for x in gram.diagonal() - 2 * mean + p @ mean]
-    return {
-        "norms": [_short(float(np.sqrt(x))) for x in gram.diagonal()],
-        "drifts": [_short(x, root=True) for x in away],
-        "cosines": [_short(x) for x in _cosines(gram)] if len(p) <= MOST_CLIENTS else None,
-        "total": {key: _short(x) for key, x in _numbers(total, p).items()},
-        "by_layer": {key: [_short(each[key], 4) for each in by_layer] for key in by_layer[0]},
-    }
+    norms = [_short(float(np.sqrt(x))) for x in gram.diagonal()]
+    rows: list[dict[str, object]] = [
+        {"scope": "client", "client": client, "norm": norm, "drift": _short(x, root=True)}
+        for client, norm, x in zip(clients, norms, away, strict=True)
+    ]
+    if len(clients) > MOST_CLIENTS:
+        return rows
+    pairs = zip(combinations(clients, 2), _cosines(gram), strict=True)
+    return rows + [
+        {"scope": "pair", "client": one, "other": other, "cosine": _short(cosine)} for (one, other), cosine in pairs
+    ]
 
 
-def _numbers(found: _Found, p: Array) -> dict[str, float | None]:
+def _rounded(numbers: Mapping[str, float | None], digits: int = 6) -> dict[str, float | None]:
+    return {name: _short(x, digits) for name, x in numbers.items()}
+
+
+def _numbers(products: _Products, p: Array) -> dict[str, float | None]:
     """What the clients' updates come to together.
 
     norm               |d|, of the mean update
@@ -102,26 +156,26 @@ def _numbers(found: _Found, p: Array) -> dict[str, float | None]:
     effective_rank     exp(-sum q_i ln q_i), q_i = s_i / sum s, s the singular values of P (Roy and Vetterli 2007)
     effective_updates  the same of the P_k stacked as rows, (K, mn): how many different updates there are, 1 to K
     """
-    gram, scale = found.updates, float(p @ found.updates.diagonal())
+    gram, scale = products.updates, float(p @ products.updates.diagonal())
     joint = float(p @ gram @ p)
-    known = [x for x in _cosines(gram) if x is not None]
-    changed = float(p @ found.products @ p)
+    cosines = [x for x in _cosines(gram) if x is not None]
+    changed = float(p @ products.products @ p)
     diversity = _ratio(float(gram.trace()), float(gram.sum()), float(gram.trace()))
     spread = _ratio(scale - joint, joint, scale)
-    error = _ratio(found.error, changed, float(p @ found.products.diagonal()))
-    stacked = np.sqrt(np.linalg.eigvalsh(found.products).clip(0))
+    error = _ratio(products.error, changed, float(p @ products.products.diagonal()))
+    stacked = np.sqrt(np.linalg.eigvalsh(products.products).clip(0))
     return {
         "norm": float(np.sqrt(max(joint, 0.0))),
-        "cosine": float(np.mean(known)) if known else None,
+        "cosine": float(np.mean(cosines)) if cosines else None,
         "diversity": diversity,
         "drift": None if spread is None else float(np.sqrt(spread)),
         "averaging_error": None if error is None else float(np.sqrt(error)),
-        "effective_rank": _effective_number(found.spectrum),
+        "effective_rank": _effective_number(products.spectrum),
         "effective_updates": _effective_number(stacked),
     }
 
 
-def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p: Array) -> _Found:
+def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p: Array) -> _Products:
     """One layer's, from its tensors as sent and as each client sent them back."""
     names = sorted(names)
     if len(names) == 2 and (len(p) + 1) * len(before[names[0]]) <= MOST_FACTORS:
@@ -129,7 +183,7 @@ def _of_layer(names: Sequence[str], before: Tensors, after: Sequence[Tensors], p
         da, db = (np.stack([tensors[name] for tensors in after]) - before[name].astype(np.float64) for name in names)
         return _of_pair(np.concatenate([b.T[None], db.transpose(0, 2, 1)]), np.concatenate([a[None], da]), p)
     grams = [_gram(before[name], [tensors[name] for tensors in after]) for name in names]
-    return _Found(np.sum(grams, axis=0), np.zeros((len(p), len(p))), 0.0, np.empty(0))
+    return _Products(np.sum(grams, axis=0), np.zeros((len(p), len(p))), 0.0, np.empty(0))
 
 
 def _gram(before: NDArray[np.float32], after: Sequence[NDArray[np.float32]]) -> Array:
@@ -143,7 +197,7 @@ def _gram(before: NDArray[np.float32], after: Sequence[NDArray[np.float32]]) -> 
     return gram
 
 
-def _of_pair(u: Array, v: Array, p: Array) -> _Found:
+def _of_pair(u: Array, v: Array, p: Array) -> _Products:
     """One adapted matrix's. u (K + 1, r, m) holds B and every dB_k, transposed, v (K + 1, r, n) A and every dA_k.
 
     With dB_k = B_k - B and dA_k = A_k - A, P_k = dB_k A_k + B dA_k, and the error of averaging is
@@ -157,7 +211,7 @@ def _of_pair(u: Array, v: Array, p: Array) -> _Found:
     products = _sum_of_blocks(db * a_with_a) + crossed + crossed.T + _sum_of_blocks(left[:1, :, :1] * da)
     error = float(p @ _sum_of_blocks(_centred(db, p) * _centred(da, p)) @ p)
     updates = np.trace(db + da, axis1=1, axis2=3)
-    return _Found(updates, products, max(error, 0.0), _spectrum(u, v, left, right, p))
+    return _Products(updates, products, max(error, 0.0), _spectrum(u, v, left, right, p))
 
 
 def _inner_products(x: Array) -> Array:
@@ -194,10 +248,10 @@ def _spectrum(u: Array, v: Array, left: Array, right: Array, p: Array) -> Array:
 
 def _layers(layout: Layout) -> dict[str, list[str]]:
     """The names of each layer's tensors: LoRA's A and B under their matrix's name, any other tensor under its own."""
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     for name in layout.names:
-        found.setdefault(re.sub(r"\.?lora_(embedding_)?[AB](\.weight)?$", "", name), []).append(name)
-    return found
+        layers.setdefault(re.sub(r"\.?lora_(embedding_)?[AB](\.weight)?$", "", name), []).append(name)
+    return layers
 
 
 def _cosines(gram: Array) -> list[float | None]:
