@@ -136,7 +136,7 @@ def test_a_trend_over_rounds_is_no_relation_and_hides_none():
 def test_the_interval_covers_the_truth_as_often_as_it_says(slope, runs, per_round, rounds):
     """In designs with few pairs a client and with many; and it is hardly wider than it needs to be."""
     design = {"runs": runs, "per_round": per_round, "rounds": rounds}
-    found = [relation(made_up_pairs(seed, slope, **design)) for seed in range(1000, 1150)]
+    found = [relation(made_up_pairs(seed, slope, **design)) for seed in range(1000, 1100)]
     z, low, high = (np.arctanh([getattr(it, what) for it in found]) for what in ("rho", "low", "high"))
     truth = z.mean()
     assert (math.tanh(truth) > 0.2) == (slope > 0)

@@ -49,7 +49,8 @@ def lengths_of(model, texts):
 
 
 def test_a_study_by_lexical_diversity_at_equal_length(tiny_models, varied_texts, tmp_path):
-    folder = cllora.run(study(tiny_models("opt"), varied_texts, "mtld", "length"), tmp_path / "out")
+    going = study(tiny_models("opt"), varied_texts, "mtld", "length", federation__num_rounds=1)
+    folder = cllora.run(going, tmp_path / "out")
     lengths = lengths_of(tiny_models("opt"), varied_texts)
     for alpha in ("0.1", "iid"):
         cell = folder / f"alpha={alpha},seed=0"
@@ -116,7 +117,8 @@ def asked(monkeypatch):
 
 
 def test_perplexity_is_the_base_loss_and_is_measured_once(tiny_models, varied_texts, tmp_path, asked):
-    folder = cllora.run(study(tiny_models("opt"), varied_texts, "perplexity", seeds=2), tmp_path / "out")
+    going = study(tiny_models("opt"), varied_texts, "perplexity", seeds=2, federation__num_rounds=1)
+    folder = cllora.run(going, tmp_path / "out")
     loads, samples = asked
     assert loads["base"] == 1
     assert len(samples) == 400
@@ -173,7 +175,7 @@ def test_partition_alone_loads_the_base_once_and_leaves_nothing(
 
 def test_a_run_goes_on_with_the_partition_that_it_began_with(tiny_models, varied_texts, tmp_path, monkeypatch):
     """Should the base say something else when it is asked again."""
-    going = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={})
+    going = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={}, federation__num_rounds=2)
     straight = cllora.run(going, tmp_path / "straight") / "seed=0"
     interrupted(going, tmp_path / "halting", round=1)
     monkeypatch.setattr("cllora.runs.prepare._base_nll", lambda base, samples, ids: np.arange(len(ids)) + 1.0)

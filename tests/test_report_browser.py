@@ -62,7 +62,7 @@ def failing(run: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    study = make_study((0.1, 1, "iid"), num_seeds=3, rounds=7)
+    study = make_study((0.1, "iid"), num_seeds=2, rounds=7)
     read = read_runs(write_study(tmp_path_factory.mktemp("runs") / "study", study))
     return replace(read, members=[failing(run) if run.labels["alpha"] == "0.1" else run for run in read.members])
 
@@ -131,8 +131,8 @@ def test_a_key_hides_and_shows_its_series_by_mouse_and_by_keyboard(seen: Any) ->
     key.click()
     assert key.get_attribute("aria-pressed") == "false"
     hidden = before - seen.evaluate(drawn)
-    # Per chart: three seeds, their mean and the marks of the swinging loss; one of both charts has a band.
-    assert hidden == 2 * 5 + 1
+    # Per chart: two seeds, their mean and the marks of the swinging loss; one of both charts has a band.
+    assert hidden == 2 * 4 + 1
     seen.keyboard.press("Tab")
     seen.keyboard.press("Shift+Tab")
     assert seen.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

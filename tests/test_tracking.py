@@ -96,9 +96,9 @@ def test_a_run_that_goes_on_tells_all_of_it_to_the_same_run(study, heard, tmp_pa
 
 def test_a_tracker_that_fails_costs_one_line_and_no_run(study, heard, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "cllora"):
-        cllora.run(study("stone", "ear", seeds=2), tmp_path)
-    assert [len(read_rounds(tmp_path / f"seed={seed}")) for seed in (0, 1)] == [4, 4]
-    assert len(heard["rounds"]) == 8
+        cllora.run(study("stone", "ear", seeds=2, federation__num_rounds=2), tmp_path)
+    assert [len(read_rounds(tmp_path / f"seed={seed}")) for seed in (0, 1)] == [3, 3]
+    assert len(heard["rounds"]) == 6
     lines = [record.getMessage() for record in caplog.records if "report_to" in record.getMessage()]
     assert lines == [
         "report_to: stone failed and is left out from here on; the runs go on (ConnectionError: no answer from anyone)"
@@ -106,11 +106,11 @@ def test_a_tracker_that_fails_costs_one_line_and_no_run(study, heard, tmp_path, 
 
 
 def test_who_is_told_changes_no_number_and_may_change_on_the_way(study, heard, tmp_path):
-    cllora.run(study(), tmp_path)
+    cllora.run(study(federation__num_rounds=1), tmp_path)
     before = (tmp_path / CELL / "rounds.jsonl").read_bytes()
-    cllora.run(study("ear", seeds=2), tmp_path)
+    cllora.run(study("ear", seeds=2, federation__num_rounds=1), tmp_path)
     assert (tmp_path / CELL / "rounds.jsonl").read_bytes() == before
-    assert [number for number, _ in heard["rounds"]] == [0, 1, 2, 3]
+    assert [number for number, _ in heard["rounds"]] == [0, 1]
     assert heard["runs"][0].cell == "seed=1"
 
 
@@ -174,7 +174,7 @@ def test_packages_that_need_an_account_are_called_as_they_want_it(name, study, t
     (tmp_path / "fakes" / f"{name}.py").write_text(FAKES[name].format(file=str(calls)))
     monkeypatch.syspath_prepend(tmp_path / "fakes")
     monkeypatch.delitem(sys.modules, name, raising=False)
-    cllora.run(study(name), tmp_path / "out")
+    cllora.run(study(name, federation__num_rounds=1), tmp_path / "out")
     monkeypatch.delitem(sys.modules, name)
     losses = [record["global_loss"] for record in read_rounds(tmp_path / "out" / CELL)]
     expected = [["init", "tiny", CELL, 2], *(["log", k, loss] for k, loss in enumerate(losses)), ["finish"]]
