@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cllora.spec.aliases import canonical
 from cllora.spec.data import DataSpec
 from cllora.spec.fields import Fields, explain, same_path
 from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
@@ -57,6 +58,11 @@ class PartitionSpec(WithOptions):
     and_classes: Annotated[int, Field(ge=1)] = 5
     local_test: Fraction = 0.1
     min_samples: Annotated[int, Field(ge=1)] = 10
+
+    @field_validator("scheme", mode="before")
+    @classmethod
+    def _first_name(cls, value: object) -> object:
+        return canonical("partition.scheme", value)
 
     @model_validator(mode="after")
     def _two_features(self) -> "PartitionSpec":

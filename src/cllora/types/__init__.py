@@ -89,6 +89,9 @@ class EndingTokenizer(Tokenizer, Protocol):
         ...
 
 
+Computed = NDArray[Any]  # of the type that its name is asked for with
+
+
 @dataclass(frozen=True)
 class Samples:
     """Texts as tokens, read once and memory-mapped. A sample is known by its integer id, 0 to `len - 1`.
@@ -108,21 +111,21 @@ class Samples:
     """
 
     texts: Sequence[str]
-    tokens: NDArray[np.integer[Any]]
+    tokens: NDArray[np.integer[Any]]  # Any: two or four bytes each
     offsets: NDArray[np.int64]
     prompts: NDArray[np.int32]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[object]]
     fingerprint: str
     test: Ids | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
-    known: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    known: dict[str, Computed] = field(default_factory=dict, repr=False, compare=False)
     trained_as: Ids | None = None
     spans: NDArray[np.int32] | None = None
     span_offsets: NDArray[np.int64] | None = None
     examples: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def once(self, what: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def once(self, what: str, compute: Callable[[], Computed]) -> Computed:
         """What `compute` gives, computed the first time that this is asked for; not to be written to."""
         if what not in self.known:
             self.known[what] = compute()
