@@ -10,17 +10,17 @@ MOST_ANY = {
     "__init__": 1,
     "cli": 2,
     "door": 4,
-    "federated": 10,
-    "measure": 24,
-    "metrics": 5,
-    "model": 218,
-    "presets": 12,
-    "reports": 37,
+    "federated": 2,
+    "measure": 12,
+    "metrics": 4,
+    "model": 205,
+    "presets": 11,
+    "reports": 19,
     "runs": 7,
-    "types": 2,
+    "types": 1,
 }
 """How many `Any` a room may have beside those with a reason on their line. They go down: lower a number with them."""
-SLACK = 12
+SLACK = 40
 """By how many all rooms together may be below, so that a number that went down is written down."""
 
 
