@@ -31,7 +31,7 @@ from rich.table import Table
 import measured
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
-from cllora.model.memory import peak_memory
+from cllora.model.machine import peak_memory
 from cllora.model.patterns import pattern_of
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cllora.model import memory
-from cllora.model.memory import forget_peak, peak_memory
+from cllora.model import machine
+from cllora.model.machine import forget_peak, peak_memory
 from cllora.runs import run
 from cllora.runs.cell import costs
 from cllora.spec import Study
@@ -32,7 +32,7 @@ def test_the_peak_is_what_was_in_use_since_it_was_forgotten():
 
 @measurable
 def test_memory_that_is_kept_for_the_next_step_is_not_in_the_next_peak():
-    memory.keep_freed_memory()
+    machine.keep_freed_memory()
     forget_peak(CPU)
     before = peak_memory(CPU)
     for _ in range(2):

@@ -348,5 +348,5 @@ def unused_lines(owners: Sequence[Any], file: Path, clients: int) -> list[str]:
     pool = pool_of(
         spec, ids=ids, values=ids.astype(float), lengths=samples.lengths(), context=64, columns=samples.columns
     )
-    warnings = make_partition(spec, pool, ids[:0], seed=0).realised["warnings"]
+    warnings = make_partition(spec, pool, ids[:0], seed=0).heterogeneity.warnings
     return [line for line in warnings if "to no client" in line]

@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_the_partition_that_it_began_with(tiny_models, varied
     going = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={}, federation__num_rounds=2)
     straight = cllora.run(going, tmp_path / "straight") / "seed=0"
     interrupted(going, tmp_path / "halting", round=1)
-    monkeypatch.setattr("cllora.runs.prepare._base_nll", lambda base, samples, ids: np.arange(len(ids)) + 1.0)
+    monkeypatch.setattr("cllora.runs.cell.base_nll", lambda base, samples, ids: np.arange(len(ids)) + 1.0)
     halting = cllora.run(going, tmp_path / "halting") / "seed=0"
     for name in ("state.safetensors", "partition.parquet", "partition.json"):
         assert (halting / name).read_bytes() == (straight / name).read_bytes()

@@ -43,8 +43,11 @@ class Sample:
     spans: tuple[tuple[int, int], ...] | None = None
 
 
+OwnTokenizer = Any  # the tokenizer that the kind of recipe needs, which `recipe_for` saw to
+
+
 class Recipe(Protocol):
-    """What makes a sample of a row. Any: the tokenizer that this kind of recipe needs, which `recipe_for` saw to."""
+    """What makes a sample of a row."""
 
     @property
     def answers(self) -> bool:
@@ -55,11 +58,11 @@ class Recipe(Protocol):
         """Hold the columns asked for against those of the first rows of the source `name`."""
         ...
 
-    def encode(self, rows: Sequence[Row], tokenizer: Any) -> list[Sample | str]:
+    def encode(self, rows: Sequence[Row], tokenizer: OwnTokenizer) -> list[Sample | str]:
         """For every row, in order, its sample or the reason why it is none."""
         ...
 
-    def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: Any) -> list[Sample | str]:
+    def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: OwnTokenizer) -> list[Sample | str]:
         """For every pair, in order, its sample (of an empty row) or why it is none."""
         ...
 

@@ -65,7 +65,7 @@ def peak_mb(run: RunRecord) -> float:
 @metrics.register(title="bytes of a message", unit=BYTES, better="lower", places=())
 def message_bytes(run: RunRecord) -> float:
     """Bytes of one adapter as a serialised message; NaN where it was not recorded."""
-    size = run.environment.get("communication", {}).get("message_bytes")
+    size = run.environment.communication.message_bytes
     return math.nan if size is None else float(size)
 
 

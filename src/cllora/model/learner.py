@@ -23,7 +23,7 @@ from cllora.model.device import on_device
 from cllora.model.engine import HeadEntropies, TokenLosses
 from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
-from cllora.model.memory import forget_peak, peak_memory
+from cllora.model.machine import forget_peak, peak_memory
 from cllora.model.network import Network
 from cllora.model.patterns import FULL, Pattern
 from cllora.model.tokenizer import ModelTokenizer

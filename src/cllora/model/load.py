@@ -18,7 +18,7 @@ from cllora.model.compatible import check_config, check_is_base, check_loaded, c
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
-from cllora.model.memory import keep_freed_memory
+from cllora.model.machine import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
 from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
 from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import platform
 import time
 from pathlib import Path
 
 import torch
 
+from cllora.model.machine import cpu_name
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
@@ -40,16 +40,6 @@ def automatic(device: torch.device) -> str:
         "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, times
     )
     return str(precision)
-
-
-def cpu_name() -> str:
-    """The processor's name, from /proc/cpuinfo where there is one."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _seconds(dtype: torch.dtype) -> float:

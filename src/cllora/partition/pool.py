@@ -14,7 +14,7 @@ from cllora.errors import UsageError
 from cllora.partition.classes import quantile_classes, value_classes
 from cllora.partition.deal import Deal
 from cllora.registry import Registry
-from cllora.spec import PartitionSpec
+from cllora.spec import ALIASES, PartitionSpec
 from cllora.types import Array, Ids
 
 
@@ -148,7 +148,9 @@ class PartitionerFacts:
     by_feature: bool = True
 
 
-partitioners: Registry[Partitioner, PartitionerFacts] = Registry("partitioner", PartitionerFacts)
+partitioners: Registry[Partitioner, PartitionerFacts] = Registry(
+    "partitioner", PartitionerFacts, ALIASES["partition.scheme"]
+)
 
 
 def check_enough(pool: Pool) -> None:

@@ -32,7 +32,8 @@ def client_mix(
     budget: Literal["samples", "tokens"] = "samples",
     overlap: bool = False,
 ) -> Deal:
-    """Every client draws its own class mix; all clients get equally much. Skews the feature alone.
+    """Every client draws its own class mix; all clients get equally much. Skews the feature alone. Also called
+    `dirichlet_per_client`.
 
     Client k draws q_k ~ Dir(alpha * C * prior), prior being the pool's class shares: Dir(alpha) for equal classes
     (after Hsu et al. 2019, arXiv:1909.06335, whose alpha is C times ours). All samples are dealt, none twice, and each
@@ -90,7 +91,8 @@ def _joint_mix(
 
 @partitioners.register()
 def class_split(pool: Pool, rng: np.random.Generator, *, alpha: Alpha = 1.0) -> Deal:
-    """Every class is split over the clients by its own Dir(alpha). Skews the feature and the quantity together.
+    """Every class is split over the clients by its own Dir(alpha). Skews the feature and the quantity together. Also
+    called `dirichlet_per_class`.
 
     The usual "Dirichlet partition" (Yurochkin et al. 2019, arXiv:1905.12022; NIID-Bench, Li et al. 2022), without
     the step that some tools add to balance sizes and without redrawing until all clients have enough.

@@ -41,8 +41,9 @@ def guess(name: str, choices: Iterable[str]) -> str:
 class Names(Generic[F]):
     """The members of one kind, by name, in the order in which they were added."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
+        self.aliases = dict(aliases or {})
         self._members: dict[str, F] = {}
 
     def add(self, name: str, function: F) -> None:
@@ -63,14 +64,15 @@ class Names(Generic[F]):
         return list(self._members)
 
     def get(self, name: str) -> F:
-        """The function registered as `name`.
+        """The function registered as `name`, or as what `name` is an alias of.
 
         Raises:
             UsageError: there is none; the line guesses and lists what exists.
         """
-        if name not in self._members:
-            raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, self._members)}")
-        return self._members[name]
+        member = self._members.get(self.aliases.get(name, name))
+        if member is None:
+            raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, [*self._members, *self.aliases])}")
+        return member
 
     def help(self, name: str) -> str:
         """The first paragraph of the member's docstring, on one line."""
@@ -81,7 +83,7 @@ class Names(Generic[F]):
         parameters = inspect.signature(self.get(name)).parameters
         return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    def bind(self, name: str, options: Mapping[str, object]) -> functools.partial[Any]:
+    def bind(self, name: str, options: Mapping[str, object]) -> functools.partial[Any]:  # Any: what the member gives
         """The member with all its options fixed, each validated against its annotation.
 
         Raises:
@@ -93,7 +95,7 @@ class Names(Generic[F]):
                 raise FieldError(f"{self.kind} '{name}' has no option '{key}'; {guess(key, own)}", key)
         hints = get_type_hints(self.get(name), include_extras=True)
         fields: dict[str, Any] = {  # Any: what create_model takes
-            key: (hints.get(key, Any), ... if p.default is inspect.Parameter.empty else p.default)
+            key: (hints.get(key, object), ... if p.default is inspect.Parameter.empty else p.default)
             for key, p in own.items()
         }
         config = pydantic.ConfigDict(
@@ -113,10 +115,13 @@ class Registry(Names[F], Generic[F, Facts]):
     Args:
         kind: what a member is called in messages.
         facts: a frozen dataclass; its fields are the facts that members can state, those without a default must.
+        aliases: other names of members, by alias.
     """
 
-    def __init__(self, kind: str, facts: Callable[..., Facts] | None = None) -> None:
-        super().__init__(kind)
+    def __init__(
+        self, kind: str, facts: Callable[..., Facts] | None = None, aliases: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(kind, aliases)
         self._facts_type = cast(Callable[..., Facts], NoFacts) if facts is None else facts
         self._facts: dict[str, Facts] = {}
 
@@ -143,7 +148,8 @@ class Registry(Names[F], Generic[F, Facts]):
             UsageError: there is no such member.
         """
         self.get(name)
-        return self._facts[name] if name in self._facts else self._stated(name, {})
+        first = self.aliases.get(name, name)
+        return self._facts[first] if first in self._facts else self._stated(first, {})
 
     def _stated(self, name: str, facts: Mapping[str, object]) -> Facts:
         fields = dataclasses.fields(cast(Any, self._facts_type))  # Any: a type variable cannot be bound to dataclasses.

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cllora.model.engine import Engine
-from cllora.model.precision import cpu_name
+from cllora.model.machine import cpu_name
 from cllora.model.source import origin_of
 from cllora.spec import Experiment
 from cllora.store import message_bytes

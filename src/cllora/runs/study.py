@@ -1,6 +1,5 @@
 """A whole study: checked before anything is loaded, then cell by cell into one folder."""
 
-import fcntl
 import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from cllora.corpus import corpora, features, spoilers
 from cllora.errors import FieldError, UsageError
@@ -205,18 +206,17 @@ def _neighbours(cells: Sequence[Cell]) -> list[Cell]:
 @contextmanager
 def _study_folder(folder: Path, study: Study) -> Iterator[None]:
     """Make or check the study's folder, and keep other processes out of it while it is worked in."""
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        held = lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another process is running a study in {folder}; wait for it, or choose another --out"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process is running a study in {folder}; wait for it, or choose another --out"
-            ) from None
+    with held:
         path = folder / "study.json"
         if path.exists() and not _extends(study, Study.parse(read_json(path))):
             raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")

@@ -25,6 +25,7 @@ from cllora.store import last_round, read_probes_of, read_rounds
 log = logging.getLogger("cllora")
 
 Figures = Mapping[str, float]
+Record = Mapping[str, Any]  # a line of rounds.jsonl
 Write = Callable[[int, Figures], None]
 """Takes a round's number and its figures by name."""
 
@@ -146,7 +147,7 @@ class Tracking:
         self._working = list(dict.fromkeys(study.report_to))
 
     @contextmanager
-    def of(self, cell: Cell, place: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    def of(self, cell: Cell, place: Path) -> Iterator[Callable[[Record], None]]:
         """A function that tells all trackers of a round's record, as in `rounds.jsonl`.
 
         The rounds that the cell's folder holds already are told first: some tracker may have missed them.
@@ -157,7 +158,7 @@ class Tracking:
                 manager = trackers.get(name)(self._tracked(cell))
                 opened[name] = (manager, manager.__enter__())
 
-        def tell(record: Mapping[str, Any]) -> None:
+        def tell(record: Record) -> None:
             for name, (_, write) in opened.items():
                 if name in self._working:
                     with self._left_out_if_it_fails(name):
@@ -194,13 +195,13 @@ class Tracking:
                 log.warning("report_to: %s failed and is left out from here on; the runs go on (%s)", name, what)
 
 
-def _rounds_of(place: Path) -> list[dict[str, Any]]:
+def _rounds_of(place: Path) -> list[Record]:
     """The records of the rounds that are whole on disk."""
     last = last_round(place)
     return [] if last is None else [record for record in read_rounds(place) if record["round"] <= last.number]
 
 
-def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
+def figures_of(record: Record) -> dict[str, float]:
     """A round's figures for a tracker: the numbers of its record, and the chosen clients' losses averaged."""
     figures = {key: float(value) for key, value in _flat(record).items() if key != "round" and _is_number(value)}
     for loss in ("train_loss", "local_loss"):

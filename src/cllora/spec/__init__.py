@@ -1,5 +1,6 @@
 """What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
+from cllora.spec.aliases import ALIASES
 from cllora.spec.data import DataSpec, SpoilSpec
 from cllora.spec.fields import axis_text
 from cllora.spec.model import LoraSpec, ModelSpec
@@ -18,6 +19,7 @@ from cllora.spec.study import Cell, Study, load_study_file
 from cllora.spec.written import read_setting
 
 __all__ = [
+    "ALIASES",
     "PASSKEY_CONTEXT",
     "PASSKEY_KEYS",
     "SURFACE_SIDE",

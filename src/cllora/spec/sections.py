@@ -7,7 +7,7 @@ one layer up, where they are known.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cllora.spec.aliases import canonical
 from cllora.spec.data import DataSpec
 from cllora.spec.fields import Fields, explain, same_path
 from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
@@ -31,7 +32,7 @@ PASSKEY_KEYS = 5
 SURFACE_SIDE = 9
 """What the probes `passkey` and `loss_surface` do where their options are not given."""
 
-PROBE_FIELDS: dict[str, tuple[str, str, Any]] = {
+PROBE_FIELDS: dict[str, tuple[str, str, bool | int]] = {
     "attention_entropy": ("attention", "", True),
     "loss_by_position": ("by_position", "", True),
     "loss_surface": ("surface", "side", SURFACE_SIDE),
@@ -57,6 +58,11 @@ class PartitionSpec(WithOptions):
     and_classes: Annotated[int, Field(ge=1)] = 5
     local_test: Fraction = 0.1
     min_samples: Annotated[int, Field(ge=1)] = 10
+
+    @field_validator("scheme", mode="before")
+    @classmethod
+    def _first_name(cls, value: object) -> object:
+        return canonical("partition.scheme", value)
 
     @model_validator(mode="after")
     def _two_features(self) -> "PartitionSpec":
@@ -127,15 +133,16 @@ class EvaluationSpec(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_spelling(cls, fields: Any) -> Any:
+    def _one_spelling(cls, fields: object) -> object:
         """Write a probe that has a field to itself as that field, so that one experiment has one JSON."""
         named = fields.get("probes") if isinstance(fields, Mapping) else None
-        if not isinstance(named, list | tuple):
+        if not isinstance(fields, Mapping) or not isinstance(named, list | tuple):
             return fields
-        others, fields = [], dict(fields)
+        others: list[object] = []
+        fields = dict(fields)
         for probe in named:
             name, options = _name_and_options(probe)
-            field, option, default = PROBE_FIELDS.get(name, ("", "", None))
+            field, option, default = PROBE_FIELDS.get(name, ("", "", False))
             if not field or not options.keys() <= {option}:
                 others += [] if (name, options) == (ALWAYS_PROBED, {}) else [probe]
             elif fields.get(field, False):
@@ -174,7 +181,7 @@ class EvaluationSpec(Section):
         )
 
 
-def _name_and_options(probe: Any) -> tuple[str, dict[str, Any]]:
+def _name_and_options(probe: object) -> tuple[str, dict[str, object]]:
     """Of a probe as it is written: `passkey`, or `{name: passkey, keys: 5}`."""
     if not isinstance(probe, Mapping | Choice):
         return str(probe), {}

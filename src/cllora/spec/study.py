@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PrivateAttr, ValidationError, field_
 
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
+from cllora.spec.aliases import canonical
 from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
 from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Section
@@ -148,13 +149,14 @@ class Study(Section):
             if fields.get(key, {}) is None:
                 raise FieldError(f"{key}: there is no value here; give one, or leave the field out", key)
         sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
-        grid = written_grid(fields)
+        grid = {axis: [canonical(axis, value) for value in values] for axis, values in written_grid(fields).items()}
         if {"seed", "seeds"} & set(grid):
             raise FieldError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]", "grid")
         if not is_where(fields.get("where", {})):
             said = "where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}"
             raise FieldError(said, "where")
         control = fields.get("control", {})
+        where = {path: _first_names(path, cases) for path, cases in fields.get("where", {}).items()}
         try:
             study = cls.model_validate(
                 {
@@ -162,6 +164,7 @@ class Study(Section):
                     "base": Experiment.parse(with_source(sections, grid)),
                     "seeds": _seeds(fields.get("seeds", 1)),
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
+                    "where": where,
                     "control": _as_in_grid(control, grid) if isinstance(control, dict) else control,
                     "report_to": _names(fields.get("report_to")),
                 }
@@ -235,9 +238,17 @@ def _seeds(value: object) -> object:
 
 def _as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> dict[str, object]:
     """The control in the grid's own writing: 1 where the grid has 1.0."""
+    named = {axis: canonical(axis, value) for axis, value in control.items()}
     return {
-        axis: next((v for v in grid.get(axis, ()) if alike(v) == alike(value)), value)
-        for axis, value in control.items()
+        axis: next((v for v in grid.get(axis, ()) if alike(v) == alike(value)), value) for axis, value in named.items()
+    }
+
+
+def _first_names(path: str, cases: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """The cases of `where` for a field, its values and those that go with them under their first names."""
+    return {
+        str(canonical(path, key)): {changed: canonical(changed, to) for changed, to in changes.items()}
+        for key, changes in cases.items()
     }
 
 

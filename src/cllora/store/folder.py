@@ -35,6 +35,8 @@ from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
 from cllora.types import Arrays, Environment, Heterogeneity, Ids, Losses, Partition, Round, from_plain, to_plain
 
+Object = dict[str, Any]  # what a JSON file holds; its reader knows the shape
+
 GLOBAL_TEST = -1
 """The `client` of the global test set in partition.parquet."""
 
@@ -82,14 +84,14 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     atomic_write(path, lambda partial: _write_text(partial, json.dumps(value, indent=2, allow_nan=False) + "\n"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Object:
     """An object from a JSON file.
 
     Raises:
         UsageError: no such file, or it is damaged.
     """
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value: Object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
     if not isinstance(value, dict):
@@ -205,14 +207,14 @@ def read_environment(folder: Path) -> Environment:
     return from_plain(Environment, read_json(file), file) if file.exists() else Environment()
 
 
-def read_rounds(folder: Path) -> list[dict[str, Any]]:
+def read_rounds(folder: Path) -> list[Object]:
     """The objects in `rounds.jsonl`, without a last line that was cut off while being written."""
     path = folder / "rounds.jsonl"
     if not path.exists():
         return []
     with damage(path):
         lines = path.read_text(encoding="utf-8").split("\n")
-        rounds: list[dict[str, Any]] = [json.loads(line) for line in lines[:-1] if line]
+        rounds: list[Object] = [json.loads(line) for line in lines[:-1] if line]
         [record["round"] for record in rounds]
     return rounds
 
@@ -240,9 +242,9 @@ def _loss_table(number: int, losses: tuple[Losses, ...]) -> pa.Table:
     )
 
 
-def _state_of(tensors: Mapping[str, Any]) -> tuple[Arrays, dict[int, Arrays]]:
-    state: dict[str, Any] = {}
-    memories: dict[int, dict[str, Any]] = {}
+def _state_of(tensors: Arrays) -> tuple[Arrays, dict[int, Arrays]]:
+    state: dict[str, NDArray[np.float32]] = {}
+    memories: dict[int, dict[str, NDArray[np.float32]]] = {}
     for key, tensor in tensors.items():
         kind, _, rest = key.partition("/")
         if kind == "server":
@@ -258,7 +260,7 @@ def part_name(number: int) -> str:
     return f"round-{number:05d}.parquet"
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def _line(record: Mapping[str, object]) -> str:
     return json.dumps(record, allow_nan=False) + "\n"
 
 

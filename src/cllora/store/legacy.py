@@ -14,7 +14,7 @@ import pandas as pd
 
 from cllora.store.folder import damage, read_json
 
-Json = Mapping[str, Any]
+Json = Mapping[str, Any]  # as such folders have it
 WHEN = ("before", "after")
 NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
 

@@ -1,7 +1,8 @@
-"""The process's memory: keeping what is freed for the next step, instead of handing it back to the system and asking
-again; and the most that was in use."""
+"""What only the operating system and the C library tell: the processor's name and the process's peak memory; and what
+they are asked for: to keep freed memory for the next step, instead of taking it back. All of `/proc` is read here."""
 
 import ctypes
+import platform
 import sys
 from pathlib import Path
 
@@ -21,6 +22,16 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(MMAP_THRESHOLD, LARGEST)
         library.mallopt(TRIM_THRESHOLD, LARGEST)
+
+
+def cpu_name() -> str:
+    """The processor's name, from /proc/cpuinfo where there is one."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def forget_peak(device: torch.device) -> bool:
