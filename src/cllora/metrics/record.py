@@ -13,7 +13,7 @@ from cllora.metrics.fairness import fairness
 from cllora.metrics.losses import Tables
 from cllora.spec import Experiment
 from cllora.store import read_losses
-from cllora.types import Partition
+from cllora.types import Environment, Partition
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class RunRecord:
     partition: who trained on what and was tested on what.
     rounds: the objects of `rounds.jsonl`, one per whole round.
     tables: its losses by round, class and client.
-    environment, costs: the objects of `environment.json` and `costs.json`; empty where there is none.
+    environment: what it ran on.
+    costs: the object of `costs.json`; empty where there is none.
     probes: the table of every probe that was measured, by the probe's name.
     """
 
@@ -33,7 +34,7 @@ class RunRecord:
     partition: Partition
     rounds: Sequence[Mapping[str, Any]]
     tables: Tables
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment = Environment()
     costs: Mapping[str, Any] = field(default_factory=dict)
     probes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -43,6 +44,11 @@ class RunRecord:
         table = read_losses(self.folder)
         whole: pd.DataFrame = table[table["round"] <= self.rounds[-1]["round"]]  # an interrupted round is not whole
         return whole
+
+    def probe(self, name: str) -> pd.DataFrame | None:
+        """The table of a probe; None where it measured nothing."""
+        table = self.probes.get(name)
+        return None if table is None or table.empty else table
 
     @property
     def seed(self) -> int:
@@ -60,13 +66,7 @@ class RunRecord:
     @property
     def fingerprint(self) -> str:
         """What tells this run's data from other data; empty if it was not recorded."""
-        return str(self.environment.get("data", {}).get("fingerprint", ""))
-
-    @property
-    def full_bytes(self) -> int | None:
-        """The size of all of the model's parameters in float32, if it was recorded."""
-        size: int | None = self.environment.get("communication", {}).get("full_bytes")
-        return size
+        return self.environment.data.fingerprint or ""
 
     @cached_property
     def final_fairness(self) -> pd.DataFrame:
