@@ -158,8 +158,15 @@ def test_an_axis_is_not_hidden_by_a_metric_of_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("metric", metrics.every(), ids=lambda metric: metric.name)
 def test_every_metric_says_what_it_is(metric: room.Metric) -> None:
-    assert metric.title == metric.title.strip() and not metric.title.endswith(".")
+    assert metric.title == metric.title.strip(" .")
     assert metrics.help(metric.name).endswith(".")
     assert len(metric.short) <= len(metric.title)
     assert metric.format(math.nan) == "–"
     assert metric.unit.signed(1.0).startswith("+")
+
+
+def test_the_docs_have_the_catalogue() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
+    for metric in metrics.every():
+        unit, better = metric.unit.name or "–", metric.better or "–"
+        assert f"| `{metric.name}` | {metric.title} | {unit} | {better} | {metrics.help(metric.name)} |\n" in page

@@ -34,7 +34,7 @@ class RunRecord:
     partition: Partition
     rounds: Sequence[Mapping[str, Any]]
     tables: Tables
-    environment: Environment = Environment()
+    environment: Environment = field(default_factory=Environment)
     costs: Mapping[str, Any] = field(default_factory=dict)
     probes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
