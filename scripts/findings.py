@@ -17,8 +17,7 @@ import pandas as pd
 
 import cllora
 from cllora.presets import find_study
-from cllora.reports import figures, read_runs
-from cllora.reports.sections.results import result_table
+from cllora.reports import figures
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -51,11 +50,11 @@ KEPT += ["p", "p_holm", "p_equivalent_holm", "needed", "answer"]
 
 
 def measured(folder: Path) -> pd.DataFrame:
-    """What the runs in a folder came to: `result_table` of the outcomes that are told, rounded to what is known."""
-    runs = read_runs(folder)
-    table = result_table(runs)
+    """The summary of the runs in a folder, of the metrics that are told, rounded to the digits that are known."""
+    results = cllora.results(folder)
+    table = results.summary.rename(columns={"metric": "outcome"})
     table = table[table["outcome"].isin(OUTCOMES)][KEPT]
-    order = {cell: i for i, cell in enumerate(runs.cells)}
+    order = {cell: i for i, cell in enumerate(results.cells)}
     table = table.sort_values(["cell", "outcome"], key=lambda c: c.map({**order, **dict.fromkeys(OUTCOMES)}).fillna(0))
     numbers = table.select_dtypes("float").columns
     return table.assign(**{c: table[c].map(lambda x: float(f"{x:.6g}")) for c in numbers})
@@ -63,13 +62,13 @@ def measured(folder: Path) -> pd.DataFrame:
 
 def judged(folder: Path, letters: str) -> pd.DataFrame:
     """What the runs in a folder say of the claims with these letters: claim, verdict, effect and why."""
-    shown = figures.get("verdicts")(read_runs(folder)).shown
+    shown = figures.get("verdicts")(cllora.results(folder)).shown
     return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
 
 
 def write_long_context(name: str, folder: Path) -> None:
     """What the runs in a folder say of long contexts: as the report has it, and the numbers of every run."""
-    figure = figures.get("long_context")(read_runs(folder))
+    figure = figures.get("long_context")(cllora.results(folder))
     shown = figure.shown[LONG_COLUMNS].rename(columns={"of the control's": "training time of the control's"})
     shown.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     figure.table.to_csv(TABLES / f"{file_name(name)}-runs.csv", index=False, float_format="%.6g")

@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cllora import measure, seeds, store
+from cllora import seeds, store
+from cllora.metrics import Tables, metrics
+from cllora.metrics.positions import bits_per_byte_of, last_loss_under, loss_under
 from cllora.presets import find_study
 from cllora.reports import Figure, Runs, figures, read_runs, report
 from cllora.reports.answer import answer
 from cllora.spec import Cell, Study
-from support.synthetic import make_study, write_study
+from cllora.types import Partition
+from support.synthetic import make_study, record_of, write_study
 
 EDGES = [0, 64, 128, 256]
 GAP = {"full": 0.0, "lora": 0.2, "lora+norms+embeddings": 0.001}
@@ -84,24 +87,26 @@ def section(runs: Runs) -> Figure:
 
 
 def test_bits_are_of_bytes() -> None:
-    assert measure.bits_per_byte(24 * math.log(2), 8) == pytest.approx(3)
-    assert math.isnan(measure.bits_per_byte(1.0, 0))
+    assert bits_per_byte_of(24 * math.log(2), 8) == pytest.approx(3)
+    assert math.isnan(bits_per_byte_of(1.0, 0))
 
 
 def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin() -> None:
-    bins = {"pattern": "full", "start": [0, 64, 128], "stop": [64, 128, 256], "tokens": [10, 10, 0], "bytes": 100}
+    tables = {"pattern": "full", "start": [0, 64, 128], "stop": [64, 128, 256], "tokens": [10, 10, 0], "bytes": 100}
     before, after = {"when": "before", "nll": [30.0, 20, 0]}, {"when": "after", "nll": [20.0, 10, 0]}
-    kept = pd.concat([pd.DataFrame({**bins, **sums}) for sums in (before, after)])
-    kept = kept[kept["tokens"] > 0].assign(loss=kept["nll"] / kept["tokens"])
-    found = measure.position_outcomes(kept)
-    assert found == {
-        "position_loss": 1.5,
-        "last_position_loss": 1.0,
-        "bits_per_byte": pytest.approx(30 / math.log(2) / 100),
-        "base_position_loss": 2.5,
-        "base_last_position_loss": 2.0,
-    }
-    assert all(math.isnan(value) for value in measure.position_outcomes(kept, "s2").values())
+    bins = pd.concat([pd.DataFrame({**tables, **sums}) for sums in (before, after)])
+    bins = bins[bins["tokens"] > 0].assign(loss=bins["nll"] / bins["tokens"])
+    assert [loss_under(bins, "full", when) for when in ("after", "before")] == [1.5, 2.5]
+    assert [last_loss_under(bins, "full", when) for when in ("after", "before")] == [1.0, 2.0]
+    assert math.isnan(loss_under(bins, "s2"))
+    assert math.isnan(last_loss_under(bins, "s2"))
+    nobody = Partition(*(np.zeros(n, np.int64) for n in (0, 1, 0, 1, 0)))
+    record = record_of(Tables(*[pd.DataFrame()] * 5), [], nobody, probes={"loss_by_position": bins})
+    assert [metrics.metric(name).of(record) for name in ("position_loss", "last_position_loss", "bits_per_byte")] == [
+        1.5,
+        1.0,
+        pytest.approx(30 / math.log(2) / 100),
+    ]
 
 
 def test_the_claim_is_told_with_its_interval_and_what_it_saved(section: Figure) -> None:

@@ -99,7 +99,7 @@ def test_means_are_over_finished_runs(folder: Path, tmp_path: Path) -> None:
             cell = next(each for each in make_study((0.1, 1, "iid"), num_seeds=3).cells() if each.name == name)
             write_run(study / name, cell, stop=1)
     runs = read_runs(study)
-    assert runs.results.groupby("cell", sort=False)["seed"].count().tolist() == [2, 3, 3]
+    assert runs.averaged.groupby("cell", sort=False)["seed"].count().tolist() == [2, 3, 3]
     shown = figures.get("results")(runs).shown
     assert shown is not None
     assert shown["finished seeds"].tolist() == ["2 of 3", "0 of 3", "3"]

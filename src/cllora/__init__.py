@@ -3,19 +3,28 @@
 import cllora
 folder = cllora.run("demo")        # a preset, a YAML file or a Study
 page = cllora.report(folder)       # one self-contained HTML page
+tables = cllora.results(folder)    # the same numbers as pandas tables
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cllora.analysis import Results, results
     from cllora.reports import report
     from cllora.runs import run
     from cllora.spec import Experiment, Study
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "Study", "report", "run"]
+__all__ = ["Experiment", "Results", "Study", "report", "results", "run"]
 
-_HOMES = {"Experiment": "spec", "Study": "spec", "report": "reports", "run": "runs"}
+_HOMES = {
+    "Experiment": "spec",
+    "Results": "analysis",
+    "Study": "spec",
+    "report": "reports",
+    "results": "analysis",
+    "run": "runs",
+}
 
 
 def __getattr__(name: str) -> Any:

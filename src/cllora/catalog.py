@@ -7,6 +7,7 @@ def registries() -> dict[str, AnyRegistry]:
     """The registries by their kind, such as `features`."""
     from cllora.corpus import corpora, features, spoilers
     from cllora.federated import strategies
+    from cllora.metrics import metrics
     from cllora.model.patterns import patterns
     from cllora.partition import partitioners
     from cllora.presets import presets
@@ -23,6 +24,7 @@ def registries() -> dict[str, AnyRegistry]:
         "strategies": strategies,
         "probes": probes,
         "presets": presets,
+        "metrics": metrics,
         "figures": figures,
         "trackers": trackers,
     }

@@ -130,9 +130,13 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Any folder of runs.")],
     out: Annotated[Path | None, typer.Option(help="The page to write; DIR/report.html by default.")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Write the tables for LaTeX (booktabs) too.")] = False,
+    load: Load = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page, and CSV tables, from a folder of runs."""
+    from cllora.registry import load_plugins
+
+    load_plugins(str(file) for file in load or ())
     _report(expanded(folder), _at(out), as_json, latex=latex)
 
 
@@ -141,7 +145,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, figures or trackers"
+            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, metrics, figures "
+            "or trackers"
         ),
     ] = None,
     load: Load = None,

@@ -13,12 +13,13 @@ TESTS = Path(__file__).parents[1]
 # From the ground up. A room may import rooms of lower rows, never of its own row or above.
 ROWS = [
     {"errors"},
-    {"registry", "seeds", "places"},
+    {"registry", "seeds", "places", "stats"},
     {"spec", "types"},
     {"corpus", "presets"},
     {"partition", "model", "store"},
     {"metrics"},
-    {"federated", "measure", "probes"},
+    {"federated", "analysis", "probes"},
+    {"measure"},
     {"runs", "reports"},
     {"progress", "door", "catalog"},
     {"cli"},
@@ -93,6 +94,26 @@ def too_long(path: Path) -> list[str]:
 def test_imports_go_one_way_only():
     assert len(FILES) > 100
     assert [fault for path in FILES for fault in wrong_imports(path)] == []
+
+
+def not_of_stats(path: Path) -> list[str]:
+    """What a file of `stats` imports beside NumPy, SciPy, the standard library and its own room."""
+    allowed = {"numpy", "scipy", "cllora.stats", *sys.stdlib_module_names}
+    names = {
+        ".".join(name.split(".")[: 2 if name.startswith("cllora") else 1])
+        for name in imported(ast.parse(path.read_text()))
+    }
+    return [f"{path.name} imports {name}" for name in sorted(names - allowed - {"cllora"})]
+
+
+def test_statistics_know_nothing_of_cllora(tmp_path):
+    files = sorted((SOURCE / "stats").glob("*.py"))
+    assert len(files) > 3
+    assert [fault for path in files for fault in not_of_stats(path)] == []
+    (tmp_path / "more.py").write_text(
+        "import math\nimport pandas\nfrom cllora.seeds import rng\nfrom cllora.stats import holm\n"
+    )
+    assert not_of_stats(tmp_path / "more.py") == ["more.py imports cllora.seeds", "more.py imports pandas"]
 
 
 def test_files_and_functions_can_be_read_in_one_sitting():

@@ -4,7 +4,7 @@ Run as a script, it writes a study as large as a real one: `python tests/support
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cllora import seeds, store
+from cllora.federated.rounds import global_losses
+from cllora.metrics import RunRecord, Tables
+from cllora.metrics.losses import mean_losses
 from cllora.partition import classes_of, pool_of
 from cllora.partition import make_partition as partition_pool
 from cllora.probes.update_geometry import geometry
@@ -102,7 +105,7 @@ def make_rounds(experiment: Experiment, partition: Partition, stop: int | None =
             block, own_loss = _local(client, partition, loss, tokens, draw)
             blocks.append(block)
             clients.append(_client_record(client, partition, tokens, own_loss))
-        record = _record(number, blocks, clients)
+        record = _record(number, blocks[0], partition, clients)
         yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), record)
 
 
@@ -132,7 +135,7 @@ def _local(
     samples = np.concatenate([own, partition.global_test])
     local = loss[samples] + 0.1 - 0.25 * shares[partition.class_of[samples]] + 0.02 * draw.normal(size=len(samples))
     block = Losses(f"local/{client}", samples, local * tokens[samples], tokens[samples])
-    return block, float(np.average(local[: len(own)], weights=tokens[own])) if len(own) else float("nan")
+    return block, mean_losses(block, own)[0]
 
 
 def _client_record(client: int, partition: Partition, tokens: NDArray[np.int64], own_loss: float) -> dict[str, Any]:
@@ -171,17 +174,21 @@ def _geometry(seed: int, number: int, partition: Partition, clients: list[dict[s
     return geometry(sent, updates, LAYOUT)
 
 
-def _record(number: int, blocks: list[Losses], clients: list[dict[str, Any]]) -> dict[str, Any]:
-    nll, tokens = blocks[0].nll, blocks[0].tokens
+def _record(number: int, losses: Losses, partition: Partition, clients: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "round": number,
-        "global_loss": float(nll.sum() / tokens.sum()),
-        "global_loss_per_sample": float((nll / tokens).mean()),
+        **global_losses(losses, partition),
         "clients": clients,
         "bytes_up": sum(c["bytes_up"] for c in clients),
         "bytes_down": sum(c["bytes_down"] for c in clients),
         "seconds": 3.5,
     }
+
+
+def record_of(tables: Tables, rounds: Sequence[Mapping[str, Any]], partition: Partition, **more: Any) -> RunRecord:
+    """The record of a run that only ever was in memory."""
+    experiment = make_study(rounds=max(1, len(rounds) - 1)).cells()[0].experiment
+    return RunRecord(Path(), experiment, partition, rounds, tables, **more)
 
 
 def environment(experiment: Experiment) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cllora.errors import UsageError
 from cllora.federated.strategy import Strategy
+from cllora.metrics.losses import mean_losses
 from cllora.model.engine import Engine
 from cllora.seeds import rng
 from cllora.spec import Experiment
@@ -188,21 +189,13 @@ def _evaluate(federation: Federation, after: Round, local: Mapping[int, Vector],
 
 def global_losses(losses: Losses, partition: Partition) -> dict[str, float]:
     """On the global test set: nats per token over all tokens, and the mean over samples of their own means."""
-    inside = np.isin(losses.sample, partition.global_test)
-    nll, tokens = losses.nll[inside], losses.tokens[inside]
-    return {
-        "global_loss": float(nll.sum() / tokens.sum()),
-        "global_loss_per_sample": float((nll / tokens).mean()),
-    }
+    per_token, per_sample = mean_losses(losses, partition.global_test)
+    return {"global_loss": per_token, "global_loss_per_sample": per_sample}
 
 
 def _local_loss(losses: tuple[Losses, ...], client: int, partition: Partition) -> float | None:
     """Nats per token of a client's own adapter, after its local training, on its own test set; None without one, or
     where local models are not evaluated."""
     block = next((block for block in losses if block.model == f"local/{client}"), None)
-    if block is None:
-        return None
-    inside = np.isin(block.sample, partition.test(client))
-    if not inside.any():
-        return None
-    return float(block.nll[inside].sum() / block.tokens[inside].sum())
+    loss = math.nan if block is None else mean_losses(block, partition.test(client))[0]
+    return None if math.isnan(loss) else loss

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cllora.measure.contrasts import MARGIN
+from cllora.metrics import MARGIN
 
 Rule = Literal["barely", "touches", "raises", "lowers", "at least"]
 """See `decide`."""

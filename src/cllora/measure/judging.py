@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 
 from cllora.measure.claims import Claim, Rule
-from cllora.measure.effects import Numbers, summary, t_interval
-from cllora.measure.power import MOST_SEEDS, seeds_to_tell
+from cllora.stats import MOST_SEEDS, Numbers, seeds_to_tell, summary, t_interval
 
 Word = Literal["supported", "contradicted", "undecided", "not tested"]
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from cllora.measure.claims import SAVED, UNCUT, A, B, C, D, E, F, G, H
 from cllora.measure.judging import Found, Verdict, judged, untested
-from cllora.measure.signatures import early_overfitting, fairness_collapse, global_oscillation, turns
 from cllora.measure.skew import LENGTH, QUANTITY, Case, Setting, setting_key, settings_of
+from cllora.metrics.signatures import early_overfitting, fairness_collapse, global_oscillation, turns
 
 PAPER_RANK = 2
 SMALLEST_OF_PAPER = 125_239_296

@@ -5,6 +5,7 @@ from cllora.metrics.catalogue import (
     BYTES,
     COUNT,
     EVERYWHERE,
+    MARGIN,
     MEGABYTES,
     NATS,
     RATIO,
@@ -14,20 +15,23 @@ from cllora.metrics.catalogue import (
     SQUARED_NATS,
     Metric,
     Metrics,
+    Place,
     Unit,
     measured,
     metrics,
 )
+from cllora.metrics.losses import Tables, tables
 from cllora.metrics.record import RunRecord
 
 # isort: split
-from cllora.metrics import loss, spread, communication  # noqa: F401, I001 (registered in this order)
+from cllora.metrics import loss, spread, communication, positions  # noqa: F401, I001 (in the order of their metrics)
 
 __all__ = [
     "BITS",
     "BYTES",
     "COUNT",
     "EVERYWHERE",
+    "MARGIN",
     "MEGABYTES",
     "NATS",
     "RATIO",
@@ -37,8 +41,11 @@ __all__ = [
     "SQUARED_NATS",
     "Metric",
     "Metrics",
+    "Place",
     "RunRecord",
+    "Tables",
     "Unit",
     "measured",
     "metrics",
+    "tables",
 ]

@@ -40,12 +40,14 @@ class Unit:
     name: as it stands behind a number or at an axis; empty for a pure number.
     margin: differences smaller than this count as none, in the metric's unit; None where no margin is known, so that a
         difference can be shown but equivalence cannot.
-    show: formats a value, with its unit where that is not `name` (`1.98 MB` for bytes).
+    show: formats a value; what it shows is in the unit called `name`, or has a sign of its own (`99.963 %`).
+    scale: how many of the values' own unit are one of that called `name`: 1e6 for bytes that are shown in MB.
     """
 
     name: str
     margin: float | None
     show: Callable[[float], str]
+    scale: float = 1.0
 
     def signed(self, difference: float) -> str:
         """Formats a difference: `show` with a plus sign where it is positive."""
@@ -53,17 +55,16 @@ class Unit:
         return f"+{text}" if difference > 0 else text
 
 
-def _megabytes(count: float) -> str:
-    return "–" if math.isnan(count) else f"{'−' if count < 0 else ''}{megabytes(abs(count))} MB"
+MARGIN = 0.01
+"""The margin of losses in nats per token: 1 % of perplexity."""
 
-
-NATS = Unit("nats per token", 0.01, number)
-"""Losses. The margin is 1 % of perplexity."""
+NATS = Unit("nats per token", MARGIN, number)
 SQUARED_NATS = Unit("squared nats per token", None, lambda x: number(x, 5))
 BITS = Unit("bits per byte", None, number)
 ROUNDS = Unit("rounds", None, lambda x: number(x, 0 if float(x).is_integer() else 1))
 COUNT = Unit("", None, lambda x: number(x, 0 if float(x).is_integer() else 1))
-BYTES = Unit("bytes", None, _megabytes)
+BYTES = Unit("MB", None, megabytes, scale=1e6)
+"""Sizes, which are counted in bytes and shown in MB (10^6)."""
 MEGABYTES = Unit("MB", None, lambda x: number(x, 0))
 SECONDS = Unit("seconds", None, lambda x: number(x, 0))
 SHARE = Unit("share", None, percent)
@@ -120,7 +121,7 @@ class Metrics(Names[Compute]):
 
     def __init__(self) -> None:
         super().__init__("metric")
-        self._metrics: dict[str, Metric] = {}
+        self._about: dict[Compute, Metric] = {}
 
     def register(
         self,
@@ -143,7 +144,7 @@ class Metrics(Names[Compute]):
                 raise UsageError(f"metric '{key}' would hide the column of that name in the table of runs; rename it")
             self.add(key, function)
             show = format or unit.show
-            self._metrics[key] = Metric(key, title, unit, better, function, short or title, places, show)
+            self._about[function] = Metric(key, title, unit, better, function, short or title, places, show)
             return function
 
         return add
@@ -154,16 +155,15 @@ class Metrics(Names[Compute]):
         Raises:
             UsageError: there is none; the line guesses and lists what exists.
         """
-        self.get(name)
-        return self._metrics[name]
+        return self._about[self.get(name)]
 
     def every(self) -> list[Metric]:
         """All metrics in the order in which they were registered."""
-        return list(self._metrics.values())
+        return [self.metric(name) for name in self.names()]
 
     def shown_in(self, place: Place) -> list[Metric]:
         """The metrics that the report shows in a place."""
-        return [metric for metric in self._metrics.values() if place in metric.places]
+        return [metric for metric in self.every() if place in metric.places]
 
 
 metrics = Metrics()

@@ -18,7 +18,7 @@ def bytes_down(run: RunRecord) -> float:
     return _sum(run, "bytes_down")
 
 
-@metrics.register(title="sent up + down", unit=BYTES, better="lower", short="sent", places=("table", "terminal"))
+@metrics.register(title="sent up + down", unit=BYTES, better="lower", short="MB", places=("table", "terminal"))
 def bytes_sent(run: RunRecord) -> float:
     """Bytes of all messages, in both directions."""
     return bytes_up(run) + bytes_down(run)
@@ -33,7 +33,8 @@ def bytes_full(run: RunRecord) -> float:
     """
     clients = [client for record in run.rounds for client in record["clients"]]
     messages = sum((client["bytes_up"] > 0) + (client["bytes_down"] > 0) for client in clients)
-    return messages * run.full_bytes if run.full_bytes and messages else math.nan
+    size = run.environment.communication.full_bytes
+    return messages * size if size and messages else math.nan
 
 
 @metrics.register(title="saved", unit=SHARE, better="higher", places=("table", "terminal"))

@@ -2,8 +2,6 @@
 
 import math
 
-import pandas as pd
-
 from cllora.metrics import curves
 from cllora.metrics.catalogue import NATS, RATIO, ROUNDS, metrics
 from cllora.metrics.formats import signed
@@ -138,6 +136,5 @@ def personal_loss(run: RunRecord) -> float:
 @metrics.register(title="barrier between two clients' adapters", unit=NATS, better="lower", places=())
 def barrier(run: RunRecord) -> float:
     """The rise of the loss on the way between two clients' adapters of the last round, in nats per token."""
-    surface = run.probes.get("loss_surface", pd.DataFrame({"kind": []}))
-    line = surface[surface["kind"] == "line"]
-    return float(line["rise"].max(skipna=False)) if len(line) else math.nan
+    surface = run.probe("loss_surface")
+    return math.nan if surface is None else float(surface.loc[surface["kind"] == "line", "rise"].max(skipna=False))

@@ -4,12 +4,13 @@ A loss per token is the nats of all texts over all their predicted tokens, so lo
 sample is the mean of the texts' own means, so every text weighs the same; a text without predicted tokens has none.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from cllora.types import Ids, Partition
+from cllora.types import Ids, Losses, Partition
 
 GLOBAL = "global"
 """The `model` of the server's adapter in the loss table."""
@@ -27,6 +28,17 @@ class Tables:
     clients: pd.DataFrame
     gaps: pd.DataFrame
     personal: pd.DataFrame
+
+
+def mean_losses(losses: Losses, samples: Ids) -> tuple[float, float]:
+    """The loss of one model on some of the samples it was evaluated on: nats per token, and nats per token as the mean
+    of the texts' own means. NaN where none of them was evaluated."""
+    inside = np.isin(losses.sample, samples)
+    nll, tokens = losses.nll[inside], losses.tokens[inside]
+    if not tokens.any():
+        return math.nan, math.nan
+    own_means = nll[tokens > 0] / tokens[tokens > 0]
+    return float(nll.sum() / tokens.sum()), float(own_means.mean())
 
 
 def tables(losses: pd.DataFrame, partition: Partition) -> Tables:

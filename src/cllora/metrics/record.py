@@ -45,6 +45,11 @@ class RunRecord:
         whole: pd.DataFrame = table[table["round"] <= self.rounds[-1]["round"]]  # an interrupted round is not whole
         return whole
 
+    def probe(self, name: str) -> pd.DataFrame | None:
+        """The table of a probe; None where it measured nothing."""
+        table = self.probes.get(name)
+        return None if table is None or table.empty else table
+
     @property
     def seed(self) -> int:
         return self.experiment.seed
@@ -62,11 +67,6 @@ class RunRecord:
     def fingerprint(self) -> str:
         """What tells this run's data from other data; empty if it was not recorded."""
         return self.environment.data.fingerprint or ""
-
-    @property
-    def full_bytes(self) -> int | None:
-        """The size of all of the model's parameters in float32, if it was recorded."""
-        return self.environment.communication.full_bytes
 
     @cached_property
     def final_fairness(self) -> pd.DataFrame:

@@ -168,5 +168,5 @@ _AS_WRITTEN: dict[str, Callable[..., Any]] = {  # Any: what create_model takes
     "as_written": pydantic.field_validator("*", mode="wrap")(option_as_written)
 }
 
-AnyRegistry = Registry[Any, object]  # Any: a member takes and gives what its kind does.
+AnyRegistry = Names[Any]  # Any: a member takes and gives what its kind does.
 """A registry of whatever kind."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from cllora.measure.power import MOST_SEEDS
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.forest import ANSWERS, forest, judged, keys
 from cllora.reports.runs import Runs
+from cllora.stats import MOST_SEEDS
 
 MOST_NAMES = 4
 """Cells that one sentence names."""
@@ -56,7 +56,7 @@ def answer(runs: Runs) -> Answer:
 
 def _saved(runs: Runs) -> list[tuple[str, str]]:
     """The share of the communication saved; from the least to the most where cells differ in it."""
-    shares = runs.results.groupby("cell")["saved"].mean().dropna()
+    shares = runs.averaged.groupby("cell")["saved"].mean().dropna()
     if shares.empty:
         return []
     least, most = (words.percent(share) for share in (shares.min(), shares.max()))
@@ -85,7 +85,7 @@ def _headline(runs: Runs) -> str:
         return ""
     if found["seeds"].max() < 2:
         return "One seed cannot tell: run more seeds before you believe a difference."
-    rows = {verdict: found[found["verdict"] == verdict] for verdict in ANSWERS}
+    rows = {verdict: found[found["shows"] == verdict] for verdict in ANSWERS}
     differ, same, undecided = (rows[verdict] for verdict in ("differs", "equivalent", "undecided"))
     parts = [
         *_changed("higher", differ[differ["difference"] > 0], len(found)),
@@ -155,7 +155,7 @@ def _change(runs: Runs, cell: str) -> list[tuple[str, str]]:
 
     Without texts of the clients' own to test on, what it did on the global test set.
     """
-    means = runs.results[runs.results["cell"] == cell].mean(numeric_only=True)
+    means = runs.averaged[runs.averaged["cell"] == cell].mean(numeric_only=True)
     found = [
         (means["change_mean"], "mean over clients, on their own test texts"),
         (means["change_worst_tenth"], "the worst tenth of clients, on their own test texts"),
@@ -168,10 +168,10 @@ def _change(runs: Runs, cell: str) -> list[tuple[str, str]]:
 
 def _one_cell(runs: Runs) -> str:
     """The change of the global loss, over all seeds of the only cell."""
-    mean = runs.results.mean(numeric_only=True)
+    mean = runs.averaged.mean(numeric_only=True)
     if math.isnan(mean["change"]) or mean["rounds"] == 0:
         return "Nothing was trained yet."
-    seeds = f" (mean over {len(runs.results)} seeds)" if len(runs.results) > 1 else ""
+    seeds = f" (mean over {len(runs.averaged)} seeds)" if len(runs.averaged) > 1 else ""
     way = "lowered" if mean["change"] < 0 else "raised"
     return (
         f"{words.number(mean['rounds'], 0)} rounds {way} the global loss from {words.number(mean['base_loss'])} to "
@@ -185,7 +185,7 @@ def _of_the_gain(runs: Runs) -> str:
     row = words.largest(runs.contrasts("final_loss"))
     if row is None or (row["seeds"] > 1 and not words.is_clear(row)):
         return ""
-    control = runs.results[runs.results["cell"] == row["control"]]
+    control = runs.averaged[runs.averaged["cell"] == row["control"]]
     gain = -control["change"].mean()
     ratio = math.expm1(row["difference"])
     perplexity = f"a perplexity {words.percent(abs(ratio))} {'higher' if ratio > 0 else 'lower'}"

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora.measure import together
 from cllora.reports import words
 from cllora.reports.figure import Key, Plot
 from cllora.reports.runs import Runs
@@ -21,26 +20,14 @@ MARGIN_KEY = Key("smaller than the margin", GRID)
 
 
 def judged(runs: Runs, outcome: str) -> pd.DataFrame:
-    """All comparisons of one outcome that have pairs, with what `cllora.measure.together` says of them.
-
-    Adds verdict, a key of `ANSWERS`, and alone_low and alone_high, the 95 % interval of each comparison by itself.
-    """
-    alone = runs.contrasts(outcome)
-    found = together(alone).assign(alone_low=alone["low"], alone_high=alone["high"])
-    found = found.dropna(subset=["difference"])
-    return found.assign(verdict=[_verdict(row) for _, row in found.iterrows()])
+    """All comparisons of one outcome that have pairs: `Runs.contrasts`."""
+    return runs.contrasts(outcome).dropna(subset=["difference"])
 
 
 def keys(found: pd.DataFrame) -> tuple[Key, ...]:
     """The legend of what `judged` found: the answers that there are, and the margin if there is one."""
-    used = [key for verdict, key in ANSWERS.items() if (found["verdict"] == verdict).any()]
+    used = [key for verdict, key in ANSWERS.items() if (found["shows"] == verdict).any()]
     return (*used, MARGIN_KEY) if found["margin"].notna().any() else tuple(used)
-
-
-def _verdict(row: "pd.Series[Any]") -> str:
-    if row["differs"]:
-        return "differs"
-    return "equivalent" if row["equivalent"] or row["answer"] == "the same in every pair" else "undecided"
 
 
 def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
@@ -55,14 +42,14 @@ def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
     figure.add_vline(x=0, line=ZERO_LINE)
     figure.update_xaxes(range=_range(found, margin))
     for verdict, key in ANSWERS.items():
-        rows = found[found["verdict"] == verdict]
+        rows = found[found["shows"] == verdict]
         if len(rows):
-            figure.add_trace(_whiskers(rows, "low", "high", key, 1.5))
-            figure.add_trace(_whiskers(rows, "alone_low", "alone_high", key, 5))
+            figure.add_trace(_whiskers(rows, "low_holm", "high_holm", key, 1.5))
+            figure.add_trace(_whiskers(rows, "low", "high", key, 5))
             figure.add_trace(_points(rows, key))
     cells = [str(cell) for cell in found["cell"]]
     named = {cell: cell if len(runs.axes) == 1 else runs.short(cell) for cell in cells}
-    several = found["verdict"].nunique() > 1
+    several = found["shows"].nunique() > 1
     names = [f"{named[c]}<br>{ANSWERS[v].name}" if several else named[c] for c, v in _named(found)]
     rows_of_cells(figure, cells, names)
     said = "; ".join(_said(row) for _, row in found.iterrows())
@@ -71,14 +58,14 @@ def forest(runs: Runs, found: pd.DataFrame, subject: str, unit: str) -> Plot:
 
 def _range(found: pd.DataFrame, margin: float) -> list[float]:
     """From the lowest to the highest of all that is drawn, and some room."""
-    ends = found[["difference", "low", "high"]].to_numpy(float).ravel().tolist()
+    ends = found[["difference", "low_holm", "high_holm"]].to_numpy(float).ravel().tolist()
     ends = [0.0, *(end for end in (*ends, -margin, margin) if math.isfinite(end))]
     room = 0.06 * (max(ends) - min(ends)) or 1.0
     return [min(ends) - room, max(ends) + room]
 
 
 def _named(found: pd.DataFrame) -> list[tuple[str, str]]:
-    return [(str(cell), str(verdict)) for cell, verdict in zip(found["cell"], found["verdict"], strict=True)]
+    return [(str(cell), str(verdict)) for cell, verdict in zip(found["cell"], found["shows"], strict=True)]
 
 
 def _whiskers(rows: pd.DataFrame, low: str, high: str, key: Key, width: float) -> go.Scatter:
@@ -110,6 +97,6 @@ def _points(rows: pd.DataFrame, key: Key) -> go.Scatter:
 def _said(row: "pd.Series[Any]") -> str:
     doubt = "one seed: no interval"
     if row["seeds"] > 1:
-        ends = " to ".join(words.signed(row[end]) for end in ("alone_low", "alone_high"))
+        ends = " to ".join(words.signed(row[end]) for end in ("low", "high"))
         doubt = f"95 % interval {ends}, {words.count(int(row['seeds']), 'seed')}"
     return f"{row['cell']} against {row['against']}: {words.signed(row['difference'])} ({doubt}), {row['answer']}"

@@ -44,7 +44,7 @@ def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -
     made = {name: figure for name, figure in made.items() if figure.measured}
     tables = path.parent / "tables"
     tables.mkdir(parents=True, exist_ok=True)
-    for name, table in {"runs": runs.outcomes, **{name: figure.table for name, figure in made.items()}}.items():
+    for name, table in {"runs": runs.metrics, **{name: figure.table for name, figure in made.items()}}.items():
         if len(table):
             table.to_csv(tables / f"{name}.csv", index=False)
     if with_latex:

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cllora.errors import visible
-from cllora.measure import together
+from cllora.metrics import metrics
 from cllora.reports import words
 from cllora.reports.labels import feature_text, range_text
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Runs
-from cllora.reports.sections.results import finished_seeds, over_seeds
+from cllora.reports.sections.results import finished_seeds
 from cllora.reports.sheet import WHOLE, Sheet
 from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import ClientMeasures, Doses, Heterogeneity, Partition, TextClass
@@ -46,25 +46,18 @@ def results_table(source: Path | Runs) -> Sheet:
     """
     runs = read_runs(source) if isinstance(source, Path) else source
     contrasts = runs.contrasts("final_loss").set_index("cell")["difference"]
+    shown = [metric for metric in metrics.shown_in("terminal") if runs.averaged[metric.name].notna().any()]
     lines = []
     for cell in runs.cells:
-        rows = runs.results[runs.results["cell"] == cell]
+        rows = runs.averaged[runs.averaged["cell"] == cell]
         against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
-        lines.append(
-            (
-                runs.short(cell),
-                over_seeds(rows["final_loss"]).replace(" ± ", "±"),
-                words.signed(rows["change"].mean()),
-                against,
-                words.number(rows["local_loss"].mean()),
-                words.number(rows["change_std"].mean()),
-                words.signed(rows["change_worst_tenth"].mean()),
-                words.megabytes((rows["bytes_up"] + rows["bytes_down"]).mean()),
-                words.percent(rows["saved"].mean()).replace(" ", ""),
-            )
-        )
-    headings = ("global loss", words.begun(runs, "− base"), "− control", "local", "spread", "worst", "MB", "saved")
-    return Sheet((", ".join(runs.axes) or "run", *headings), lines, caption=_caption(runs), bold=True)
+        first, *others = (metric.format(rows[metric.name].mean()).replace(" ", "") for metric in shown)
+        sd = rows["final_loss"].std()
+        first += f"±{words.number(sd)}" if len(rows) > 1 else ""
+        lines.append((runs.short(cell), first, against, *others))
+    first_heading, *headings = (words.begun(runs, metric.short) for metric in shown)
+    headings = [", ".join(runs.axes) or "run", first_heading, "− control", *headings]
+    return Sheet(headings, lines, caption=_caption(runs), bold=True)
 
 
 def result_rows(folder: Path) -> list[dict[str, Any]]:
@@ -73,7 +66,7 @@ def result_rows(folder: Path) -> list[dict[str, Any]]:
     Raises:
         UsageError: there is no run with a finished round.
     """
-    rows: list[dict[str, Any]] = json.loads(read_runs(folder).outcomes.to_json(orient="records"))
+    rows: list[dict[str, Any]] = json.loads(read_runs(folder).metrics.to_json(orient="records"))
     return rows
 
 
@@ -96,7 +89,7 @@ def _caption(runs: Runs) -> str:
 
 def _answers(runs: Runs) -> list[str]:
     """What each cell's difference in final global loss to its control shows, cells of one answer together."""
-    judged = together(runs.contrasts("final_loss"))
+    judged = runs.contrasts("final_loss")
     cells: dict[str, list[str]] = {}
     for cell, answer in zip(judged["cell"], judged["answer"], strict=True):
         cells.setdefault(answer, []).append(f"({runs.short(cell)})" if len(runs.axes) > 1 else runs.short(cell))

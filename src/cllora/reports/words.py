@@ -4,33 +4,14 @@ import math
 
 import pandas as pd
 
-from cllora.measure import together
+from cllora.analysis import as_family
+from cllora.metrics.formats import megabytes as megabytes
+from cllora.metrics.formats import number as number
+from cllora.metrics.formats import percent as percent
+from cllora.metrics.formats import signed as signed
 from cllora.reports.runs import Runs
 
 NATS = "nats per token"
-
-
-def number(x: float, digits: int = 3) -> str:
-    """A number with a true minus sign; a dash for what was not measured."""
-    return "–" if math.isnan(x) else f"{x + 0.0:.{digits}f}".replace("-", "−")
-
-
-def signed(x: float, digits: int = 3) -> str:
-    text = number(x, digits)
-    return f"+{text}" if x > 0 else text
-
-
-def megabytes(count: float) -> str:
-    """Bytes as MB (10^6), with at least three digits that count."""
-    if math.isnan(count):
-        return "–"
-    return f"{count / 1e6:.3g}" if count < 1e8 else f"{count / 1e6:,.0f}"
-
-
-def percent(share: float) -> str:
-    """A share; near 1 with the digits that tell it from 1: 99.963 %."""
-    digits = 3 if share > 0.99 else 1
-    return "–" if math.isnan(share) else f"{round(100 * share, digits) + 0.0:.{digits}f} %".replace("-", "−")
 
 
 FROM_START = (
@@ -84,7 +65,7 @@ def interval(row: pd.Series) -> str:
     """What is known of the doubt of a contrast that `largest` chose: its interval and seeds, or that there is one."""
     if row["seeds"] < 2:
         return "one seed: no interval"
-    low, high = (signed(row[end], digits_for(row)) for end in ("low", "high"))
+    low, high = (signed(row[end], digits_for(row)) for end in ("low_holm", "high_holm"))
     over = f" over all {row['comparisons']} comparisons" if row["comparisons"] > 1 else ""
     seeds = "only 2 seeds" if row["seeds"] == 2 else f"{row['seeds']} seeds"
     return f"95 % interval{over} {low} to {high}, {seeds}"
@@ -100,24 +81,24 @@ def digits_for(row: pd.Series) -> int:
     """Decimals: three, or as many as it takes to tell the ends of an interval that leaves out zero from zero."""
     if not is_clear(row):
         return 3
-    nearest = min(abs(row["low"]), abs(row["high"]))
+    nearest = min(abs(row["low_holm"]), abs(row["high_holm"]))
     return max(3, min(6, 1 - math.floor(math.log10(nearest))))
 
 
 def is_clear(row: pd.Series) -> bool:
     """Whether a contrast's interval leaves out zero. Without an interval nothing is clear."""
-    return bool(row["low"] > 0 or row["high"] < 0)
+    return bool(row["low_holm"] > 0 or row["high_holm"] < 0)
 
 
 def largest(contrasts: pd.DataFrame) -> pd.Series | None:
     """The largest difference among the clear ones, or if none is clear the largest of all.
 
-    Because it is chosen, its interval is that of `measure.together`, and so is what counts as clear.
+    Because it is chosen, its interval is that of all of them as one family, and so is what counts as clear.
     """
-    known = together(contrasts).dropna(subset=["difference"])
+    known = as_family(contrasts).dropna(subset=["difference"])
     if known.empty:
         return None
-    clear = known[(known["low"] > 0) | (known["high"] < 0)]
+    clear = known[(known["low_holm"] > 0) | (known["high_holm"] < 0)]
     among = clear if len(clear) else known
     return among.iloc[int(among["difference"].abs().argmax())]
 
@@ -154,7 +135,7 @@ def effect(runs: Runs, metric: str, subject: str, unit: str = NATS, outcomes: pd
     """
     if runs.controls and len(runs.cells) > len(runs.controls):
         return difference(runs.contrasts(metric, outcomes), subject, unit)
-    known = runs.results if outcomes is None else runs.counted(outcomes)
+    known = runs.averaged if outcomes is None else runs.counted(outcomes)
     means = known.groupby("cell", sort=False)[metric].mean().dropna()
     if means.empty:
         return f"Nothing was measured of {subject}."

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from cllora.analysis import read_record
 from cllora.errors import UsageError, one_line
+from cllora.metrics import metrics
 from cllora.probes import probes
 from cllora.registry import Registry
 from cllora.spec import Cell, Study
@@ -148,7 +150,7 @@ class Tracking:
 
     @contextmanager
     def of(self, cell: Cell, place: Path) -> Iterator[Callable[[Record], None]]:
-        """A function that tells all trackers of a round's record, as in `rounds.jsonl`.
+        """A function that tells all trackers of a round's record, as in `rounds.jsonl`; with the last, of all metrics.
 
         The rounds that the cell's folder holds already are told first: some tracker may have missed them.
         """
@@ -159,10 +161,13 @@ class Tracking:
                 opened[name] = (manager, manager.__enter__())
 
         def tell(record: Record) -> None:
+            number = int(record["round"])
+            is_last = number == cell.experiment.federation.num_rounds
+            at_end = metrics_of(place) if is_last and opened else {}
             for name, (_, write) in opened.items():
                 if name in self._working:
                     with self._left_out_if_it_fails(name):
-                        write(int(record["round"]), {**figures_of(record), **probe_figures(place, record["round"])})
+                        write(number, {**figures_of(record), **probe_figures(place, number), **at_end})
 
         try:
             for record in _rounds_of(place) if opened else ():
@@ -220,6 +225,19 @@ def probe_figures(place: Path, number: int) -> dict[str, float]:
         for key, value in probes.facts(name).summary(table).items()
         if math.isfinite(value)
     }
+
+
+def metrics_of(place: Path) -> dict[str, float]:
+    """The metrics of a run as `metrics.NAME`, as far as they were measured. One that fails costs a warning."""
+    record, figures = read_record(place), {}
+    for metric in metrics.every():
+        if metric.against_control:
+            continue
+        try:
+            figures[f"metrics.{metric.name}"] = float(metric.of(record))
+        except UsageError as error:
+            log.warning("report_to: %s; trackers are not told of it", error)
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def _is_number(value: object) -> TypeGuard[float]:

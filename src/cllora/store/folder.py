@@ -101,6 +101,14 @@ def read_json(path: Path) -> Object:
 
 def write_partition(folder: Path, partition: Partition) -> None:
     """Who owns what, as `partition.parquet`, and what it came to, as `partition.json`."""
+    table = partition_table(partition)
+    atomic_write(folder / "partition.parquet", lambda path: pq.write_table(table, path))
+    write_json(folder / "partition.json", {} if partition.measured is None else to_plain(partition.measured))
+
+
+def partition_table(partition: Partition) -> pa.Table:
+    """Who owns what: a row per text and owner, with sample, client (-1: the global test set), role and class (-1 where
+    there are no classes)."""
     clients = np.arange(partition.num_clients)
     blocks: list[tuple[Ids, NDArray[np.int64], str]] = [
         (partition.train_ids, np.repeat(clients, np.diff(partition.train_offsets)), "train"),
@@ -109,7 +117,7 @@ def write_partition(folder: Path, partition: Partition) -> None:
     ]
     samples = np.concatenate([ids for ids, _, _ in blocks])
     classes = np.full(len(samples), -1) if partition.class_of is None else partition.class_of[samples]
-    table = pa.table(
+    return pa.table(
         {
             "sample": samples,
             "client": np.concatenate([owners for _, owners, _ in blocks]).astype(np.int32),
@@ -117,9 +125,6 @@ def write_partition(folder: Path, partition: Partition) -> None:
             "class": classes.astype(np.int32),
         }
     )
-    atomic_write(folder / "partition.parquet", lambda path: pq.write_table(table, path))
-    measured = {} if partition.measured is None else to_plain(partition.measured)
-    write_json(folder / "partition.json", measured)
 
 
 def read_partition(folder: Path) -> Partition:

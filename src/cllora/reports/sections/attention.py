@@ -8,6 +8,7 @@ from cllora.reports.figure import Figure, Plot, figures
 from cllora.reports.runs import Runs
 from cllora.reports.style import chart
 
+PROBE = "attention_entropy"
 TITLE = "Attention by layer and head"
 MOST_CELLS = 8
 """Cells that the page draws; the file has all."""
@@ -18,9 +19,9 @@ def attention(runs: Runs) -> Figure:
     """Entropy of each attention head in the final global model minus that in the untrained base: as a share of the most
     that the visible tokens allow (1: all of them alike, 0: one token), mean over positions of a few texts of the global
     test set and over seeds. Above zero a head looks more widely than before."""
-    table = runs.stacked(runs.probe("attention_entropy"))
-    if table.empty:
+    if PROBE not in runs.probes:
         return Figure(TITLE, "The entropy of attention heads was not measured.", measured=False)
+    table = runs.probe(PROBE)
     cells = list(dict.fromkeys(table["cell"]))
     means = table.groupby(["cell", "layer", "head"], sort=False, as_index=False)["change"].mean()
     most = float(means["change"].abs().max())
@@ -77,9 +78,10 @@ def _row(cell: str, rows: pd.DataFrame) -> dict[str, str]:
 def _conclusion(runs: Runs, table: pd.DataFrame) -> str:
     """Against the control, if there is one: the mean over heads, which is one number per run."""
     changes = table.groupby(["cell", "seed"], as_index=False, sort=False)[["change"]].mean()
+    changes = changes.rename(columns={"change": "entropy_change"})  # `change` is a metric, of losses
     if runs.controls and len(runs.cells) > len(runs.controls):
         subject = "the change of attention entropy by training, mean over heads,"
-        return words.difference(runs.contrasts("change", runs.to_compare(changes)), subject, "of its maximum")
-    means = changes.groupby("cell", sort=False)["change"].mean()
+        return words.difference(runs.contrasts("entropy_change", runs.to_compare(changes)), subject, "of its maximum")
+    means = changes.groupby("cell", sort=False)["entropy_change"].mean()
     said = words.listed([f"{words.signed(mean)} at {cell}" for cell, mean in means.items()])
     return f"Training changed attention entropy, mean over heads, by this share of its maximum: {said}."

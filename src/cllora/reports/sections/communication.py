@@ -37,7 +37,9 @@ def communication(runs: Runs) -> Figure:
     """Megabytes (10^6 bytes) that all clients sent and received over a run, as serialised messages, beside what the
     full model's parameters in float32 would have been, sent just as often. The scale is logarithmic: every line is ten
     times the one before. Where more than LoRA is trained, also what one adapter weighs by part, on a plain scale."""
-    costs = runs.results.groupby("cell", sort=False)[["bytes_up", "bytes_down", "bytes_full", "saved", "rounds"]].mean()
+    costs = runs.averaged.groupby("cell", sort=False)[
+        ["bytes_up", "bytes_down", "bytes_full", "saved", "rounds"]
+    ].mean()
     costs = costs.assign(total=costs["bytes_up"] + costs["bytes_down"])
     costs = costs.assign(per_round=costs["total"] / costs["rounds"].clip(lower=1))
     parts = _parts(runs).reindex(costs.index)

@@ -2,25 +2,13 @@
 
 import pandas as pd
 
+from cllora.metrics import metrics
 from cllora.reports import labels, words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.forest import ANSWERS, forest, judged, keys
 from cllora.reports.runs import Runs
 
-OUTCOMES = {
-    "final_loss": ("final global loss", words.NATS),
-    "area": ("area under the global loss", words.NATS),
-    "oscillation": ("oscillation of the global loss", words.NATS),
-    "rounds_to_control": ("rounds to the control's final loss", "rounds"),
-    "local_change": ("local loss minus the base's, own test texts", words.NATS),
-    "own_gap": ("local minus global, own test texts", words.NATS),
-    "change_std": ("spread over clients", words.NATS),
-    "change_worst_tenth": ("the worst tenth of clients", words.NATS),
-    "forgetting": ("forgetting, mean over classes", words.NATS),
-}
-"""What is drawn, with its name and its unit; the numbers of all outcomes are in the table of results."""
-
-NUMBERS = ("difference", "alone_low", "alone_high", "low", "high", "seeds", "margin")
+NUMBERS = ("difference", "low", "high", "low_holm", "high_holm", "seeds", "margin")
 DECIDED = ("p_holm", "p_equivalent_holm", "needed", "answer")
 
 
@@ -30,27 +18,27 @@ def effects(runs: Runs) -> Figure:
     lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
     which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
     it differs. The grey band is the margin: an effect that is shown to lie within it is called equivalent to none."""
-    found = {outcome: judged(runs, outcome) for outcome in OUTCOMES}
-    known = {outcome: rows for outcome, rows in found.items() if len(rows)}
+    compared = {metric: judged(runs, metric.name) for metric in metrics.shown_in("forest")}
+    known = {metric: rows for metric, rows in compared.items() if len(rows)}
     if not known:
         return Figure("Effects against the control", "No cell can be compared with a control, so no effect is known.")
-    table = pd.concat([rows.assign(outcome=outcome) for outcome, rows in known.items()], ignore_index=True)
-    table = table[["outcome", "cell", "control", *NUMBERS, *DECIDED, "verdict"]]
+    table = pd.concat(list(known.values()), ignore_index=True)
+    table = table[["metric", "cell", "control", *NUMBERS, *DECIDED, "shows"]]
     return Figure(
         title="Effects against the control",
         conclusion=_conclusion(table),
-        plots=tuple(forest(runs, rows, *OUTCOMES[outcome]) for outcome, rows in known.items()),
+        plots=tuple(forest(runs, rows, metric.title, metric.unit.name) for metric, rows in known.items()),
         legend=keys(table),
-        table=table.rename(columns={"alone_low": "low_alone", "alone_high": "high_alone"}),
+        table=table,
         shown=pd.DataFrame([_row(runs, row) for _, row in table.iterrows()]),
         notes=_notes(runs, table),
     )
 
 
 def _row(runs: Runs, row: pd.Series) -> dict[str, str]:
-    doubt = "–" if row["seeds"] < 2 else f"{words.signed(row['alone_low'])} to {words.signed(row['alone_high'])}"
+    doubt = "–" if row["seeds"] < 2 else f"{words.signed(row['low'])} to {words.signed(row['high'])}"
     return {
-        "outcome": OUTCOMES[row["outcome"]][0],
+        "outcome": metrics.metric(row["metric"]).title,
         "cell": row["cell"],
         "difference": words.signed(row["difference"]),
         "95 % interval by itself": doubt,
@@ -63,9 +51,9 @@ def _row(runs: Runs, row: pd.Series) -> dict[str, str]:
 
 
 def _conclusion(table: pd.DataFrame) -> str:
-    counts = table["verdict"].value_counts()
+    counts = table["shows"].value_counts()
     differ, same, open_ = (int(counts.get(verdict, 0)) for verdict in ANSWERS)
-    of = f"Of {words.count(len(table), 'comparison')} in {words.count(table['outcome'].nunique(), 'outcome')}"
+    of = f"Of {words.count(len(table), 'comparison')} in {words.count(table['metric'].nunique(), 'outcome')}"
     verbs = [
         f"{differ} {'differs' if differ == 1 else 'differ'}",
         f"{same} {'is' if same == 1 else 'are'} shown to be equivalent to none",
@@ -82,5 +70,5 @@ def _notes(runs: Runs, table: pd.DataFrame) -> tuple[str, ...]:
         "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own."
     )
     censored = "A run that never reached its control's final loss counts its last round."
-    reached = censored if "rounds_to_control" in set(table["outcome"]) else ""
+    reached = censored if "rounds_to_control" in set(table["metric"]) else ""
     return tuple(note for note in (few, two, each, reached, *labels.leak_note(runs.leaking)) if note)

@@ -1,6 +1,6 @@
 """How evenly the global model serves the clients, round by round."""
 
-from cllora import measure
+from cllora.metrics.fairness import fairness as over_clients
 from cllora.reports import words
 from cllora.reports.curves import BAND, SINGLE, by_round, marks
 from cllora.reports.figure import Figure, Plot, figures
@@ -14,7 +14,7 @@ def fairness(runs: Runs) -> Figure:
     """The global model on clients' own test texts, minus the untrained base's loss on the same texts, after every
     round. First the tenth of the clients, at least one, that it helped least: above zero it harms them. Then the
     standard deviation over clients: at zero all are helped alike. Thick: mean over seeds; thin: single seeds."""
-    rows = runs.stacked((run, measure.fairness(run.tables.clients)) for run in runs.members)
+    rows = runs.stacked((run, over_clients(run.tables.clients)) for run in runs.members)
     if rows.empty:
         return Figure("Fairness by round", NO_TESTS)
     worst = chart("round", "change of loss<br>(nats per token)", 320, hovermode="x unified")
@@ -44,5 +44,5 @@ def fairness(runs: Runs) -> Figure:
 
 
 def _ends(runs: Runs, column: str) -> str:
-    means = runs.results.groupby("cell", sort=False)[column].mean().dropna()
+    means = runs.averaged.groupby("cell", sort=False)[column].mean().dropna()
     return ", ".join(f"{words.signed(mean)} at {cell}" for cell, mean in means.items()) or "nothing was measured"

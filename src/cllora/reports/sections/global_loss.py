@@ -23,11 +23,11 @@ def global_loss(runs: Runs) -> Figure:
     found = marks(figure, runs, changed, "loss", names)
     marks(change, runs, changed, "change", names)
     several = len(runs.seeds) > 1
-    means = runs.results.groupby("cell", sort=False)["final_loss"].mean()
+    means = runs.averaged.groupby("cell", sort=False)["final_loss"].mean()
     ends = ", ".join(f"{words.number(loss)} for {cell}" for cell, loss in means.items())
-    changes = runs.results.groupby("cell", sort=False)["change"].mean()
+    changes = runs.averaged.groupby("cell", sort=False)["change"].mean()
     gains = ", ".join(f"{words.signed(mean)} for {cell}" for cell, mean in changes.items())
-    base = runs.results["base_loss"].mean()
+    base = runs.averaged["base_loss"].mean()
     alt = f"Lines of the global test loss by round. From {words.number(base)} {words.NATS} untrained to {ends}."
     return Figure(
         title="Global loss by round",
@@ -46,7 +46,7 @@ def global_loss(runs: Runs) -> Figure:
 
 def _unlike(runs: Runs) -> tuple[str, ...]:
     """Whether means of cells are over different seeds, so that lines may lie apart for that alone."""
-    seeds = {tuple(sorted(of["seed"])) for _, of in runs.results.groupby("cell")}
+    seeds = {tuple(sorted(of["seed"])) for _, of in runs.averaged.groupby("cell")}
     said = "Means of cells are over different seeds here: the effects compare equal seeds, the lines do not."
     return (said,) if len(seeds) > 1 else ()
 

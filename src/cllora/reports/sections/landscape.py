@@ -22,7 +22,7 @@ def landscape(runs: Runs) -> Figure:
     was sent, and two clients' own after their local training. Minus the loss at the clients' average; below zero is
     better than the average. Axes are distances between adapters. One seed of each cell. The barrier is how far the
     loss rises above the straight line from one client's loss to the other's on the way between them (0: none)."""
-    kept = runs.probe("loss_surface")
+    kept = runs.measured("loss_surface")
     if not kept:
         return Figure(TITLE, "The loss around the last average was not measured.", measured=False)
     first: dict[str, tuple[Run, pd.DataFrame]] = {}

@@ -1,14 +1,15 @@
 """Whether a model uses a long text: its perplexity by how much of the text came before, and what that cost."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora import measure
+from cllora.analysis import contrasts, control_values
+from cllora.metrics.positions import PROBE, last_loss_under, loss_under
 from cllora.reports import labels, words
 from cllora.reports.figure import Figure, Key, Plot, figures
 from cllora.reports.runs import Run, Runs
@@ -20,9 +21,6 @@ BASE = Key("the base, before training", MUTED, "dot")
 WITH_BOTH = {"lora", "norms", "embeddings"}
 LOSS = "position_loss"
 
-Kept = Sequence[tuple[Run, pd.DataFrame]]
-"""The runs that were measured, each with its table of the probe `loss_by_position`."""
-
 
 @figures.register()
 def long_context(runs: Runs) -> Figure:
@@ -30,15 +28,14 @@ def long_context(runs: Runs) -> Figure:
     given all of its text before it, under full attention whatever the pattern of training; mean over seeds of the
     loss. The base is stretched to the same context, and not trained. In the table, last bin: the tokens with the most
     text before them."""
-    kept = runs.probe("loss_by_position")
+    kept = [run for run, _ in runs.measured(PROBE)]
     if not kept:
         return Figure(TITLE, "Perplexity by position was not measured.", measured=False)
-    costs = runs.costs()
-    known = runs.to_compare(runs.stacked((run, _numbers(run, found, costs.get(run.folder, {}))) for run, found in kept))
-    seconds = measure.control_values(known, list(runs.axes), runs.control, "training_seconds")
+    known = runs.to_compare(runs.stacked((run, _numbers(run)) for run in kept))
+    seconds = control_values(known, list(runs.axes), runs.control, "training_seconds")
     known = known.assign(time_ratio=known["training_seconds"] / seconds)
     comparable = known[~known["cell"].isin(runs.leaking)]
-    against = measure.together(runs.contrasts(LOSS, comparable))
+    against = runs.contrasts(LOSS, comparable)
     bins = _bins(runs, kept)
     shown = pd.DataFrame([_row(runs, cell, known, against) for cell in known["cell"].unique()])
     lines = looks(list(dict.fromkeys(bins["line"])), list(dict.fromkeys(bins.loc[bins["control"], "line"])))
@@ -55,22 +52,24 @@ def long_context(runs: Runs) -> Figure:
     )
 
 
-def _numbers(run: Run, positions: pd.DataFrame, costs: Mapping[str, Any]) -> pd.DataFrame:
-    """One row: `cllora.measure.position_outcomes` under full attention and, as own_*, under the run's pattern of
-    training; training_seconds, peak_mb and message_bytes."""
-    own = measure.position_outcomes(positions, run.experiment.model.attention.name)
-    trained = sum(client["seconds"] for record in run.rounds for client in record["clients"])
+def _numbers(run: Run) -> pd.DataFrame:
+    """One row: losses by position under full attention, of the model and as base_* of the base; as own_* under the
+    run's pattern of training; bits_per_byte, training_seconds, peak_mb and message_bytes."""
+    bins, own = run.probes[PROBE], run.experiment.model.attention.name
     row = {
-        **measure.position_outcomes(positions),
-        **{f"own_{name}": own[name] for name in (LOSS, "last_position_loss")},
-        "training_seconds": costs.get("training_seconds", trained),
-        "peak_mb": costs.get("peak_mb"),
-        "message_bytes": run.environment.communication.message_bytes,
+        LOSS: loss_under(bins, "full"),
+        "last_position_loss": last_loss_under(bins, "full"),
+        "bits_per_byte": run.outcome["bits_per_byte"],
+        "base_position_loss": loss_under(bins, "full", "before"),
+        "base_last_position_loss": last_loss_under(bins, "full", "before"),
+        "own_position_loss": loss_under(bins, own),
+        "own_last_position_loss": last_loss_under(bins, own),
+        **{name: run.outcome[name] for name in ("training_seconds", "peak_mb", "message_bytes")},
     }
     return pd.DataFrame([row], dtype=float)
 
 
-def _bins(runs: Runs, kept: Kept) -> pd.DataFrame:
+def _bins(runs: Runs, kept: Sequence[Run]) -> pd.DataFrame:
     """Perplexity under full attention by bin, of the mean loss over seeds: picture, line, base, when, start, stop, and
     whether it is of a control.
 
@@ -79,14 +78,14 @@ def _bins(runs: Runs, kept: Kept) -> pd.DataFrame:
     """
     axis = runs.axis("model.attention")
     parts = []
-    for run, found in kept:
+    for run in kept:
         cell = runs.cell(run.labels)
         picture, line = "", runs.named(cell)
         if axis and len(runs.axes) > 1:
             leak = f" ({labels.LEAKS})" if cell in runs.leaking else ""
             picture = f"trained under {run.labels[axis]}{leak}"
             line = ", ".join(f"{name} = {run.labels[name]}" for name in runs.axes if name != axis)
-        rows = found.query("pattern == 'full'")
+        rows = run.probes[PROBE].query("pattern == 'full'")
         parts.append(rows.assign(picture=picture, line=line, control=cell in runs.controls, base=run.base))
     keep = ["picture", "line", "base", "when", "start", "stop"]
     means = pd.concat(parts).groupby(keep, sort=False, as_index=False).agg({"loss": "mean", "control": "any"})
@@ -167,7 +166,7 @@ def _doubted(against: pd.DataFrame) -> str:
     """A difference with the interval that holds among all comparisons, where there is one."""
     if against.empty:
         return "–"
-    return words.with_interval(*against.iloc[0][["difference", "low", "high"]])
+    return words.with_interval(*against.iloc[0][["difference", "low_holm", "high_holm"]])
 
 
 def _claim(runs: Runs, known: pd.DataFrame, against: pd.DataFrame) -> str:
@@ -199,13 +198,13 @@ def _lead(row: "pd.Series[Any]") -> str:
     return "Whether LongLoRA comes as far as full fine-tuning cannot be told yet"
 
 
-def _notes(runs: Runs, kept: Kept, known: pd.DataFrame) -> tuple[str, ...]:
+def _notes(runs: Runs, kept: Sequence[Run], known: pd.DataFrame) -> tuple[str, ...]:
     own = "Under its own pattern a model sees less of a text: compare with the same cell under full attention alone."
     memory = "Peak memory is of the whole process while clients train."
     said = [
         *_of_parts(runs, known),
         *labels.leak_note(runs.leaking),
-        own if any(run.experiment.model.attention.name != "full" for run, _ in kept) else "",
+        own if any(run.experiment.model.attention.name != "full" for run in kept) else "",
         memory if known["peak_mb"].notna().any() else "",
     ]
     return tuple(note for note in said if note)
@@ -216,7 +215,7 @@ def _of_parts(runs: Runs, known: pd.DataFrame) -> list[str]:
     axis = runs.axis("lora.train")
     if axis is None:
         return []
-    found = measure.contrasts(runs.counted(known), list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
+    found = contrasts(runs.counted(known), list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
     found = found[[set(value.split("+")) == WITH_BOTH for value in found[axis]]]
     said = []
     for _, row in found.iterrows():

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora.measure import Relation, disagreements, mechanism_curve, relation
+from cllora.metrics.update_geometry import by_round, correlation, disagreements
 from cllora.reports import words
 from cllora.reports.figure import Figure, Plot, figures
 from cllora.reports.runs import Runs
 from cllora.reports.style import chart, keys, looks
+from cllora.stats import Correlation
 
 MOST_DOTS = 600
 """Dots of a cell that the chart shows; all are counted."""
@@ -23,12 +24,12 @@ def mechanism(runs: Runs) -> Figure:
     cosine: 0 the same direction, 1 unrelated, 2 opposite); lines go through the means of fifths of the pairs. Then the
     error of averaging LoRA's A and B apart, as a share of the mean change of their product: at 0.1, a tenth of what the
     clients learned together is lost or distorted in joining. Spearman's rho has an interval over clients."""
-    kept = runs.probe("update_geometry")
+    kept = runs.measured("update_geometry")
     if not kept:
         return Figure("How clients' updates relate", "Nothing was recorded of how the clients' updates relate.")
-    curve = runs.counted(runs.stacked((run, mechanism_curve(table)) for run, table in kept))
+    curve = runs.counted(runs.stacked((run, by_round(table)) for run, table in kept))
     pairs = runs.counted(runs.stacked((run, disagreements(table, run.partition)) for run, table in kept))
-    found = {cell: relation(pairs[pairs["cell"] == cell].rename(columns={"seed": "run"})) for cell in runs.cells}
+    found = {cell: correlation(pairs[pairs["cell"] == cell].rename(columns={"seed": "run"})) for cell in runs.cells}
     known = pairs.dropna(subset=["distance", "disagreement"])
     plots = []
     if len(known):
@@ -105,7 +106,7 @@ def _errors(runs: Runs, errors: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _row(runs: Runs, curve: pd.DataFrame, cell: str, found: Relation) -> dict[str, str]:
+def _row(runs: Runs, curve: pd.DataFrame, cell: str, found: Correlation) -> dict[str, str]:
     mean = curve[curve["cell"] == cell].mean(numeric_only=True)
     return {
         "cell": cell,
@@ -120,7 +121,7 @@ def _row(runs: Runs, curve: pd.DataFrame, cell: str, found: Relation) -> dict[st
     }
 
 
-def _rho(found: Relation) -> str:
+def _rho(found: Correlation) -> str:
     if math.isnan(found.rho):
         return "–"
     if math.isnan(found.low):
@@ -128,7 +129,7 @@ def _rho(found: Relation) -> str:
     return f"{words.number(found.rho, 2)} [{words.number(found.low, 2)}, {words.number(found.high, 2)}]"
 
 
-def _conclusion(known: pd.DataFrame, found: dict[str, Relation]) -> str:
+def _conclusion(known: pd.DataFrame, found: dict[str, Correlation]) -> str:
     """On the cell where distances vary most from pair to pair: chosen by what was dealt, not by what came out."""
     if known.empty:
         return "No two clients with known class mixes trained in the same round, so no updates can be compared."
@@ -139,7 +140,7 @@ def _conclusion(known: pd.DataFrame, found: dict[str, Relation]) -> str:
         return f"Too little varies {where}, to say whether clients with other texts pull another way."
     doubt = (
         f"Spearman's rho {words.number(it.rho, 2)}, 95 % interval {words.number(it.low, 2)} to "
-        f"{words.number(it.high, 2)}, {words.count(it.pairs, 'pair')} of {words.count(it.clients, 'client')}"
+        f"{words.number(it.high, 2)}, {words.count(it.pairs, 'pair')} of {words.count(it.units, 'client')}"
     )
     if it.low > 0 or it.high < 0:
         way = "more" if it.low > 0 else "less"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from cllora.measure import MARGIN
+from cllora.metrics import MARGIN
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Run, Runs
@@ -67,7 +67,7 @@ def _strength(runs: Runs) -> str:
         return "One seed: no interval is given, and a second seed may turn a difference round."
     pairs = runs.contrasts("final_loss")["seeds"]
     if pairs.empty:
-        fewest = words.count(int(runs.results.groupby("cell")["seed"].nunique().min()), "seed")
+        fewest = words.count(int(runs.averaged.groupby("cell")["seed"].nunique().min()), "seed")
         return f"Every cell has at least {fewest}, which differ in {_redrawn(runs)}."
     return (
         f"Every comparison has at least {words.count(int(pairs.min()), 'pair')} of runs of equal seed; its interval "

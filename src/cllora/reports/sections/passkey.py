@@ -22,10 +22,10 @@ def passkey(runs: Runs) -> Figure:
     square how many were found of how many, over seeds: the greedy continuation is the number, digit for digit. The
     colour grades what counting does not: the mean loss on a token of the number, lower is better; to guess a digit
     costs ln 10 = 2.30 nats."""
-    kept = runs.probe("passkey")
-    if not kept:
+    measured = runs.measured("passkey")
+    if not measured:
         return Figure(TITLE, "Passkey retrieval was not measured.", measured=False)
-    table = runs.stacked((run, found.assign(base=run.base)) for run, found in kept)
+    table = runs.stacked((run, of_run.assign(base=run.base)) for run, of_run in measured)
     cells = list(dict.fromkeys(table["cell"]))
     # Of a base there is one measurement a seed, whatever was trained on it.
     base = table.drop_duplicates(["base", "seed", "length", "depth"])

@@ -10,10 +10,9 @@ import pytest
 from scipy.special import rel_entr
 from scipy.stats import spearmanr
 
-from cllora.measure import client_drifts, disagreements, mechanism_curve, mechanism_layers, relation
-from cllora.measure import mechanism as module
-from cllora.measure.mechanism import NUMBERS
+from cllora.metrics.update_geometry import NUMBERS, by_layer, by_round, client_drifts, correlation, disagreements
 from cllora.reports import figures, read_runs
+from cllora.stats import dyads
 from cllora.types import Partition
 from support.synthetic import make_study, write_study
 
@@ -56,12 +55,12 @@ def partition_of(mixes):
 
 
 def test_the_tables_of_a_run():
-    curve = mechanism_curve(GEOMETRY)
+    curve = by_round(GEOMETRY)
     assert curve["round"].tolist() == [1, 2, 3]
     assert curve["clients"].tolist() == [2, 1, 3]
     assert curve["cosine"].isna().tolist() == [False, True, False]
     assert all(curve[key].dtype == float for key in NUMBERS)
-    layers = mechanism_layers(GEOMETRY)
+    layers = by_layer(GEOMETRY)
     assert layers["layer"].tolist() == LAYERS * 3
     assert layers.loc[layers["layer"] == "b", "drift"].isna().all()
     drifts = client_drifts(GEOMETRY)
@@ -71,8 +70,8 @@ def test_the_tables_of_a_run():
 def test_without_a_record_there_are_empty_tables_of_the_same_columns():
     partition = partition_of([[5, 5], [9, 1], [0, 10]])
     for table, full in (
-        (mechanism_curve(NOTHING), mechanism_curve(GEOMETRY)),
-        (mechanism_layers(NOTHING), mechanism_layers(GEOMETRY)),
+        (by_round(NOTHING), by_round(GEOMETRY)),
+        (by_layer(NOTHING), by_layer(GEOMETRY)),
         (client_drifts(NOTHING), client_drifts(GEOMETRY)),
         (disagreements(NOTHING, partition), disagreements(GEOMETRY, partition)),
     ):
@@ -97,8 +96,8 @@ def test_without_classes_there_is_no_distance(mixes):
     partition = replace(partition, class_of=None) if mixes is None else partition
     found = disagreements(GEOMETRY, partition)
     assert found["distance"].isna().all()
-    assert math.isnan(relation(found).rho)
-    assert relation(found).pairs == 0
+    assert math.isnan(correlation(found).rho)
+    assert correlation(found).pairs == 0
 
 
 def made_up_pairs(seed, slope, runs=1, clients=20, rounds=20, per_round=2, trend=1.0):
@@ -119,16 +118,16 @@ def made_up_pairs(seed, slope, runs=1, clients=20, rounds=20, per_round=2, trend
 
 def test_without_a_trend_it_is_spearman_s_rho():
     pairs = made_up_pairs(0, 0.5, rounds=1, per_round=10)
-    found = relation(pairs)
+    found = correlation(pairs)
     assert found.rho == pytest.approx(spearmanr(pairs["distance"], pairs["disagreement"]).statistic)
-    assert (found.pairs, found.clients) == (45, 10)
+    assert (found.pairs, found.units) == (45, 10)
     assert found.low < found.rho < found.high
 
 
 def test_a_trend_over_rounds_is_no_relation_and_hides_none():
     hidden = made_up_pairs(1, 1.0, rounds=40, trend=100.0)
     raw = spearmanr(hidden["distance"], hidden["disagreement"]).statistic
-    assert relation(hidden).rho > max(0.2, 2 * raw)
+    assert correlation(hidden).rho > max(0.2, 2 * raw)
 
 
 @pytest.mark.parametrize(("runs", "per_round", "rounds"), [(1, 2, 20), (3, 2, 20), (1, 10, 3)])
@@ -136,7 +135,7 @@ def test_a_trend_over_rounds_is_no_relation_and_hides_none():
 def test_the_interval_covers_the_truth_as_often_as_it_says(slope, runs, per_round, rounds):
     """In designs with few pairs a client and with many; and it is hardly wider than it needs to be."""
     design = {"runs": runs, "per_round": per_round, "rounds": rounds}
-    found = [relation(made_up_pairs(seed, slope, **design)) for seed in range(1000, 1100)]
+    found = [correlation(made_up_pairs(seed, slope, **design)) for seed in range(1000, 1100)]
     z, low, high = (np.arctanh([getattr(it, what) for it in found]) for what in ("rho", "low", "high"))
     truth = z.mean()
     assert (math.tanh(truth) > 0.2) == (slope > 0)
@@ -150,7 +149,7 @@ def test_taking_pairs_for_independent_would_claim_too_much():
     missed = {"pairs": 0, "clients": 0}
     for seed in range(100):
         pairs = made_up_pairs(seed, 0.0, **design)
-        it = relation(pairs)
+        it = correlation(pairs)
         half = 1.96 / math.sqrt(len(pairs) - 3)
         missed["pairs"] += abs(math.atanh(it.rho)) > half
         missed["clients"] += it.low > 0 or it.high < 0
@@ -163,7 +162,7 @@ def test_too_little_to_tell_gives_no_interval(kind):
     pairs = made_up_pairs(0, 1.0, rounds=4 if kind == "few" else 20)
     if kind == "equal":
         pairs = pairs.assign(distance=0.5)
-    found = relation(pairs.iloc[:0] if kind == "empty" else pairs)
+    found = correlation(pairs.iloc[:0] if kind == "empty" else pairs)
     assert math.isnan(found.rho)
     assert math.isnan(found.low)
 
@@ -176,9 +175,9 @@ def runs(tmp_path_factory):
 
 def test_a_run_with_very_many_pairs_has_the_wider_interval(monkeypatch):
     pairs = made_up_pairs(3, 0.5, per_round=5)
-    one = relation(pairs)
-    monkeypatch.setattr(module, "MOST_LEFT_OUT", 10)
-    other = relation(pairs)
+    one = correlation(pairs)
+    monkeypatch.setattr(dyads, "MOST_LEFT_OUT", 10)
+    other = correlation(pairs)
     assert other.rho == one.rho
     assert other.low < one.low < one.high < other.high
 

@@ -1,4 +1,4 @@
-"""How many seeds it would take to tell."""
+"""The power of the paired tests, and how many pairs of runs (seeds) they need."""
 
 import math
 from functools import lru_cache

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cllora import measure
+from cllora import measure, stats
 from cllora.measure import Case, Verdict
 from cllora.measure.claims import Rule
 from cllora.measure.judging import over_all
+from cllora.metrics import MARGIN, curves, losses
 from cllora.reports import figures, read_runs
 from cllora.seeds import rng
 from cllora.spec import Experiment, PartitionSpec
@@ -75,7 +76,7 @@ def run(
     change = -0.3 + spread * np.array([-1, 1] * (CLIENTS // 2))
     ends = {"round": ROUNDS, "client": range(CLIENTS), "change": change, "loss": 3.5 + change, "base": 3.5}
     clients = pd.DataFrame(ends).assign(ratio=lambda x: x["loss"] / x["base"], samples=list(texts), tokens=10)
-    tables = measure.Tables(curve=curve, classes=curve, clients=clients, gaps=gaps, personal=clients.iloc[:0])
+    tables = losses.Tables(curve=curve, classes=curve, clients=clients, gaps=gaps, personal=clients.iloc[:0])
     cell = ", ".join(f"{name} = {value}" for name, value in {**asked, **more}.items() if name != "scheme")
     return Case(
         cell=cell,
@@ -86,7 +87,7 @@ def run(
         partition=dealt(cut),
         rounds=[{"round": t, "clients": []} for t in range(ROUNDS + 1)],
         tables=tables,
-        outcome={"final_loss": final, "local_change": local, "oscillation": measure.oscillation(curve), "saved": saved},
+        outcome={"final_loss": final, "local_change": local, "oscillation": curves.oscillation(curve), "saved": saved},
     )
 
 
@@ -367,8 +368,8 @@ def simulated(effect: float, spread: float, many: int, rule: Rule, studies: int 
     """Verdicts on a claim of so many comparisons over five seeds each, whose true differences are known."""
     draws = rng(0, "verdicts", str(effect), many).normal(effect, spread, (studies, many, 5))
     of = (draws.mean(axis=2), draws.std(axis=2, ddof=1), 5)
-    ends = np.stack(measure.t_interval(*of, 1 - 0.05 / many), axis=-1)
-    return [over_all([measure.decide(low, high, measure.MARGIN, rule) for low, high in each]) for each in ends]
+    ends = np.stack(stats.t_interval(*of, 1 - 0.05 / many), axis=-1)
+    return [over_all([measure.decide(low, high, MARGIN, rule) for low, high in each]) for each in ends]
 
 
 def share(found: Sequence[str], verdict: str) -> float:
@@ -387,14 +388,14 @@ def test_without_an_effect_a_direction_is_claimed_in_at_most_5_percent(rule: Rul
 @pytest.mark.parametrize("rule", ["touches", "raises", "lowers"])
 @pytest.mark.parametrize("spread", [0.002, 0.005, 0.02])
 def test_an_effect_as_large_as_the_margin_is_denied_in_at_most_5_percent(rule: Rule, spread: float) -> None:
-    effect = -measure.MARGIN if rule == "lowers" else measure.MARGIN
+    effect = -MARGIN if rule == "lowers" else MARGIN
     assert share(simulated(effect, spread, 1, rule), "contradicted") <= 0.05
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.005, 0.02])
 def test_hardly_any_effect_is_claimed_or_denied_wrongly_in_at_most_5_percent(spread: float) -> None:
     for many in (1, 4):
-        found = simulated(measure.MARGIN, spread, many, "barely")  # as large as can be called none, or is none
+        found = simulated(MARGIN, spread, many, "barely")  # as large as can be called none, or is none
         assert share(found, "supported") <= 0.05
         assert share(found, "contradicted") <= 0.05
 

@@ -1,7 +1,8 @@
-"""One effect and its doubt, from differences between paired runs: what they come to, and what they can show.
+"""Statistics of paired differences: intervals, tests of difference and of equivalence, effect sizes.
 
-All functions but the bootstrap take arrays and work elementwise. mean, spread (the standard deviation with n - 1) and
-seeds describe the differences of one comparison; fewer than two say nothing of the spread, and all doubt is NaN.
+All functions but the bootstrap take arrays and work elementwise. mean, spread (the standard deviation, divided by
+n - 1) and n, the number of pairs, describe the differences of one comparison. With fewer than two pairs there is no
+spread, and every measure of doubt is NaN.
 """
 
 import math
@@ -11,29 +12,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ndtr, stdtr, stdtrit
 
-from cllora.seeds import rng
-
 Numbers = NDArray[np.float64]
 
-BOOTSTRAP_SEEDS = 8
+BOOTSTRAP_PAIRS = 8
 """Fewer differences than this are not resampled: see `bootstrap_interval`."""
 DRAWS = 9_999
 """Resamples of a bootstrap interval."""
 
 
-def t_interval(
-    mean: ArrayLike, spread: ArrayLike, seeds: ArrayLike, level: ArrayLike = 0.95
-) -> tuple[Numbers, Numbers]:
+def t_interval(mean: ArrayLike, spread: ArrayLike, n: ArrayLike, level: ArrayLike = 0.95) -> tuple[Numbers, Numbers]:
     """Student's t interval of a mean difference: mean +- t_(n-1) spread / sqrt(n)."""
-    n = _counts(seeds)
+    n = _counts(n)
     half = stdtrit(n - 1, (1 + np.asarray(level, float)) / 2) * _error(spread, n)
     return np.asarray(mean, float) - half, np.asarray(mean, float) + half
 
 
 def paired_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Mean of the differences (n,) and its `t_interval`; low and high are NaN with fewer than two."""
-    mean, spread, seeds = summary(differences)
-    low, high = t_interval(mean, spread, seeds, level)
+    mean, spread, n = summary(differences)
+    low, high = t_interval(mean, spread, n, level)
     return mean, float(low), float(high)
 
 
@@ -44,78 +41,66 @@ def summary(differences: ArrayLike) -> tuple[float, float, int]:
     return mean, float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values)
 
 
-def bootstrap_interval(differences: ArrayLike, level: float = 0.95, draws: int = DRAWS) -> tuple[float, float]:
-    """Bootstrap interval of the mean of differences (n,), which supposes no normal distribution: BCa (Efron 1987).
+def bootstrap_interval(
+    differences: ArrayLike, rng: np.random.Generator, level: float = 0.95, draws: int = DRAWS
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean of differences (n,), which assumes no normal distribution: BCa (Efron 1987).
 
     Resampling n values knows nothing of the factor sqrt(n / (n - 1)) nor of t's longer tails. The level is therefore
     raised to 1 - 2 Phi(-sqrt(n / (n - 1)) t_(n-1)), which mends both (Hesterberg 2015, doi
     10.1080/00031305.2015.1089789). What it cannot mend is that few values have few resamples: with fewer than
-    `BOOTSTRAP_SEEDS` both ends are NaN. Draws are named by n alone, so equal differences have equal intervals.
+    `BOOTSTRAP_PAIRS` both ends are NaN. Resamples are drawn with `rng`.
     """
     values = np.asarray(differences, float)
     n = len(values)
-    if n < BOOTSTRAP_SEEDS:
+    if n < BOOTSTRAP_PAIRS:
         return math.nan, math.nan
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     widened = 1 - 2 * float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
     from scipy import stats  # takes a second to load, and few studies have so many seeds
 
-    found = stats.bootstrap(
-        (values,), np.mean, confidence_level=widened, n_resamples=draws, method="BCa", rng=rng(0, "bootstrap", n)
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    ends = stats.bootstrap(
+        (values,), np.mean, confidence_level=widened, n_resamples=draws, method="BCa", rng=rng
+    ).confidence_interval
+    return float(ends.low), float(ends.high)
 
 
-def hedges_g(mean: ArrayLike, spread: ArrayLike, seeds: ArrayLike) -> Numbers:
-    """The standardised size of a paired difference, J mean / spread, free of the bias that few seeds bring.
+def hedges_g(mean: ArrayLike, spread: ArrayLike, n: ArrayLike) -> Numbers:
+    """The standardised size of a paired difference, J mean / spread, without the bias of few pairs.
 
     J = Gamma(v / 2) / (sqrt(v / 2) Gamma((v - 1) / 2)) with v = n - 1 (Hedges 1981). The unit is the standard deviation
     of the *differences* (called d_z), so it says how far the effect stands out of its own noise, not how large it is.
-    NaN with fewer than three seeds, where J is not defined, and where nothing varies.
+    NaN with fewer than three pairs, where J is not defined, and where nothing varies.
     """
-    v = np.where(_counts(seeds) > 2, _counts(seeds) - 1, np.nan)
+    v = np.where(_counts(n) > 2, _counts(n) - 1, np.nan)
     spread = np.asarray(spread, float)
     correction = np.exp(gammaln(v / 2) - gammaln((v - 1) / 2)) / np.sqrt(v / 2)
     size: Numbers = correction * np.asarray(mean, float) / np.where(spread > 0, spread, np.nan)
     return size
 
 
-def p_differs(mean: ArrayLike, spread: ArrayLike, seeds: ArrayLike) -> Numbers:
+def p_differs(mean: ArrayLike, spread: ArrayLike, n: ArrayLike) -> Numbers:
     """Two-sided p value of the paired t test of no difference."""
-    n = _counts(seeds)
+    n = _counts(n)
     p: Numbers = 2 * stdtr(n - 1, -np.abs(_standing(mean, spread, n)))
     return p
 
 
-def p_equivalent(mean: ArrayLike, spread: ArrayLike, seeds: ArrayLike, margin: ArrayLike) -> Numbers:
+def p_equivalent(mean: ArrayLike, spread: ArrayLike, n: ArrayLike, margin: ArrayLike) -> Numbers:
     """p value of two one-sided t tests (Schuirmann 1987): of a true difference of at least the margin, either way.
 
     It is the larger of both, P(t_(n-1) < (|mean| - margin) / (spread / sqrt(n))). Small says that the difference lies
     within the margin; at 0.05 just when the 90 % t interval does. NaN without a margin.
     """
-    n = _counts(seeds)
+    n = _counts(n)
     p: Numbers = stdtr(n - 1, _standing(np.abs(mean) - np.asarray(margin, float), spread, n))
     return p
 
 
-def holm(p: ArrayLike) -> Numbers:
-    """p values adjusted for being several, along the last axis (Holm 1979).
-
-    With p_(1) <= ... <= p_(N): max over j <= i of (N - j + 1) p_(j), at most 1. Whatever of the N is true, the chance
-    that any true hypothesis has an adjusted p of 0.05 or less is at most 0.05.
-    """
-    p = np.asarray(p, float)
-    order = np.argsort(p, axis=-1, kind="stable")
-    steps = np.take_along_axis(p, order, -1) * (p.shape[-1] - np.arange(p.shape[-1]))
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(steps, axis=-1), 1.0), -1)
-    return adjusted
-
-
-def _counts(seeds: ArrayLike) -> Numbers:
-    """As floats; NaN where there are too few to know a spread."""
-    n = np.asarray(seeds, float)
+def _counts(pairs: ArrayLike) -> Numbers:
+    """Numbers of pairs as floats; NaN where there are too few to know a spread."""
+    n = np.asarray(pairs, float)
     return np.where(n > 1, n, np.nan)
 
 
@@ -127,5 +112,5 @@ def _standing(distance: Any, spread: ArrayLike, n: Numbers) -> Numbers:
     """A distance in standard errors; where nothing varies plus or minus infinity, and 0 for no distance at all."""
     distance, error = np.broadcast_arrays(np.asarray(distance, float), _error(spread, n))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Numbers = np.where((distance == 0) & (error == 0), 0.0, distance / error)
-    return found
+        standing: Numbers = np.where((distance == 0) & (error == 0), 0.0, distance / error)
+    return standing

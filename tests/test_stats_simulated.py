@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from cllora import measure
+from cllora import stats
+from cllora.analysis import contrasts
 from cllora.seeds import rng
 
 STUDIES = 4_000
@@ -39,7 +40,7 @@ def runs_of(studies: int, effect: float, seeds: int) -> pd.DataFrame:
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_contrasts_of_runs_cover_the_known_effect(seeds: int) -> None:
     studies = 600
-    found = measure.contrasts(runs_of(studies, 0.02, seeds), ["study", "alpha"], {"alpha": "iid"}, "final_loss")
+    found = contrasts(runs_of(studies, 0.02, seeds), ["study", "alpha"], {"alpha": "iid"}, "final_loss")
     assert len(found) == studies
     covered = ((found["low"] <= 0.02) & (found["high"] >= 0.02)).mean()
     assert covered == pytest.approx(0.95, abs=allowed(0.95, studies))
@@ -49,27 +50,27 @@ def test_contrasts_of_runs_cover_the_known_effect(seeds: int) -> None:
 @pytest.mark.parametrize("level", [0.8, 0.95])
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])
 def test_t_intervals_cover_at_their_level(seeds: int, level: float) -> None:
-    low, high = measure.t_interval(*summaries(0.03, 0.02, seeds), seeds, level)
+    low, high = stats.t_interval(*summaries(0.03, 0.02, seeds), seeds, level)
     assert ((low <= 0.03) & (high >= 0.03)).mean() == pytest.approx(level, abs=allowed(level))
 
 
-@pytest.mark.parametrize("seeds", [measure.effects.BOOTSTRAP_SEEDS, 20])
+@pytest.mark.parametrize("seeds", [stats.BOOTSTRAP_PAIRS, 20])
 def test_bootstrap_intervals_cover_nearly_at_their_level(seeds: int) -> None:
     draws = rng(0, "resampled", seeds).normal(0.03, 0.02, (600, seeds))
-    ends = np.array([measure.bootstrap_interval(each, draws=999) for each in draws])
+    ends = np.array([stats.bootstrap_interval(each, rng(0), draws=999) for each in draws])
     covered = ((ends[:, 0] <= 0.03) & (ends[:, 1] >= 0.03)).mean()
     assert covered == pytest.approx(0.95, abs=allowed(0.95, 600))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_hedges_g_is_right_on_average(seeds: int) -> None:
-    sizes = measure.hedges_g(*summaries(0.5, 1.0, seeds, 40_000), seeds)
+    sizes = stats.hedges_g(*summaries(0.5, 1.0, seeds, 40_000), seeds)
     assert sizes.mean() == pytest.approx(0.5, abs=4 * sizes.std() / math.sqrt(40_000))
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_no_difference_is_found_where_there_is_none_in_5_percent(seeds: int) -> None:
-    found = measure.p_differs(*summaries(0.0, 0.02, seeds), seeds) <= 0.05
+    found = stats.p_differs(*summaries(0.0, 0.02, seeds), seeds) <= 0.05
     assert found.mean() == pytest.approx(0.05, abs=allowed(0.05))
 
 
@@ -77,7 +78,7 @@ def test_no_difference_is_found_where_there_is_none_in_5_percent(seeds: int) -> 
 @pytest.mark.parametrize("spread", [0.001, 0.005, 0.02])
 @pytest.mark.parametrize("effect", [0.01, -0.01, 0.015])
 def test_equivalence_is_claimed_wrongly_in_at_most_5_percent(effect: float, spread: float, seeds: int) -> None:
-    claimed = measure.p_equivalent(*summaries(effect, spread, seeds), seeds, 0.01) <= 0.05
+    claimed = stats.p_equivalent(*summaries(effect, spread, seeds), seeds, 0.01) <= 0.05
     assert claimed.mean() <= 0.05 + allowed(0.05)
 
 
@@ -92,14 +93,14 @@ def families(effects: list[float], seeds: int = 5, shared: float = 0.0) -> tuple
 @pytest.mark.parametrize("shared", [0.0, 1.0])
 @pytest.mark.parametrize("effects", [[0.0] * 5, [0.0, 0.0, 0.0, 0.05, 0.05], [0.0, 0.2, 0.2, 0.2]])
 def test_any_wrong_difference_among_several_is_claimed_in_at_most_5_percent(effects, shared: float) -> None:
-    p = measure.holm(measure.p_differs(*families(effects, shared=shared), 5))
+    p = stats.holm(stats.p_differs(*families(effects, shared=shared), 5))
     wrong = (p[:, np.array(effects) == 0] <= 0.05).any(axis=1)
     assert wrong.mean() <= 0.05 + allowed(0.05)
 
 
 def test_any_wrong_equivalence_among_several_is_claimed_in_at_most_5_percent() -> None:
     mean, spread = families([0.01, -0.01, 0.01, 0.0], shared=1.0, seeds=10)
-    p = measure.holm(measure.p_equivalent(mean, spread, 10, 0.01))
+    p = stats.holm(stats.p_equivalent(mean, spread, 10, 0.01))
     assert (p[:, :3] <= 0.05).any(axis=1).mean() <= 0.05 + allowed(0.05)
 
 
@@ -109,21 +110,19 @@ def test_the_interval_of_the_largest_difference_covers_although_it_was_chosen(ef
     mean, spread = families(effects, shared=1.0)
     covered = []
     for i in range(studies):
-        of = (mean[i], spread[i], 5)
-        found = pd.DataFrame({"difference": mean[i], "spread": spread[i], "seeds": 5, "margin": 0.01})
-        found = found.assign(p=measure.p_differs(*of), p_equivalent=measure.p_equivalent(*of, 0.01))
-        row = measure.together(found).iloc[int(np.abs(mean[i]).argmax())]
-        covered.append(row["low"] <= effects[int(row.name)] <= row["high"])
+        family = stats.adjust_for_multiplicity(mean[i], spread[i], np.full(len(effects), 5), 0.01)
+        largest = int(np.abs(mean[i]).argmax())
+        covered.append(family.low[largest] <= effects[largest] <= family.high[largest])
     assert np.mean(covered) >= 0.95 - allowed(0.95, studies)
 
 
 @pytest.mark.parametrize("spread", [0.004, 0.01, 0.03])
 def test_the_seeds_needed_tell_in_80_percent_of_studies(spread: float) -> None:
     margin = 0.01
-    differs, within = (int(measure.seeds_needed(effect, spread, margin)) for effect in (margin, 0.0))
-    found = (measure.p_differs(*summaries(margin, spread, differs), differs) <= 0.05).mean()
-    shown = (measure.p_equivalent(*summaries(0.0, spread, within), within, margin) <= 0.05).mean()
+    differs, within = (int(stats.seeds_needed(effect, spread, margin)) for effect in (margin, 0.0))
+    found = (stats.p_differs(*summaries(margin, spread, differs), differs) <= 0.05).mean()
+    shown = (stats.p_equivalent(*summaries(0.0, spread, within), within, margin) <= 0.05).mean()
     assert min(found, shown) >= 0.8 - allowed(0.8)
-    fewer = (measure.p_differs(*summaries(margin, spread, differs - 1), differs - 1) <= 0.05).mean()
-    hidden = (measure.p_equivalent(*summaries(0.0, spread, within - 1), within - 1, margin) <= 0.05).mean()
+    fewer = (stats.p_differs(*summaries(margin, spread, differs - 1), differs - 1) <= 0.05).mean()
+    hidden = (stats.p_equivalent(*summaries(0.0, spread, within - 1), within - 1, margin) <= 0.05).mean()
     assert max(fewer, hidden) <= 0.8 + allowed(0.8)  # one seed less is too few

@@ -1,0 +1,94 @@
+"""Update geometry as tables: how clients' updates relate, and whether clients with other texts pull another way.
+
+The numbers are those of the probe `update_geometry`; their formulas are in docs/method.md.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from cllora.partition.heterogeneity import jensen_shannon
+from cllora.stats import Block, Correlation, dyadic_correlation
+from cllora.types import Array, Partition
+
+NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
+"""What is recorded of a round in total and by layer."""
+
+
+def by_round(geometry: pd.DataFrame) -> pd.DataFrame:
+    """All layers together, one row per round with updates: round, clients, and `NUMBERS` (NaN where undefined).
+
+    Args:
+        geometry: the table of the probe `update_geometry`.
+    """
+    rows, clients = _scope(geometry, "all"), _scope(geometry, "client")
+    counts = rows["round"].map(clients["round"].value_counts()).fillna(0).astype(int)
+    return rows.assign(clients=counts)[["round", "clients", *NUMBERS]]
+
+
+def by_layer(geometry: pd.DataFrame) -> pd.DataFrame:
+    """`by_round` for each layer: round, layer (its name, or number where names are not recorded), `NUMBERS`."""
+    return _scope(geometry, "layer")[["round", "layer", *NUMBERS]]
+
+
+def client_drifts(geometry: pd.DataFrame) -> pd.DataFrame:
+    """One row per round and client trained in it: round, client, norm |d_k|, and drift |d_k - d| / |d|."""
+    return _scope(geometry, "client")[["round", "client", "norm", "drift"]]
+
+
+def disagreements(geometry: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """Every two clients trained in the same round: do they hold other texts, and did they pull another way?
+
+    One row per round and pair: round, client < other, disagreement = 1 - cosine of their updates (0 to 2), and
+    distance, the Jensen-Shannon divergence of their class mixes (bits, 0 to 1) over training texts; NaN where the
+    partition knows no two classes. Of rounds with very many clients no pair is recorded.
+    """
+    pairs = _scope(geometry, "pair")
+    pairs = pairs.assign(disagreement=1 - pairs["cosine"])[["round", "client", "other", "disagreement"]]
+    mixes = _class_mixes(partition)
+    if mixes is None or pairs.empty:
+        return pairs.assign(distance=math.nan)
+    return pairs.assign(distance=jensen_shannon(mixes[pairs["client"]], mixes[pairs["other"]]))
+
+
+def correlation(pairs: pd.DataFrame, level: float = 0.95) -> Correlation:
+    """How the disagreement of two clients' updates goes with the distance of their class mixes, within runs.
+
+    Spearman's rank correlation with the trend over rounds taken out, and an interval over clients: see
+    `cllora.stats.dyadic_correlation`.
+
+    Args:
+        pairs: `disagreements` of one or several runs, these told apart by a column `run` if there is one.
+    """
+    measured = pairs.dropna(subset=["disagreement", "distance"])
+    by_run = measured.groupby(measured["run"] if "run" in measured else np.zeros(len(measured)), sort=False)
+    blocks = [
+        Block(
+            rows[["client", "other"]].to_numpy(),
+            *(rows[column].to_numpy(float) for column in ("distance", "disagreement", "round")),
+        )
+        for _, rows in by_run
+    ]
+    return dyadic_correlation(blocks, level)
+
+
+def _class_mixes(partition: Partition) -> Array | None:
+    """Each client's shares of the classes among its training texts (K, C); NaN for a client without any."""
+    if partition.class_of is None:
+        return None
+    owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.train_offsets))
+    classes = partition.class_of[partition.train_ids]
+    many = int(classes.max(initial=-1)) + 1
+    if many < 2 or classes.min() < 0:
+        return None
+    counts = np.bincount(owners * many + classes, minlength=partition.num_clients * many).reshape(-1, many)
+    sizes = counts.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(counts, sizes, out=np.full(counts.shape, np.nan), where=sizes > 0))
+
+
+def _scope(geometry: pd.DataFrame, scope: str) -> pd.DataFrame:
+    """The rows of one scope; of a table without columns (nothing was recorded) none."""
+    table = geometry.reindex(columns=["round", "scope", "layer", "client", "other", *NUMBERS])
+    table = table.astype({"round": int, "client": int, "other": int, **dict.fromkeys(NUMBERS, float)})
+    return table[table["scope"] == scope].reset_index(drop=True)
