@@ -14,7 +14,7 @@ from cllora.corpus.feature import features
 from cllora.errors import UsageError
 from cllora.model import load
 from cllora.model.learner import Learner
-from cllora.runs import shared
+from cllora.runs import study_cache
 from cllora.spec import Study
 from cllora.store import read_losses, read_partition, read_probe
 from support.studies import interrupted, study_fields
@@ -39,7 +39,7 @@ def counted(monkeypatch):
 
         monkeypatch.setattr(place, name, counting)
 
-    spy(shared, "load_samples")
+    spy(study_cache, "load_samples")
     spy(load, "load_base")
     spy(repeats, "text_hashes")
     evaluate = Learner.evaluate

@@ -10,7 +10,7 @@ import yaml
 
 import cllora
 from cllora.model.tokenizer import ModelTokenizer
-from cllora.runs.shared import samples_of
+from cllora.runs.study_cache import samples_of
 from cllora.spec import Study
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()

@@ -245,7 +245,7 @@ def test_attention_by_name_and_by_options_is_the_same():
 
 
 def test_a_pattern_that_is_full_attention_at_the_context_says_so(caplog):
-    from cllora.runs.shared import attention_of
+    from cllora.runs.study_cache import attention_of
 
     for group, context, is_full in ((128, 64, True), (127, 64, False), (64, 64, False)):
         assert pattern("s2", group).is_full(context) == is_full
@@ -260,7 +260,7 @@ def test_a_pattern_that_is_full_attention_at_the_context_says_so(caplog):
 
 
 def test_a_pattern_that_leaks_says_so(caplog):
-    from cllora.runs.shared import attention_of
+    from cllora.runs.study_cache import attention_of
 
     with caplog.at_level(logging.WARNING, logger="cllora"):
         attention_of(Experiment.parse({"model": {"attention": "s2"}}))

@@ -16,7 +16,7 @@ from cllora.model import load
 from cllora.model.learner import Learner
 from cllora.partition import rank_correlation
 from cllora.runs.partitions import partitions_of
-from cllora.runs.shared import Shared
+from cllora.runs.study_cache import StudyCache
 from cllora.spec import Study
 from cllora.store import read_json, read_losses, read_partition
 from support.samples import WORDS
@@ -135,9 +135,9 @@ def test_prefix_ifd_is_the_ratio_of_two_losses_of_stock_transformers(tiny_models
     import torch
 
     cell = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={}).cells()[0].experiment
-    shared = Shared(tmp_path, None)
-    samples = shared.samples(cell)
-    base = shared.learner(cell, samples)
+    cache = StudyCache(tmp_path, None)
+    samples = cache.samples(cell)
+    base = cache.learner(cell, samples)
 
     def nll(other, ids):
         return base.over(other).evaluate("base", base.initial(0), ids).nll

@@ -122,7 +122,7 @@ def divided(num_clients, *, by: float = 1):
 
 
 def test_what_cannot_be_loaded_is_tried_once(tiny_models, texts, tmp_path, monkeypatch):
-    from cllora.runs import shared
+    from cllora.runs import study_cache
 
     tries = []
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_loaded_is_tried_once(tiny_models, texts, tmp_path, monke
         tries.append(experiment)
         raise UsageError("no such texts")
 
-    monkeypatch.setattr(shared, "samples_of", samples_of)
+    monkeypatch.setattr(study_cache, "samples_of", samples_of)
     with pytest.raises(UsageError, match=r"^no such texts$"):
         cllora.run(Study.parse(study_fields(tiny_models("opt"), texts, seeds=3)), tmp_path)
     assert len(tries) == 1

@@ -25,7 +25,7 @@ from cllora.errors import say, visible
 from cllora.types import OnRead
 
 if TYPE_CHECKING:
-    from cllora.runs.study import Progress
+    from cllora.runs.executor import Progress
 
 PACE_SECONDS = 4 * 3600
 WIDE = 120

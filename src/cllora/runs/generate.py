@@ -165,7 +165,7 @@ def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner
     from cllora.model.learner import Learner
     from cllora.model.load import load_base
     from cllora.runs.cell import strategy_of
-    from cllora.runs.shared import attention_of, samples_of
+    from cllora.runs.study_cache import attention_of, samples_of
 
     ran_on = read_environment(run)
     samples = samples_of(experiment)

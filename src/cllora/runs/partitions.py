@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from cllora.model.engine import Engine
 from cllora.partition import assign
-from cllora.runs.shared import Shared
+from cllora.runs.study_cache import StudyCache
 from cllora.spec import Experiment
 from cllora.types import Array, Ids, OnRead, Partition, Samples
 
@@ -14,15 +14,15 @@ from cllora.types import Array, Ids, OnRead, Partition, Samples
 def partitions_of(experiments: Sequence[Experiment], on_corpus: OnRead | None = None) -> list[Partition]:
     """The partition of each experiment; what they have in common is made once."""
     with TemporaryDirectory() as folder:
-        shared = Shared(Path(folder), on_corpus)
-        return [_partition_of(experiment, shared) for experiment in experiments]
+        cache = StudyCache(Path(folder), on_corpus)
+        return [_partition_of(experiment, cache) for experiment in experiments]
 
 
-def _partition_of(experiment: Experiment, shared: Shared) -> Partition:
-    samples = shared.samples(experiment)
+def _partition_of(experiment: Experiment, cache: StudyCache) -> Partition:
+    samples = cache.samples(experiment)
 
     def of_base(some: Samples, ids: Ids) -> Array:
-        return base_nll(shared.learner(experiment, samples), some, ids)
+        return base_nll(cache.learner(experiment, samples), some, ids)
 
     return assign(experiment, samples, of_base)
 

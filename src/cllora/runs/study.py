@@ -4,7 +4,8 @@ import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,14 @@ from cllora.partition import check_residual, partitioners
 from cllora.presets import find_study
 from cllora.probes import probes
 from cllora.registry import AnyRegistry, guess, load_plugins
+from cllora.runs.executor import Executor, Progress, serial
 from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
-from cllora.runs.shared import Shared, shared_parts
+from cllora.runs.study_cache import StudyCache, shared_parts
 from cllora.runs.tracking import Tracking, check_trackers, trackers
 from cllora.spec import Cell, Choice, Experiment, Study
 from cllora.spec.fields import alike, field_of, set_field
 from cllora.store import read_json, write_json
 from cllora.types import OnRead
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a study is: a round of a cell is done, or a cell that was finished before is passed over (`resumed`), or
-    one could not be finished (`failed` says why). `total` counts the rounds of all cells, each one's round 0 included.
-    """
-
-    cell: Cell
-    cells: int
-    index: int
-    round: int
-    rounds: int
-    resumed: bool
-    total: int = 0
-    failed: str | None = None
 
 
 def run(
@@ -49,13 +35,14 @@ def run(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     on_corpus: OnRead | None = None,
+    executor: Executor = serial,
 ) -> Path:
     """Run a study (a `Study`, a preset's name or a YAML file) to its end and return its folder.
 
     Whatever of it the folder holds already is kept: finished cells are passed over, the one that was interrupted
     goes on after its last whole round, and the numbers are those of a run that never stopped. A cell that cannot be
     finished, for whatever reason, is recorded (`failed.json` in its folder) and the others go on; running again tries
-    it again.
+    it again. `executor` is where cells are computed; no number depends on it.
 
     Raises:
         UsageError: the study is not usable, or the folder holds another study.
@@ -66,7 +53,7 @@ def run(
     check_trackers(study.report_to)
     folder = Path(out) if out is not None else Path("runs") / study.name
     with _study_folder(folder, study):
-        _run_cells(study, folder, on_progress or (lambda _: None), on_corpus)
+        _run_cells(study, folder, executor, on_progress or (lambda _: None), on_corpus)
     return folder
 
 
@@ -138,48 +125,55 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, Any]:
 def _run_cells(
     study: Study,
     folder: Path,
+    executor: Executor,
     on_progress: Callable[[Progress], None],
     on_corpus: OnRead | None,
 ) -> None:
-    cells = study.cells()
-    total = sum(cell.experiment.federation.num_rounds + 1 for cell in cells)
-    shared, tracking = Shared(folder, on_corpus), Tracking(study, folder)
-    shared.hold_files(study.base.load)
+    cells = order_by_shared_inputs(study.cells())
+    cache = StudyCache(folder, on_corpus)
+    cache.hold_files(study.base.load)
     failed: dict[str, str] = {}
-    for index, cell in enumerate(_neighbours(cells)):
-        begin = Progress(cell, len(cells), index, 0, cell.experiment.federation.num_rounds, resumed=False, total=total)
-        for progress in _attempt(begin, folder / cell.name, shared, tracking):
+    with Tracking(study, folder) as tracking:
+        for progress in executor(partial(_attempt, folder, cache), _beginnings(cells)):
             if progress.failed is not None:
-                failed[cell.name] = progress.failed
+                failed[progress.cell.name] = progress.failed
+            tracking.follow(progress)
             on_progress(progress)
     if failed:
         raise CellsFailed(folder, failed, len(cells))
 
 
-def _attempt(begin: Progress, place: Path, shared: Shared, tracking: Tracking) -> Iterator[Progress]:
+def _beginnings(cells: Sequence[Cell]) -> list[Progress]:
+    """Every cell at its beginning."""
+    rounds = [cell.experiment.federation.num_rounds for cell in cells]
+    return [
+        Progress(cell, len(cells), index, 0, rounds[index], resumed=False, total=sum(rounds) + len(rounds))
+        for index, cell in enumerate(cells)
+    ]
+
+
+def _attempt(folder: Path, cache: StudyCache, begin: Progress) -> Iterator[Progress]:
     """Run a cell to its end or to where it fails, which is put on record; what would stop every cell is raised."""
+    place = folder / begin.cell.name
     try:
-        yield from _run_cell(begin, place, shared, tracking)
+        yield from _run_cell(place, cache, begin)
     except Exception as error:
         if stops_the_study(error):
             raise
         yield replace(begin, failed=record_failure(place, error))
 
 
-def _run_cell(begin: Progress, place: Path, shared: Shared, tracking: Tracking) -> Iterator[Progress]:
+def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progress]:
     """Each round of a cell once it is on disk; of a cell that was finished before, the last."""
     is_finished, run_cell = _import_cells()
-    cell, experiment = begin.cell, begin.cell.experiment
+    experiment = begin.cell.experiment
     if is_finished(place, experiment):
         yield replace(begin, round=begin.rounds, resumed=True)
         return
     forget_failure(place)
-    samples = shared.samples(experiment)
-    learner = shared.learner(experiment, samples)
-    with tracking.of(cell, place) as tell:
-        for after in run_cell(experiment, place, samples, learner):
-            tell(after.record)
-            yield replace(begin, round=after.number)
+    samples = cache.samples(experiment)
+    for after in run_cell(experiment, place, samples, cache.learner(experiment, samples)):
+        yield replace(begin, round=after.number, record=after.record)
 
 
 def _import_cells() -> tuple[Any, Any]:
@@ -195,7 +189,7 @@ def _import_cells() -> tuple[Any, Any]:
     return is_finished, run_cell
 
 
-def _neighbours(cells: Sequence[Cell]) -> list[Cell]:
+def order_by_shared_inputs(cells: Sequence[Cell]) -> list[Cell]:
     """The cells in an order in which those that share their texts and their base follow each other."""
     seen: dict[tuple[str, str], int] = {}
     for cell in cells:

@@ -11,16 +11,17 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 from cllora.analysis import read_record
 from cllora.errors import UsageError, one_line
 from cllora.metrics import metrics
 from cllora.probes import probes
 from cllora.registry import Registry
+from cllora.runs.executor import Progress
 from cllora.spec import Cell, Study
 from cllora.store import last_round, read_probes_of, read_rounds
 
@@ -140,43 +141,69 @@ def check_trackers(names: Iterable[str]) -> None:
             raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{package}]', or leave it out")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The trackers of one cell: what tells each, and what closes them all."""
+
+    writes: Mapping[str, Write]
+    closing: ExitStack
+
+
 class Tracking:
-    """The trackers of a study. One that fails is left out from then on, with one warning."""
+    """The trackers of a study, which follow its progress. One that fails is left out from then on, with one warning.
+
+    A context: whatever is open at its end is closed.
+    """
 
     def __init__(self, study: Study, folder: Path) -> None:
         self._study = study.name
         self._folder = folder
         self._working = list(dict.fromkeys(study.report_to))
+        self._cells: dict[str, _Opened] = {}
 
-    @contextmanager
-    def of(self, cell: Cell, place: Path) -> Iterator[Callable[[Record], None]]:
-        """A function that tells all trackers of a round's record, as in `rounds.jsonl`; with the last, of all metrics.
+    def __enter__(self) -> Self:
+        return self
 
-        The rounds that the cell's folder holds already are told first: some tracker may have missed them.
+    def __exit__(self, *_: object) -> None:
+        while self._cells:
+            self._cells.popitem()[1].closing.close()
+
+    def follow(self, progress: Progress) -> None:
+        """Tell all trackers of a round that is on disk; with a cell's last also of all metrics, then they are closed.
+
+        At the first that is computed here they are told of all rounds that there are: some may have missed them.
         """
-        opened: dict[str, tuple[AbstractContextManager[Write], Write]] = {}
+        cell, place = progress.cell, self._folder / progress.cell.name
+        if progress.record is not None and self._working:
+            begins = cell.name not in self._cells
+            if begins:
+                self._cells[cell.name] = self._open(cell)
+            for record in _rounds_of(place) if begins else [progress.record]:
+                self._tell(self._cells[cell.name].writes, place, record, record["round"] == progress.rounds)
+        if progress.over and cell.name in self._cells:
+            self._cells.pop(cell.name).closing.close()
+
+    def _open(self, cell: Cell) -> _Opened:
+        writes: dict[str, Write] = {}
+        closing = ExitStack()
         for name in list(self._working):
             with self._left_out_if_it_fails(name):
                 manager = trackers.get(name)(self._tracked(cell))
-                opened[name] = (manager, manager.__enter__())
+                writes[name] = manager.__enter__()
+                closing.callback(self._close, name, manager)
+        return _Opened(writes, closing)
 
-        def tell(record: Record) -> None:
-            number = int(record["round"])
-            is_last = number == cell.experiment.federation.num_rounds
-            at_end = metrics_of(place) if is_last and opened else {}
-            for name, (_, write) in opened.items():
-                if name in self._working:
-                    with self._left_out_if_it_fails(name):
-                        write(number, {**figures_of(record), **probe_figures(place, number), **at_end})
+    def _close(self, name: str, manager: AbstractContextManager[Write]) -> None:
+        with self._left_out_if_it_fails(name):
+            manager.__exit__(None, None, None)
 
-        try:
-            for record in _rounds_of(place) if opened else ():
-                tell(record)
-            yield tell
-        finally:
-            for name, (manager, _) in opened.items():
+    def _tell(self, writes: Mapping[str, Write], place: Path, record: Record, last: bool) -> None:
+        number = int(record["round"])
+        at_end = metrics_of(place) if last and writes else {}
+        for name, write in writes.items():
+            if name in self._working:
                 with self._left_out_if_it_fails(name):
-                    manager.__exit__(None, None, None)
+                    write(number, {**figures_of(record), **probe_figures(place, number), **at_end})
 
     def _tracked(self, cell: Cell) -> TrackedRun:
         identity = f"{self._folder.resolve()} {cell.experiment.id}"

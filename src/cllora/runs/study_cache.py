@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cllora")
 
 
-class Shared:
+class StudyCache:
     """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had."""
 
     def __init__(self, folder: Path, on_corpus: OnRead | None) -> None:
