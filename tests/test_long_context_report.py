@@ -94,7 +94,7 @@ def test_bits_are_of_bytes() -> None:
 def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin() -> None:
     tables = {"pattern": "full", "start": [0, 64, 128], "stop": [64, 128, 256], "tokens": [10, 10, 0], "bytes": 100}
     before, after = {"when": "before", "nll": [30.0, 20, 0]}, {"when": "after", "nll": [20.0, 10, 0]}
-    bins = pd.concat([pd.DataFrame({**tables, **sums}) for sums in (before, after)])
+    bins = pd.concat([pd.DataFrame({**tables, **sums}) for sums in (before, after)], ignore_index=True)
     bins = bins[bins["tokens"] > 0].assign(loss=bins["nll"] / bins["tokens"])
     assert [loss_under(bins, "full", when) for when in ("after", "before")] == [1.5, 2.5]
     assert [last_loss_under(bins, "full", when) for when in ("after", "before")] == [1.0, 2.0]
