@@ -28,7 +28,7 @@ from cllora.probes import probes
 
 @probes.register(when="round", title="worst text")
 def {name}(model, moment, *, worst: int = 1) -> pd.DataFrame:
-    """The texts with the highest loss under the global adapter."""
+    """The texts with the highest loss under the global model."""
     losses = model.evaluate("probe", moment.adapter, moment.texts)
     table = pd.DataFrame({{"sample": losses.sample, "loss": losses.nll / losses.tokens}})
     return table.nlargest(worst, "loss")
@@ -62,13 +62,14 @@ def test_a_users_ten_lines_are_a_table_in_the_run_in_the_list_and_for_trackers(
     losses = pd.read_parquet(cell / "losses.parquet").query("model == 'global' and round == 3")
     losses = (losses["nll"] / losses["tokens"]).set_axis(losses["sample"])
     assert table.query("round == 3")["loss"].tolist() == losses[table.query("round == 3")["sample"]].tolist()
-    ((_, stacked),) = read_runs(tmp_path / "out").probe("worst_texts")
-    assert stacked.equals(table)
+    results = cllora.results(tmp_path / "out")
+    assert "worst_texts" in results.probes
+    assert results.probe("worst_texts").drop(columns=["cell", "seed"]).equals(table)
     assert probe_figures(cell, 3)["worst_texts.loss"] == pytest.approx(table.query("round == 3")["loss"].mean())
     code, out, _ = command("list", "probes", "--json", "--load", str(file))
     listed = json.loads(out)["probes"]["worst_texts"]
     assert code == 0
-    assert listed["help"] == "The texts with the highest loss under the global adapter."
+    assert listed["help"] == "The texts with the highest loss under the global model."
     assert listed["options"] == {"worst": 1}
 
 

@@ -137,7 +137,7 @@ def test_prefix_ifd_is_the_ratio_of_two_losses_of_stock_transformers(tiny_models
     cell = study(tiny_models("opt"), varied_texts, "prefix_ifd", grid={}, control={}).cells()[0].experiment
     cache = StudyCache(tmp_path, None)
     samples = cache.samples(cell)
-    base = cache.learner(cell, samples)
+    base = cache.engine(cell, samples)
 
     def nll(other, ids):
         return base.over(other).evaluate("base", base.initial(0), ids).nll

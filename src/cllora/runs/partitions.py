@@ -22,7 +22,7 @@ def _partition_of(experiment: Experiment, cache: StudyCache) -> Partition:
     samples = cache.samples(experiment)
 
     def of_base(some: Samples, ids: Ids) -> Array:
-        return base_nll(cache.learner(experiment, samples), some, ids)
+        return base_nll(cache.engine(experiment, samples), some, ids)
 
     return assign(experiment, samples, of_base)
 

@@ -172,7 +172,7 @@ def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progr
         return
     forget_failure(place)
     samples = cache.samples(experiment)
-    for after in run_cell(experiment, place, samples, cache.learner(experiment, samples)):
+    for after in run_cell(experiment, place, samples, cache.engine(experiment, samples)):
         yield replace(begin, round=after.number, record=after.record)
 
 

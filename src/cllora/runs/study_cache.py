@@ -31,7 +31,7 @@ class StudyCache:
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
         self._samples: tuple[str, Samples] | None = None
-        self._learner: tuple[str, Engine] | None = None
+        self._engine: tuple[str, Engine] | None = None
         self._memos: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
 
@@ -50,16 +50,16 @@ class StudyCache:
             self._samples = (key, samples)
         return self._samples[1]
 
-    def learner(self, experiment: Experiment, samples: Samples) -> "Engine":
-        """The base with LoRA on it."""
+    def engine(self, experiment: Experiment, samples: Samples) -> "Engine":
+        """What trains and evaluates on the experiment's base, which is measured nothing twice."""
         from cllora.model.fingerprint import computed_by, fingerprint_of_arrays
         from cllora.model.learner import Learner
         from cllora.model.load import load_base
         from cllora.runs.cached import Cached, LossFile
 
         key = f"{shared_parts(experiment)[1]} {samples.fingerprint}"
-        if self._learner is None or self._learner[0] != key:
-            self._learner = None
+        if self._engine is None or self._engine[0] != key:
+            self._engine = None
             gc.collect()  # The base before this one refers to itself.
             with self._tried_once(key):
                 settled = self._pins.settled(experiment.model)
@@ -75,8 +75,8 @@ class StudyCache:
                 own = hashlib.sha256(asked.encode()).hexdigest()[:12]
                 learner = Learner(base, samples, settled.context, *attention_of(experiment))
                 losses = LossFile(self._folder / f"base-{own}.npy", samples)
-            self._learner = (key, Cached(learner, losses, self._memos[own]))
-        return self._learner[1]
+            self._engine = (key, Cached(learner, losses, self._memos[own]))
+        return self._engine[1]
 
     @contextmanager
     def _tried_once(self, what: str) -> Iterator[None]:
