@@ -27,7 +27,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # Any: whichever of them
     """Load what is asked for when it is asked for, so that `import cllora` stays light."""
     import importlib
 

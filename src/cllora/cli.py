@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -258,7 +258,7 @@ def _at(place: Path | None) -> Path | None:
     return None if place is None else expanded(place)
 
 
-def _print(value: Any) -> None:
+def _print(value: object) -> None:
     """Print for people: no wider than the terminal; where a program or a file takes it, with tables whole."""
     from rich.console import Console, ConsoleDimensions
 
@@ -277,7 +277,7 @@ def _print(value: Any) -> None:
     console.print(value, crop=False)
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 

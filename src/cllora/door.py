@@ -18,6 +18,8 @@ import typer.main
 from cllora.errors import UsageError, say
 from cllora.registry import guess
 
+Command = Any  # of click, or of the copy of it that typer has, depending on its version
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 PLAIN = str.maketrans({"−": "-", "–": "-", "…": "~", "±": "~", "×": "x", "─": "-", "━": "-", "’": "'"})
 """Signs that the tables use, for terminals without Unicode."""
@@ -54,7 +56,7 @@ def ended(app: typer.Typer, words: list[str]) -> int:
 
 def _invoke(app: typer.Typer, words: list[str]) -> int:
     """What typer does, but its errors come as ours, and it leaves Ctrl-C and closed pipes alone."""
-    command: Any = typer.main.get_command(app)
+    command: Command = typer.main.get_command(app)
     try:
         with command.make_context("cllora", list(words) or ["--help"]) as context:
             command.invoke(context)
@@ -69,9 +71,9 @@ def _invoke(app: typer.Typer, words: list[str]) -> int:
     return 0
 
 
-def _misused(error: Exception, said: Callable[[], str], command: Any, words: list[str]) -> str:
+def _misused(error: Exception, said: Callable[[], str], command: Command, words: list[str]) -> str:
     """A command or an option that does not exist, or is used wrongly, on one line with a guess."""
-    context: Any = getattr(error, "ctx", None)
+    context: Command = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     if getattr(error, "possibilities", None) is not None or type(error).__name__ == "NoSuchOption":
         asked = context.command if context is not None else command
@@ -89,7 +91,7 @@ def _misused(error: Exception, said: Callable[[], str], command: Any, words: lis
 def _terminated() -> Iterator[None]:
     """SIGTERM as an exception, where nobody has decided otherwise."""
 
-    def stop(*_: Any) -> None:
+    def stop(*_: object) -> None:
         raise Terminated
 
     try:

@@ -8,14 +8,15 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
 from cllora.model.dora import MAGNITUDE, dora_forward
+from cllora.model.libraries import Adapted, Layer
 from cllora.model.parts import ADAPTER, work_in
 from cllora.model.row import Row
 from cllora.seeds import rng
@@ -34,7 +35,7 @@ class Adapters:
     distance from the base's.
     """
 
-    def __init__(self, model: Any, slots: int = 1) -> None:
+    def __init__(self, model: Adapted, slots: int = 1) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if slots > 1 and not only_lora(model):
             raise ValueError("only LoRA has several slots")
@@ -46,7 +47,7 @@ class Adapters:
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
         self.row = Row(sizes=[])  # the whole row meets slot 0
-        self._base: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}  # where training starts, unless it is drawn
+        self._base: dict[str, NDArray[np.float32]] = {}  # where training starts, unless it is drawn
         views: dict[str, list[torch.nn.Parameter]] = {}
         start = 0
         for name, parameter in named:
@@ -112,19 +113,19 @@ class Adapters:
         return all(np.array_equal(tensors[name], values) for name, values in self._base.items())
 
 
-def only_lora(model: Any) -> bool:
+def only_lora(model: Adapted) -> bool:
     """Whether nothing is trained but LoRA on linear layers: what texts of several clients can meet in one pass."""
     return all("lora_A." in name or "lora_B." in name for name, p in model.named_parameters() if p.requires_grad)
 
 
 def _forward(
-    layer: Any,
+    layer: Layer,
     adapters: Adapters,
     a: Sequence[torch.nn.Parameter],
     b: Sequence[torch.nn.Parameter],
     x: torch.Tensor,
-    *others: Any,
-    **named: Any,
+    *others: object,
+    **named: object,
 ) -> torch.Tensor:
     """base(x) + s B A dropout(x), x (..., in) to (..., out), with the A (r, in) and B (out, r) of each token's slot.
 

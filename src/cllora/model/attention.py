@@ -14,7 +14,6 @@ they do not need, and its backward pass computes the scores again.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from cllora.errors import UsageError
 from cllora.model.device import on_device
+from cllora.model.libraries import Context
 from cllora.model.patterns import FULL, Pattern, unshifted_heads
 
 NAME = "cllora_packed"
@@ -145,12 +145,12 @@ class _Gather(torch.autograd.Function):
     zero, and the gradient of a row is that of its one real place: an index again, no sum."""
 
     @staticmethod
-    def forward(ctx: Any, flat: torch.Tensor, rows: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Context, flat: torch.Tensor, rows: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(back)
         return flat.index_select(0, rows)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (back,) = ctx.saved_tensors
         return gradient.index_select(0, back), None, None
 
@@ -159,13 +159,13 @@ class _Scatter(torch.autograd.Function):
     """The real places' rows; behind the texts' ends the gradient is zero."""
 
     @staticmethod
-    def forward(ctx: Any, gathered: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Context, gathered: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(back)
         ctx.places = len(gathered)
         return gathered.index_select(0, back)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (back,) = ctx.saved_tensors
         return gradient.new_zeros(ctx.places, gradient.shape[1]).index_copy_(0, back, gradient), None
 
@@ -180,7 +180,7 @@ def packed_attention(
     dropout: float = 0.0,
     packing: Packing | None = None,
     observe: Observer | None = None,
-    **others: Any,
+    **others: object,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Causal attention within each packed text, under the packing's pattern; without a packing, transformers' own SDPA.
 

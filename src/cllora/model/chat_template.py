@@ -4,13 +4,14 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 from cllora.corpus.chats import Chat, EncodedChat
 from cllora.corpus.encode import common_prefix
 from cllora.corpus.weights import is_silent
 from cllora.errors import UsageError, one_line
-from cllora.model.chat_written import THOUGHT, Written, left_out
+from cllora.model.chat_written import THOUGHT, Turns, Written, left_out
+from cllora.model.libraries import StockTokenizer
 from cllora.model.literal import ControlTokens, Placed, free_mark, placed
 
 TODAY = datetime.date(2024, 7, 26)
@@ -28,7 +29,6 @@ TOOL = {
 }
 
 Span = tuple[int, int]
-Turns = Sequence[Mapping[str, Any]]
 
 
 class ChatWriter:
@@ -38,7 +38,7 @@ class ChatWriter:
     that a user's turn of the template is made of are text in whatever is said.
     """
 
-    def __init__(self, tokenizer: Any, template: str, special: Sequence[str]) -> None:
+    def __init__(self, tokenizer: StockTokenizer, template: str, special: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._template = NOW.sub(lambda match: repr(TODAY.strftime(match[2])), template)
         self._marked = bool(GENERATION.search(template))
@@ -96,7 +96,8 @@ class ChatWriter:
         """
         said = [*_texts(chat.turns), *_texts(chat.tools)]
         mark = free_mark(said) if any(map(self._control.found, said)) else ""
-        turns, tools = _broken(chat.turns, self._control, mark), _broken(chat.tools, self._control, mark)
+        turns = cast(Turns, _broken(chat.turns, self._control, mark))
+        tools = _broken(chat.tools, self._control, mark)
         try:
             text, spans = self._written(turns, tools, chat.completion, answers)
         except _failures() as error:
@@ -118,7 +119,7 @@ class ChatWriter:
         return EncodedChat(clean, ids, tuple(found))
 
     def _written(
-        self, turns: Turns, tools: Any, completion: int | None, answers: bool
+        self, turns: Turns, tools: object, completion: int | None, answers: bool
     ) -> tuple[str, list[Span] | None]:
         """The text, and the places in it that carry loss; None if they cannot be told."""
         spoken = [number for number, turn in enumerate(turns) if turn["role"] == "assistant"]
@@ -133,7 +134,7 @@ class ChatWriter:
         return text, _apart(spans or [(0, len(text))], without)
 
     def _all_written(
-        self, turns: Turns, tools: Any, completion: int | None, answers: bool
+        self, turns: Turns, tools: object, completion: int | None, answers: bool
     ) -> tuple[str, list[Span] | None]:
         """The same with turns of weight 0, where turns are not looked at one by one; no places stand for all."""
         if answers and completion is None:
@@ -144,7 +145,7 @@ class ChatWriter:
         start = self._start(text, turns[:completion], tools)
         return text, None if start is None else [(start, len(text))]
 
-    def _spans(self, text: str, turns: Turns, numbers: Sequence[int], tools: Any) -> list[Span] | None:
+    def _spans(self, text: str, turns: Turns, numbers: Sequence[int], tools: object) -> list[Span] | None:
         """The places of some turns of the assistant; None if one cannot be told."""
         spans: list[Span] = []
         for number in numbers:
@@ -155,7 +156,7 @@ class ChatWriter:
             spans.append((start, stop))
         return spans
 
-    def _start(self, text: str, before: Turns, tools: Any) -> int | None:
+    def _start(self, text: str, before: Turns, tools: object) -> int | None:
         """Where the assistant begins after some turns: after what the template writes to ask for its answer."""
         if not before:
             return self._first_start(text, tools)
@@ -166,13 +167,13 @@ class ChatWriter:
         plain = self._render(before, tools)
         return _common(asked, text) if text.startswith(plain) else None
 
-    def _first_start(self, text: str, tools: Any) -> int | None:
+    def _first_start(self, text: str, tools: object) -> int | None:
         """The same for a chat that the assistant begins: after what the template writes before any of its answers."""
         others = [self._render([{"role": "assistant", "content": content}], tools) for content in ("x", "y")]
         start = _common(*others)
         return start if _common(others[0], text) >= start else None
 
-    def _stop(self, text: str, turns: Turns, number: int, tools: Any) -> int | None:
+    def _stop(self, text: str, turns: Turns, number: int, tools: object) -> int | None:
         """Where an answer ends, what the template closes it with included."""
         if number + 1 == len(turns):
             return len(text)
@@ -189,7 +190,7 @@ class ChatWriter:
         inside = [a for a, b in self._control.found(text) if a < stop < b]
         return inside[0] if inside else stop
 
-    def _around(self, text: str, turns: Turns, number: int, tools: Any) -> tuple[str, str] | None:
+    def _around(self, text: str, turns: Turns, number: int, tools: object) -> tuple[str, str] | None:
         """What the text of a chat has before and behind what a turn says, which may occur in it elsewhere too: what
         stays as it is where the turn says another word. None if it says nothing, or the template writes more anew."""
         content = turns[number]["content"]
@@ -205,7 +206,7 @@ class ChatWriter:
         same = text.startswith(before) and text.endswith(behind) and len(before) + len(behind) <= len(text)
         return (before, behind) if there and same else None
 
-    def _closes(self, text: str, turns: Turns, tools: Any) -> bool:
+    def _closes(self, text: str, turns: Turns, tools: object) -> bool:
         """Whether a control token follows the last thing that is said."""
         around = self._around(text, turns, len(turns) - 1, tools)
         if around is not None:
@@ -222,20 +223,20 @@ class ChatWriter:
         )
         return text, placed(encoded.encodings[0])
 
-    def _render(self, turns: Turns, tools: Any = None, ask: bool = False) -> str:
+    def _render(self, turns: Turns, tools: object = None, ask: bool = False) -> str:
         return self._rendered(turns, tools, add_generation_prompt=ask)[0]
 
-    def _render_or_none(self, turns: Turns, tools: Any) -> str | None:
+    def _render_or_none(self, turns: Turns, tools: object) -> str | None:
         try:
             return self._render(turns, tools)
         except _failures():
             return None
 
-    def _render_marked(self, turns: Turns, tools: Any) -> tuple[str, list[Span]]:
+    def _render_marked(self, turns: Turns, tools: object) -> tuple[str, list[Span]]:
         text, spans = self._rendered(turns, tools, return_assistant_tokens_mask=True)
         return text, [(start, stop) for start, stop in spans if stop > start]
 
-    def _rendered(self, turns: Turns, tools: Any, **how: bool) -> tuple[str, list[Span]]:
+    def _rendered(self, turns: Turns, tools: object, **how: bool) -> tuple[str, list[Span]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         given = [dict(turn) for turn in turns]
@@ -273,7 +274,7 @@ def _common(one: str, other: str) -> int:
     return common_prefix(one, other)
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     """All texts in plain data, the names of fields included."""
     if isinstance(value, str):
         return [value]
@@ -282,7 +283,7 @@ def _texts(value: Any) -> list[str]:
     return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
 
 
-def _broken(value: Any, control: ControlTokens, mark: str) -> Any:
+def _broken(value: object, control: ControlTokens, mark: str) -> object:
     """Plain data with a mark in every control token that a text has, but for the names of fields and roles."""
     if isinstance(value, str):
         return control.broken(value, mark) if mark else value

@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from cllora.corpus.chats import CALLS
+from cllora.corpus.weights import Turn
 
-Turns = Sequence[Mapping[str, Any]]
-Render = Callable[[Turns, Any], str | None]
+Turns = Sequence[Turn]
+Render = Callable[[Turns, object], str | None]
 """The text of turns and tools by a template; None if it refuses them."""
 
 THOUGHT = re.compile(r"<think>(.*?)</think>", re.S)
@@ -30,7 +30,7 @@ class Written:
         self._render = render
         self._known: dict[str, str] = {}
 
-    def lost(self, turns: Turns, tools: Any) -> str:
+    def lost(self, turns: Turns, tools: object) -> str:
         """The first part of such a chat that the template does not write; empty if it writes all.
 
         A thought counts as written if it is where its turn is the last: templates leave out those of the past, as the
@@ -41,10 +41,10 @@ class Written:
             self._known[form] = self._lost(turns, tools)
         return self._known[form]
 
-    def _lost(self, turns: Turns, tools: Any) -> str:
+    def _lost(self, turns: Turns, tools: object) -> str:
         words = _Words()
         told, of_tools = _renamed(tools, words)
-        made: list[Mapping[str, Any]] = []
+        made: list[Turn] = []
         parts: list[tuple[str, str]] = []
         thought: list[Mapping[str, str]] = []
         for turn in turns:
@@ -65,7 +65,7 @@ class Written:
             return lost or "tools"
         return self._lost_thought(made, told, thought)
 
-    def _lost_thought(self, made: Turns, tools: Any, thought: Sequence[Mapping[str, str]]) -> str:
+    def _lost_thought(self, made: Turns, tools: object, thought: Sequence[Mapping[str, str]]) -> str:
         thinking = [number for number, turn in enumerate(made) if turn["role"] == "assistant" and thought[number]]
         if not thinking:
             return ""
@@ -76,7 +76,7 @@ class Written:
         return f"assistant's {next(iter(thought[last]))}" if unseen else ""
 
 
-def left_out(turns: Turns, tools: Any, text: str) -> str:
+def left_out(turns: Turns, tools: object, text: str) -> str:
     """What of a chat the text does not have, in the order in which it is said; empty if it has all."""
     place = 0
     for turn in turns:
@@ -94,7 +94,7 @@ def left_out(turns: Turns, tools: Any, text: str) -> str:
     return ""
 
 
-def _called(functions: Any) -> list[str]:
+def _called(functions: object) -> list[str]:
     """The names of functions, as calls and as tools give them."""
     several = functions if isinstance(functions, list | tuple) else [functions]
     inner = [each.get("function", each) for each in several if isinstance(each, Mapping)]
@@ -112,20 +112,20 @@ class _Words:
         return f"zq{self._count}x"
 
 
-def _thoughts(turn: Mapping[str, Any]) -> list[str]:
+def _thoughts(turn: Turn) -> list[str]:
     """The names of what a turn has of thoughts: fields, and `<think>` within what the assistant says."""
     fields = [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
     inline = turn["role"] == "assistant" and any(each.strip() for each in THOUGHT.findall(turn["content"]))
     return [*fields, INLINE] if inline else fields
 
 
-def _unthought(turn: Mapping[str, Any]) -> str:
+def _unthought(turn: Turn) -> str:
     """What a turn says, without what the assistant thought."""
     content: str = turn["content"]
     return (THOUGHT.sub("", content) if turn["role"] == "assistant" else content).strip()
 
 
-def _renamed(functions: Any, words: _Words, arguments: bool = False) -> tuple[Any, list[str]]:
+def _renamed(functions: object, words: _Words, arguments: bool = False) -> tuple[object, list[str]]:
     """Functions under other names, with `arguments` of other texts, and the words that they then have."""
     if not isinstance(functions, list | tuple):
         return functions, []
@@ -144,7 +144,7 @@ def _renamed(functions: Any, words: _Words, arguments: bool = False) -> tuple[An
     return made, used
 
 
-def _replaced(arguments: Any, words: _Words, used: list[str]) -> Any:
+def _replaced(arguments: object, words: _Words, used: list[str]) -> object:
     """A call's arguments, as fields or as JSON, with other words for the texts in them."""
     if isinstance(arguments, str):
         try:
@@ -159,13 +159,13 @@ def _replaced(arguments: Any, words: _Words, used: list[str]) -> Any:
     return {**arguments, **texts}
 
 
-def _form(turns: Turns, tools: Any) -> str:
+def _form(turns: Turns, tools: object) -> str:
     """What chats have in common of which the same is written: roles, fields, and which of them say something."""
     said = [[bool(_unthought(turn)), INLINE in _thoughts(turn)] for turn in turns]
     return json.dumps([said, _shape(turns), _shape(tools)], default=str)
 
 
-def _shape(value: Any, key: str = "") -> Any:
+def _shape(value: object, key: str = "") -> object:
     if isinstance(value, str):
         # Templates ask for roles and types, and whether something is said at all.
         return value if key in ("role", "type") else bool(value.strip())

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cllora.errors import UsageError
 from cllora.model.adapters import Adapters
+from cllora.model.libraries import Adapted
 from cllora.model.row import Row
 
 
-def checkpoint_layers(model: Any, adapters: Adapters) -> None:
+def checkpoint_layers(model: Adapted, adapters: Adapters) -> None:
     """Let a model's layers keep nothing for the backward pass but what came into them (Chen et al. 2016, arXiv
     1604.06174): memory for one layer's activations in place of all of them, for one more pass forward.
 
@@ -34,7 +36,10 @@ def checkpoint_layers(model: Any, adapters: Adapters) -> None:
         layer.forward = functools.partial(_checkpointed, layer.forward, adapters)
 
 
-def _checkpointed(forward: Callable[..., Any], adapters: Adapters, *inputs: Any, **named: Any) -> Any:
+Passed = Any  # what a layer of the family takes and gives
+
+
+def _checkpointed(forward: Callable[..., Passed], adapters: Adapters, *inputs: Passed, **named: Passed) -> Passed:
     if not torch.is_grad_enabled():
         return forward(*inputs, **named)
     twice = functools.partial(_twice, adapters)
@@ -42,7 +47,9 @@ def _checkpointed(forward: Callable[..., Any], adapters: Adapters, *inputs: Any,
     return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=twice, **named)
 
 
-def _twice(adapters: Adapters) -> tuple[Any, Any]:
+def _twice(
+    adapters: Adapters,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Around a layer's first pass nothing; around its second what the first one met."""
     row = adapters.row
     return contextlib.nullcontext(), _as_before(adapters, row, _states(row))

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Causal, Config, Entries
 from cllora.model.text import text_config
 from cllora.types import Samples
 
@@ -59,7 +59,7 @@ def check_is_base(place: str, name: str, look_further: bool = False) -> None:
     raise _is_adapter(name, base)
 
 
-def check_config(config: Any, name: str) -> None:
+def check_config(config: Config, name: str) -> None:
     """Refuse by its config what cannot be trained here: quantised weights, or a head for another task.
 
     Raises:
@@ -87,7 +87,7 @@ def check_config(config: Any, name: str) -> None:
         raise UsageError(f"the model '{name}' ({config.model_type}) has an encoder; choose a causal language model")
 
 
-def check_loaded(base: Any, found: dict[str, Any], name: str) -> None:
+def check_loaded(base: Causal, found: Entries, name: str) -> None:
     """Refuse a base with an adapter on it, with weights missing, or with an adapter's among those that were not used.
 
     Raises:
@@ -117,7 +117,7 @@ def check_loaded(base: Any, found: dict[str, Any], name: str) -> None:
         raise UsageError(f"the model '{name}' ({base.config.model_type}) has no head over its tokens; choose another")
 
 
-def check_passes(config: Any, context: int, name: str) -> None:
+def check_passes(config: Config, context: int, name: str) -> None:
     """Refuse a context at which a text's positions depend on the longest text beside it.
 
     Raises:
@@ -135,7 +135,7 @@ def check_passes(config: Any, context: int, name: str) -> None:
             )
 
 
-def check_tokens(samples: Samples, model: Any, name: str) -> None:
+def check_tokens(samples: Samples, model: Causal, name: str) -> None:
     """Refuse texts with tokens that the base does not know.
 
     Raises:
@@ -151,7 +151,7 @@ def check_tokens(samples: Samples, model: Any, name: str) -> None:
         )
 
 
-def _ropes(config: Any) -> list[dict[str, Any]]:
+def _ropes(config: Config) -> list[Entries]:
     """Every set of rotary parameters: one, or one for each kind of layer."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     nested = [value for value in rope.values() if isinstance(value, dict)]

@@ -5,12 +5,13 @@ in section 4.3 there, and in PEFT, the norm is a constant in the backward pass. 
 torch's global generator, and in training mode alone; this one draws a batch's masks from its own generator.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
+from cllora.model.libraries import Adapted, Layer
 from cllora.model.parts import ADAPTER
 from cllora.model.row import Row
 
@@ -22,7 +23,7 @@ class _Meets(Protocol):
 
 
 @torch.no_grad()
-def set_lengths(model: Any) -> None:
+def set_lengths(model: Adapted) -> None:
     """Let DoRA start at the base: m = |W| in float32. PEFT rounds it to the base's precision, another function."""
     for layer in model.modules():
         if isinstance(layer, Linear) and ADAPTER in layer.lora_magnitude_vector:
@@ -31,7 +32,7 @@ def set_lengths(model: Any) -> None:
             layer.lora_magnitude_vector[ADAPTER].weight.data = length
 
 
-def dora_forward(layer: Any, adapters: _Meets, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+def dora_forward(layer: Layer, adapters: _Meets, x: torch.Tensor, *others: object, **named: object) -> torch.Tensor:
     """base(x) + (m/n - 1) W z + (m/n) s B A z with z = dropout(x) and n = |W + s B A|: x (..., in) to (..., out)."""
     y: torch.Tensor = layer.base_layer(x, *others, **named)
     if layer.disable_adapters or layer.merged:

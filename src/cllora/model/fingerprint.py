@@ -4,18 +4,19 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 import xxhash
 from numpy.typing import NDArray
 
+from cllora.model.libraries import Config
+
 NO_MATTER = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "use_cache")
 """Entries of a config that change no loss: how it was made and where it lay. Nested configs have them too."""
 
 
-def fingerprint_of(config: Any, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+def fingerprint_of(config: Config, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     """Twelve hex digits of a config and of every number of some named tensors.
 
     Args:
@@ -47,7 +48,7 @@ def computed_by(device: torch.device) -> str:
     return f"{', '.join(versions)} on {kind}"
 
 
-def _plain(config: Any) -> Any:
+def _plain(config: object) -> object:
     if isinstance(config, dict):
         return {str(key): _plain(value) for key, value in config.items() if key not in NO_MATTER}
     return [_plain(value) for value in config] if isinstance(config, list | tuple) else config

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import transformers
@@ -14,6 +13,7 @@ from transformers.generation.streamers import BaseStreamer
 from cllora.errors import UsageError, one_line
 from cllora.model import attention
 from cllora.model.learner import Learner
+from cllora.model.libraries import Causal, Entries, StockTokenizer
 from cllora.model.parts import causal_of
 from cllora.model.positions import pretrained_positions
 from cllora.model.source import where_tokenizer
@@ -54,7 +54,7 @@ class Writer:
     def __init__(self, learner: Learner, prompt: str, *, chat: bool | None = None, template: str | None = None) -> None:
         self._learner, name = learner, learner.base.spec.name
         self._causal = causal_of(learner.base.model)
-        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(where_tokenizer(name))
+        self._tokenizer: StockTokenizer = transformers.AutoTokenizer.from_pretrained(where_tokenizer(name))
         if template is not None:
             self._tokenizer.chat_template = template
         self._ends = _ends(self._causal, self._tokenizer)
@@ -73,7 +73,7 @@ class Writer:
         """At most `most` tokens after the prompt: the likeliest each time, or at a `temperature` drawn by `seed`."""
         self._learner.adapters.write(adapter)
         room = most if self._room is None else min(most, self._room)
-        asked: dict[str, Any] = {"do_sample": temperature > 0}
+        asked: Entries = {"do_sample": temperature > 0}
         if temperature > 0:
             asked |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
         config = transformers.GenerationConfig(
@@ -144,7 +144,7 @@ class _Counter(BaseStreamer):  # type: ignore[misc]
         pass
 
 
-def _user_mark(tokenizer: Any) -> str:
+def _user_mark(tokenizer: StockTokenizer) -> str:
     """What a chat template writes before every user's turn; nothing, where that cannot be told."""
     turns = [("user", "{one}"), ("assistant", "{two}"), ("user", "{three}")]
     chat = [{"role": role, "content": content} for role, content in turns]
@@ -159,7 +159,7 @@ def _user_mark(tokenizer: Any) -> str:
     return "".join(letter for letter, _ in same)[::-1]
 
 
-def _ends(causal: Any, tokenizer: Any) -> list[int]:
+def _ends(causal: Causal, tokenizer: StockTokenizer) -> list[int]:
     """The tokens that end a text, as the model's files and its tokenizer name them."""
     found: list[int] = []
     for named in (causal.generation_config.eos_token_id, causal.config.eos_token_id, tokenizer.eos_token_id):
@@ -168,7 +168,7 @@ def _ends(causal: Any, tokenizer: Any) -> list[int]:
 
 
 @contextmanager
-def _stock(causal: Any) -> Iterator[None]:
+def _stock(causal: Causal) -> Iterator[None]:
     """The model as transformers generates with it: its own attention and cache, and no settings but those given."""
     settings = causal.generation_config
     causal.generation_config = transformers.GenerationConfig()

@@ -15,13 +15,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.errors import UsageError, one_line
 from cllora.model.gguf_content import MAGIC, Content, read
 from cllora.model.gguf_families import config_of
 from cllora.model.gguf_fields import in_one_line
+from cllora.model.libraries import Causal, Config, Entries
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
@@ -64,9 +65,9 @@ def folder_of(path: Path) -> Path:
     return _folder_of(path, cache_folder() / "gguf", status.st_mtime_ns, status.st_size)
 
 
-def origin(folder: Path) -> dict[str, Any]:
+def origin(folder: Path) -> Entries:
     """Where a converted model comes from, as its file says: JSON-able."""
-    found: dict[str, Any] = json.loads((folder / MADE).read_text(encoding="utf-8"))["origin"]
+    found: Entries = json.loads((folder / MADE).read_text(encoding="utf-8"))["origin"]
     return found
 
 
@@ -155,7 +156,7 @@ def _convert(content: Content, folder: Path) -> None:
         check_reread(tokenizer, folder, name)
 
 
-def _model(content: Content, config: Any, name: str) -> Any:
+def _model(content: Content, config: Config, name: str) -> Causal:
     """The dequantised model, every weight of it in the file and every weight of the file in it."""
     import torch
     import transformers
@@ -192,7 +193,7 @@ def _model(content: Content, config: Any, name: str) -> Any:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def _quiet(transformers: ModuleType) -> Iterator[None]:
     """Without the bar that the loader draws, and its report on what is refused here in one line."""
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
@@ -203,7 +204,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
         transformers.utils.logging.set_verbosity(verbosity)
 
 
-def _generation(content: Content, transformers: Any) -> Any:
+def _generation(content: Content, transformers: ModuleType) -> Config:
     """What ends a text: the token of its end, and that of a turn's, if the file has one of its own."""
     ids = {key: content.fields.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "eom", "padding")}
     ends = [each for each in dict.fromkeys(ids[key] for key in ("eos", "eot", "eom")) if each is not None]

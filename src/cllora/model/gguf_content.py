@@ -5,11 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cllora.errors import UsageError, one_line
 from cllora.model.gguf_families import FAMILIES, ROPE_FACTORS
 from cllora.model.gguf_fields import check_general, check_model, in_one_line, shown
+from cllora.model.libraries import Entries, Metadata, Tensor
 
 MAGIC = b"GGUF"
 KEPT = (
@@ -23,7 +23,7 @@ KEPT = (
 class Content:
     """What a GGUF file says: `fields`, its metadata by key, and `shapes`, (rows, ..., columns) of its tensors."""
 
-    def __init__(self, path: Path, fields: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, fields: Metadata, tensors: Mapping[str, Tensor]) -> None:
         self.path, self.fields, self.tensors = path, fields, tensors
         self.shapes = {name: tuple(int(n) for n in reversed(it.shape)) for name, it in tensors.items()}
         self.architecture = str(fields.get("general.architecture"))
@@ -33,7 +33,7 @@ class Content:
         """How many weights there are."""
         return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> Entries:
         """Its name, licence and source as it states them, and how its weights are stored."""
         general = {
             key.removeprefix("general."): value for key, value in self.fields.items() if key.startswith("general.")

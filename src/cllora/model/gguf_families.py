@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cllora.errors import UsageError
 from cllora.model.gguf_fields import shown
+from cllora.model.libraries import Config, Entries
 
 if TYPE_CHECKING:
     from cllora.model.gguf_content import Content
@@ -87,7 +88,7 @@ FAMILIES = {
 }
 
 
-def config_of(content: "Content", name: str) -> Any:
+def config_of(content: "Content", name: str) -> Config:
     """The config that a GGUF file's metadata comes to.
 
     Raises:
@@ -145,7 +146,7 @@ def config_of(content: "Content", name: str) -> Any:
     )
 
 
-def _one(value: Any, layers: int, what: str) -> Any:
+def _one(value: Any, layers: int, what: str) -> Any:  # Any: a number or a text, as the key has it
     """A number that is the same for all layers."""
     if isinstance(value, list):
         if len(value) != layers:
@@ -156,9 +157,7 @@ def _one(value: Any, layers: int, what: str) -> Any:
     return value
 
 
-def _rotary(
-    content: "Content", family: Family, fields: dict[str, Any], said: dict[str, Any], name: str
-) -> dict[str, Any]:
+def _rotary(content: "Content", family: Family, fields: Entries, said: Entries, name: str) -> Entries:
     """The config's fields for heads and rotary positions."""
     heads, groups = fields["num_attention_heads"], fields.get("num_key_value_heads", fields["num_attention_heads"])
     wide = content.shapes.get("blk.0.attn_q.weight", (fields["hidden_size"],))[0]
@@ -186,11 +185,11 @@ def _rotary(
     rope = {"rope_type": "default", "rope_theta": float(said.pop("rope.freq_base", 10000.0))}
     if ROPE_FACTORS in content.shapes:
         rope = _llama3(content, rope, width, name)
-    more: dict[str, Any] = {"rope_parameters": rope, "num_key_value_heads": groups}
+    more: Entries = {"rope_parameters": rope, "num_key_value_heads": groups}
     return more | ({"head_dim": width} if family.head else {})
 
 
-def _llama3(content: "Content", rope: dict[str, Any], width: int, name: str) -> dict[str, Any]:
+def _llama3(content: "Content", rope: Entries, width: int, name: str) -> Entries:
     """The parameters of Llama 3's positions, which the file has as a factor for every frequency.
 
     All models of that family have the same but for the largest factor, so what they come to is held against the file's.

@@ -5,12 +5,13 @@ Whatever is read of a file's metadata has passed here, so that nothing after it 
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from cllora.errors import UsageError, one_line
+from cllora.model.libraries import Metadata
 
 LARGEST = 2**31 - 1
 TOKENIZER = "tokenizer."
@@ -26,7 +27,7 @@ class Value:
     """What a key's value has to be: in words, and as a test."""
 
     what: str
-    fits: Callable[[Any], bool]
+    fits: Callable[[Any], bool]  # Any: whatever a file holds
 
 
 def _whole(least: int, most: int = LARGEST) -> Value:
@@ -37,11 +38,11 @@ def _array(of: Value, what: str) -> Value:
     return Value(f"an array of {what}", lambda it: isinstance(it, list) and all(map(of.fits, it)))
 
 
-def _only(value: Any) -> Value:
+def _only(value: object) -> Value:
     return Value(f"{str(value).lower()}, and nothing else is supported", lambda it: it is value)
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Any) -> bool:  # Any: whatever a file holds
     return type(value) in (int, float) and math.isfinite(value)
 
 
@@ -93,7 +94,7 @@ OF_TOKENIZER = {
 """The whole of what is known under `tokenizer.`; beside it, `tokenizer.chat_template.NAME` is a text."""
 
 
-def check_general(fields: Mapping[str, Any], name: str) -> None:
+def check_general(fields: Metadata, name: str) -> None:
     """Hold the keys that say what a file is to their types.
 
     Raises:
@@ -104,7 +105,7 @@ def check_general(fields: Mapping[str, Any], name: str) -> None:
             _check(key, fields[key], value, name)
 
 
-def check_model(fields: Mapping[str, Any], architecture: str, name: str) -> None:
+def check_model(fields: Metadata, architecture: str, name: str) -> None:
     """Hold the keys of a model and of its tokenizer to their types.
 
     Keys of an architecture that are not known here are left to what reads the family.
@@ -123,12 +124,12 @@ def check_model(fields: Mapping[str, Any], architecture: str, name: str) -> None
             _check(key, value, known, name)
 
 
-def _check(key: str, value: Any, known: Value, name: str) -> None:
+def _check(key: str, value: object, known: Value, name: str) -> None:
     if not known.fits(value):
         raise UsageError(f"{name}: {key} is {shown(value)}, not {known.what}; choose another file")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message: on one line, and cut where it is long."""
     text = " ".join(str(value[:8] if isinstance(value, list) else value).split())
     return f"{text[:60]}..." if len(text) > 60 or (isinstance(value, list) and len(value) > 8) else text

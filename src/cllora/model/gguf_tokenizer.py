@@ -7,13 +7,13 @@ other tokens in silence.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from cllora.errors import UsageError
 from cllora.model.gguf_fields import SPECIAL_IDS, shown
+from cllora.model.libraries import Backend, Metadata, StockTokenizer
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 """Kinds of token, as `tokenizer.ggml.token_type` numbers them."""
@@ -43,7 +43,7 @@ WHOLE_WORDS = ("llama-bpe", "llama3", "llama-v3", "falcon3", "tekken")
 beginning-of-text token unless the file says otherwise."""
 
 
-def build_tokenizer(file: Mapping[str, Any], name: str) -> Any:
+def build_tokenizer(file: Metadata, name: str) -> StockTokenizer:
     """A transformers tokenizer from a GGUF file's metadata by key.
 
     Raises:
@@ -75,7 +75,7 @@ def build_tokenizer(file: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def check_reread(tokenizer: Any, folder: Path, name: str) -> None:
+def check_reread(tokenizer: StockTokenizer, folder: Path, name: str) -> None:
     """Hold a tokenizer that is saved beside its model to be read again as it was.
 
     For some families transformers takes the tokenizer's class from the model and not from what is saved.
@@ -96,19 +96,19 @@ def check_reread(tokenizer: Any, folder: Path, name: str) -> None:
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
-def _special(file: Mapping[str, Any], key: str) -> str | None:
+def _special(file: Metadata, key: str) -> str | None:
     """A special token as it is written; None where the file has none."""
     token = file.get(f"tokenizer.ggml.{key}_token_id")
     return None if token is None else str(file["tokenizer.ggml.tokens"][token])
 
 
-def _kinds(file: Mapping[str, Any]) -> Sequence[int]:
+def _kinds(file: Metadata) -> Sequence[int]:
     """The kind of every token: normal ones where the file does not say."""
     kinds: Sequence[int] = file.get("tokenizer.ggml.token_type", [NORMAL] * len(file["tokenizer.ggml.tokens"]))
     return kinds
 
 
-def _check_tokens(file: Mapping[str, Any], name: str) -> None:
+def _check_tokens(file: Metadata, name: str) -> None:
     """Hold what the file says of its tokens to be of as many as there are, and of them.
 
     Raises:
@@ -143,7 +143,7 @@ def _check_tokens(file: Mapping[str, Any], name: str) -> None:
             )
 
 
-def _frame(backend: Tokenizer, file: Mapping[str, Any], special: Mapping[str, str | None], begins: bool) -> None:
+def _frame(backend: Tokenizer, file: Metadata, special: Mapping[str, str | None], begins: bool) -> None:
     """Put the tokens of beginning and end around a text, where the file or its kind of tokenizer asks for them."""
     first = special["bos_token"] if file.get("tokenizer.ggml.add_bos_token", begins) else None
     last = special["eos_token"] if file.get("tokenizer.ggml.add_eos_token", False) else None
@@ -156,10 +156,10 @@ def _frame(backend: Tokenizer, file: Mapping[str, Any], special: Mapping[str, st
         )
 
 
-def _byte_level(file: Mapping[str, Any], name: str) -> tuple[Tokenizer, bool]:
+def _byte_level(file: Metadata, name: str) -> tuple[Tokenizer, bool]:
     """Byte-level BPE, and whether its texts begin with a token of their own by default."""
     rule = file.get("tokenizer.ggml.pre")
-    cut: Any = pre_tokenizers.ByteLevel(add_prefix_space=bool(file.get("tokenizer.ggml.add_space_prefix", False)))
+    cut: Backend = pre_tokenizers.ByteLevel(add_prefix_space=bool(file.get("tokenizer.ggml.add_space_prefix", False)))
     if rule in SPLITS:
         plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLITS[rule]), behavior="isolated"), plain])
@@ -190,7 +190,7 @@ def _byte_level(file: Mapping[str, Any], name: str) -> tuple[Tokenizer, bool]:
     return backend, rule in WHOLE_WORDS
 
 
-def _sentencepiece(file: Mapping[str, Any], name: str) -> Tokenizer:
+def _sentencepiece(file: Metadata, name: str) -> Tokenizer:
     """SentencePiece's BPE as Llama 2 has it: spaces are a letter of their own, unknown characters are bytes."""
     vocabulary, prefix = _vocabulary(file), bool(file.get("tokenizer.ggml.add_space_prefix", True))
     scores = file.get("tokenizer.ggml.scores")
@@ -215,7 +215,7 @@ def _sentencepiece(file: Mapping[str, Any], name: str) -> Tokenizer:
     return backend
 
 
-def _merges(file: Mapping[str, Any], vocabulary: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
+def _merges(file: Metadata, vocabulary: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
     """Every pair of tokens that is a token, likeliest first: what SentencePiece would join, in its order.
 
     Of the pairs that make one token that with the longest first part comes first, as in transformers' conversion.
@@ -231,5 +231,5 @@ def _merges(file: Mapping[str, Any], vocabulary: Mapping[str, int], scores: Sequ
     return [(left, right) for *_, left, right in sorted(found)]
 
 
-def _vocabulary(file: Mapping[str, Any]) -> dict[str, int]:
+def _vocabulary(file: Metadata) -> dict[str, int]:
     return {token: index for index, token in enumerate(file["tokenizer.ggml.tokens"])}

@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Backend
 
 MARKS = "𐎀𐎁𐎂𐎃𐎄𐎅𐎆𐎇"
 """Letters (Ugaritic) that normalisers leave as they are; one that a text does not have marks what is told apart."""
@@ -23,13 +23,13 @@ Placed = tuple[list[int], NDArray[np.int64], NDArray[np.int64]]
 class ControlTokens:
     """The tokens of a tokenizer that stand for no text (`names`), and texts in which their names are only names."""
 
-    def __init__(self, backend: Any, names: Sequence[str]) -> None:
+    def __init__(self, backend: Backend, names: Sequence[str]) -> None:
         self._backend = backend
         # Bytes that a tokenizer falls back on are text, also where they are called special.
         said = (name for name in names if name and not BYTE.fullmatch(name))
         self.names = sorted(dict.fromkeys(said), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self.names)) or r"(?!)")
-        self._renamed: dict[str, Any] = {}
+        self._renamed: dict[str, Backend] = {}
 
     def found(self, text: str) -> list[tuple[int, int]]:
         """Where control tokens are written in a text."""
@@ -66,7 +66,7 @@ class ControlTokens:
         starts, stops = (places - np.searchsorted(marks, places) for places in (starts, stops))
         return written.replace(other, ""), (ids, starts, stops)
 
-    def _with(self, mark: str) -> Any:
+    def _with(self, mark: str) -> Backend:
         """The same tokenizer with a mark before the name of every control token."""
         if mark not in self._renamed:
             self._renamed[mark] = renamed(self._backend, {name: mark + name for name in self.names})
@@ -85,13 +85,13 @@ def free_mark(texts: Sequence[str], without: str = "") -> str:
     raise UsageError(f"a text has special tokens and all the letters {' '.join(MARKS)}, which mark them; leave one out")
 
 
-def placed(encoding: Any) -> Placed:
+def placed(encoding: Backend) -> Placed:
     """The tokens of an encoding of tokenizers'."""
     places = np.array(encoding.offsets, np.int64).reshape(-1, 2)
     return encoding.ids, places[:, 0], places[:, 1]
 
 
-def renamed(backend: Any, names: dict[str, str]) -> Any:
+def renamed(backend: Backend, names: dict[str, str]) -> Backend:
     """A copy of a tokenizer in which some tokens have other names and the same ids.
 
     Raises:
@@ -119,13 +119,13 @@ def renamed(backend: Any, names: dict[str, str]) -> Any:
     return copy
 
 
-def _sides(pair: Any) -> set[str]:
+def _sides(pair: str | Sequence[str]) -> set[str]:
     """The two words of a merge, and what they become."""
     left, right = pair.split(" ") if isinstance(pair, str) else pair
     return {left, right, left + right}
 
 
-def untrimmed(backend: Any) -> None:
+def untrimmed(backend: Backend) -> None:
     """Make a tokenizer tell where tokens lie with the white space that is theirs, as byte-level ones else do not."""
     import tokenizers
 

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import peft
@@ -18,6 +17,7 @@ from cllora.model.compatible import check_config, check_is_base, check_loaded, c
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
+from cllora.model.libraries import Adapted, Causal, Config
 from cllora.model.machine import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
 from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
@@ -40,7 +40,7 @@ class Base:
     training begins, by their names in PEFT's files, if there is one; `targets` the names of the modules that have LoRA.
     """
 
-    model: Any
+    model: Adapted
     spec: ModelSpec
     precision: str
     device: torch.device
@@ -89,7 +89,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     return Base(adapted, model, precision, torch.device(device), full_parameters, fingerprint, start, targets)
 
 
-def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
+def add_lora(base: Causal, lora: LoraSpec, name: str) -> Adapted:
     """PEFT's LoRA on a causal model and the parts trained beside it, everything else frozen, all modules but LoRA's
     dropout in evaluation mode; with `lora.train: full` the model with nothing frozen.
 
@@ -127,7 +127,7 @@ def add_lora(base: Any, lora: LoraSpec, name: str) -> Any:
     return model
 
 
-def _check_targets(model: Any, lora: LoraSpec) -> None:
+def _check_targets(model: Adapted, lora: LoraSpec) -> None:
     """Refuse LoRA where its layers are not ours: on anything but linear layers, and on an embedding or a head that
     `lora.train` did not put it on."""
     embedding, head = causal_of(model).get_input_embeddings(), causal_of(model).get_output_embeddings()
@@ -190,7 +190,7 @@ def save_merged(base: Base, folder: Path) -> None:
     save_tokenizer(base, folder)
 
 
-def _config(model: ModelSpec, place: str) -> tuple[Any, Any]:
+def _config(model: ModelSpec, place: str) -> tuple[Config, Config]:
     """The base's config as it is, and the one with which it is loaded: with positions for `model.context` tokens."""
     config, loaded = (transformers.AutoConfig.from_pretrained(place) for _ in range(2))
     check_config(config, model.name)

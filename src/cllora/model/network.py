@@ -1,7 +1,6 @@
 """Passes through the base: losses of packed texts, and gradients for the adapters they meet."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from cllora.model.adapters import Adapters
 from cllora.model.attention import Observer
 from cllora.model.batches import Packed
 from cllora.model.device import on_device
+from cllora.model.libraries import Adapted
 from cllora.model.parts import causal_of
 from cllora.model.row import Row
 
@@ -26,7 +26,7 @@ class Network:
     The loss is a sum over tokens, so its gradient is the sum of the pieces' gradients: only rounding depends on them.
     """
 
-    def __init__(self, model: Any, adapters: Adapters, piece: int | None = None) -> None:
+    def __init__(self, model: Adapted, adapters: Adapters, piece: int | None = None) -> None:
         causal = causal_of(model)
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()

@@ -8,7 +8,6 @@ changes in the one changes in the other.
 import copy
 import functools
 import math
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -19,6 +18,7 @@ from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from torch.nn import functional as F
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Adapted, Causal, Entries, Layer
 from cllora.model.positions import learned_positions
 from cllora.model.targets import saved_modules, target_fields
 from cllora.model.text import path_of, text_config, text_modules
@@ -28,17 +28,17 @@ from cllora.types import Layout
 ADAPTER = "default"  # PEFT's name for the one adapter that a model has
 
 
-def causal_of(model: Any) -> Any:
+def causal_of(model: Adapted) -> Causal:
     """The causal model inside a PEFT model; or the model itself, where all of it is trained."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def is_tied(causal: Any) -> bool:
+def is_tied(causal: Causal) -> bool:
     """Whether a causal model's head and its embedding are one weight."""
     return causal.get_output_embeddings().weight is causal.get_input_embeddings().weight
 
 
-def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
+def peft_parts(base: Causal, lora: LoraSpec, name: str) -> Entries:
     """The fields of PEFT's `LoraConfig` that say which modules have LoRA and which parts are trained beside it.
 
     Raises:
@@ -80,7 +80,7 @@ def peft_parts(base: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     return fields | {"modules_to_save": saved or None}
 
 
-def tie(model: Any) -> None:
+def tie(model: Adapted) -> None:
     """Make a PEFT model's trained head share what is trained of its embedding, where the base's does.
 
     PEFT gives each a copy of its own, which in its files stand side by side, equal.
@@ -97,20 +97,20 @@ def tie(model: Any) -> None:
         head.forward = functools.partial(_head_as_embedding, head, embedding)
 
 
-def _was_tied(model: Any) -> bool:
+def _was_tied(model: Adapted) -> bool:
     """Whether head and embedding of the base in a PEFT model are one weight, whatever PEFT has wrapped them in."""
     causal = causal_of(model)
     inner = [_unwrapped(module) for module in (causal.get_input_embeddings(), causal.get_output_embeddings())]
     return inner[0].weight is inner[1].weight
 
 
-def _unwrapped(module: Any) -> Any:
+def _unwrapped(module: Layer) -> Layer:
     if isinstance(module, ModulesToSaveWrapper):
         return module.original_module
     return module.base_layer if isinstance(module, LoraLayer | TrainableTokensLayer) else module
 
 
-def write_out_ties(model: Any) -> None:
+def write_out_ties(model: Adapted) -> None:
     """Give PEFT's own parameters of a head that follows its embedding's LoRA their values, for PEFT to save."""
     causal = causal_of(model)
     embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
@@ -119,14 +119,14 @@ def write_out_ties(model: Any) -> None:
         head.lora_B[ADAPTER].weight.data.copy_(embedding.lora_embedding_A[ADAPTER].data.t())
 
 
-def write_in_once(model: Any) -> None:
+def write_in_once(model: Adapted) -> None:
     """Make a head that follows its embedding's LoRA ready for merging: their one weight takes it in once."""
     head = causal_of(model).get_output_embeddings()
     if isinstance(head, LoraLayer):
         head.lora_B[ADAPTER].weight.data.zero_()
 
 
-def work_in(model: Any, dtype: torch.dtype) -> None:
+def work_in(model: Adapted, dtype: torch.dtype) -> None:
     """Let modules whose own weights are trained, in float32, work in the base's precision; and spare PEFT's chosen rows
     a copy of the whole embedding in every pass."""
     for module in list(model.modules()):
@@ -137,7 +137,7 @@ def work_in(model: Any, dtype: torch.dtype) -> None:
             module.forward = functools.partial(_in_precision, module, dtype)
 
 
-def numbers_by_part(model: Any, layout: Layout) -> dict[str, int]:
+def numbers_by_part(model: Adapted, layout: Layout) -> dict[str, int]:
     """How many numbers of the vector are of `lora`, `norms`, `embeddings`, `positions`, and `other`: what full
     fine-tuning trains besides.
 
@@ -158,7 +158,7 @@ def numbers_by_part(model: Any, layout: Layout) -> dict[str, int]:
     return found
 
 
-def _norms(base: Any, name: str) -> list[str]:
+def _norms(base: Causal, name: str) -> list[str]:
     found = [path for path, module in text_modules(base).items() if _is_norm(module)]
     if not found:
         raise UsageError(f"lora.train: no norms were found in '{name}' to train; leave norms out")
@@ -175,17 +175,18 @@ def _is_trained(module: torch.nn.Module) -> bool:
     return any(weight is not None and weight.requires_grad for weight in module._parameters.values())
 
 
-def _in_precision(module: torch.nn.Module, dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:
+def _in_precision(module: torch.nn.Module, dtype: torch.dtype, *inputs: object, **named: object) -> torch.Tensor:
     """The module's own forward with its weights rounded to `dtype`; gradients reach the weights in float32."""
     rounded = copy.copy(module)
     rounded._parameters = {
         key: None if weight is None else weight.to(dtype)  # type: ignore[misc]
         for key, weight in module._parameters.items()
     }
-    return type(module).forward(rounded, *inputs, **named)
+    made: torch.Tensor = type(module).forward(rounded, *inputs, **named)
+    return made
 
 
-def _head_as_embedding(head: Any, embedding: Any, x: torch.Tensor) -> torch.Tensor:
+def _head_as_embedding(head: Layer, embedding: Layer, x: torch.Tensor) -> torch.Tensor:
     """x (L, D) to (L, V) by the weight W + s (B A)^T that the embedding, with its A (r, V) and B (D, r), has."""
     y: torch.Tensor = head.base_layer(x)
     if head.disable_adapters or head.merged:
@@ -194,7 +195,7 @@ def _head_as_embedding(head: Any, embedding: Any, x: torch.Tensor) -> torch.Tens
     return torch.add(y, x @ b @ a, alpha=embedding.scaling[ADAPTER])
 
 
-def _rows_of_embedding(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
+def _rows_of_embedding(layer: Layer, tokens: torch.Tensor) -> torch.Tensor:
     """The base's embedding of tokens (...), that of the chosen ones from their own rows."""
     base = layer.base_layer
     y: torch.Tensor = base(tokens)
@@ -211,7 +212,7 @@ def _rows_of_embedding(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
     return torch.where(at.any(-1, keepdim=True), rows, y)
 
 
-def _rows_of_head(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _rows_of_head(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """x (..., D) to (..., V) by the base's weight with the chosen tokens' rows in place of its own."""
     y: torch.Tensor = layer.base_layer(x)
     if layer.disable_adapters or layer.merged:

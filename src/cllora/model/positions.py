@@ -1,10 +1,9 @@
 """Contexts longer than the base was pretrained at: positions interpolated, rotary ones or those of a learned table."""
 
-from typing import Any
-
 import torch
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Causal, Config, Entries
 from cllora.model.text import text_config
 from cllora.spec import ModelSpec
 
@@ -12,14 +11,14 @@ NAMES = ("max_position_embeddings", "max_target_positions", "n_positions")
 """What configs call the number of positions."""
 
 
-def pretrained_positions(config: Any) -> int | None:
+def pretrained_positions(config: Config) -> int | None:
     """How many positions a model was pretrained at; None where its config names none (ALiBi and the like)."""
     inner = text_config(config)
     named = (getattr(inner, name, None) for name in NAMES)
     return next((int(each) for each in named if isinstance(each, int) and each > 0), None)
 
 
-def learned_positions(model: Any) -> torch.nn.Embedding | None:
+def learned_positions(model: Causal) -> torch.nn.Embedding | None:
     """The table of learned positions of a causal model (OPT, GPT-2); None where there is none.
 
     It is known by its rows: one for each position, after an `offset` that OPT's has (2 rows that no token meets).
@@ -36,12 +35,12 @@ def learned_positions(model: Any) -> torch.nn.Embedding | None:
     return None
 
 
-def is_rotary(config: Any) -> bool:
+def is_rotary(config: Config) -> bool:
     """Whether a model turns queries and keys by one set of rotary parameters."""
     return "rope_theta" in (getattr(text_config(config), "rope_parameters", None) or {})
 
 
-def check_context(config: Any, model: ModelSpec, causal: Any = None) -> None:
+def check_context(config: Config, model: ModelSpec, causal: Causal = None) -> None:
     """Hold `model.context` to the positions that the base has, or may be given, and to the window of its layers.
 
     Args:
@@ -75,7 +74,7 @@ def check_context(config: Any, model: ModelSpec, causal: Any = None) -> None:
         )
 
 
-def stretched_config(config: Any, model: ModelSpec) -> Any:
+def stretched_config(config: Config, model: ModelSpec) -> Config:
     """The config with which a rotary base is loaded for `model.context` tokens.
 
     With a base pretrained at L positions and a context of C, the factor is C / L. `linear`: position m turns as m L / C
@@ -85,7 +84,7 @@ def stretched_config(config: Any, model: ModelSpec) -> Any:
     if model.positions in ("linear", "yarn"):
         limit = pretrained_positions(config)
         assert limit is not None
-        added: dict[str, Any] = {"rope_type": model.positions, "factor": model.context / limit}
+        added: Entries = {"rope_type": model.positions, "factor": model.context / limit}
         if model.positions == "yarn":
             added["original_max_position_embeddings"] = limit
         inner = text_config(config)
@@ -94,7 +93,7 @@ def stretched_config(config: Any, model: ModelSpec) -> Any:
     return config
 
 
-def stretch_table(model: Any, context: int) -> None:
+def stretch_table(model: Causal, context: int) -> None:
     """Interpolate a model's learned positions to `context` rows: row p is what row p L / C of the L would be.
 
     Between two rows linearly; so wherever p L / C is whole, the row is the old one. Behind the last old row there is
@@ -122,7 +121,7 @@ def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
     return ((1 - share) * wide[below] + share * wide[above]).to(rows.dtype)
 
 
-def _ways(config: Any, causal: Any) -> str:
+def _ways(config: Config, causal: Causal) -> str:
     """What else a user can do about a context beyond the positions, if anything."""
     if is_rotary(config):
         plain = text_config(config).rope_parameters.get("rope_type", "default") == "default"
@@ -131,7 +130,7 @@ def _ways(config: Any, causal: Any) -> str:
     return ", or model.positions to interpolate" if learned else ""
 
 
-def _check_way(config: Any, model: ModelSpec) -> None:
+def _check_way(config: Config, model: ModelSpec) -> None:
     rotary, rope = is_rotary(config), getattr(text_config(config), "rope_parameters", None) or {}
     if rotary and model.positions == "interpolate":
         raise UsageError(f"model.positions: '{model.name}' has rotary positions; set it to linear or yarn")

@@ -4,9 +4,9 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Entries
 from cllora.places import expanded
 from cllora.registry import guess
 
@@ -54,7 +54,7 @@ def where_tokenizer(name: str) -> str:
     return str(EMBEDDED) if name in BASES else _elsewhere(name)
 
 
-def origin_of(name: str) -> dict[str, Any] | None:
+def origin_of(name: str) -> Entries | None:
     """Where a base that is a GGUF file comes from, with its hash, licence and source; None for any other base."""
     file = gguf_file(name)
     if file is None:

@@ -2,9 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import peft
@@ -14,6 +12,7 @@ from safetensors.torch import load_file
 
 from cllora.errors import UsageError, one_line
 from cllora.model.adapters import file_name
+from cllora.model.libraries import Adapted, Config
 from cllora.model.parts import ADAPTER
 from cllora.places import expanded
 
@@ -48,7 +47,7 @@ ORIGIN = "cllora.json"
 Tensors = dict[str, NDArray[np.float32]]
 
 
-def read_start(place: str, model: Any, name: str, fingerprint: str) -> Tensors:
+def read_start(place: str, model: Adapted, name: str, fingerprint: str) -> Tensors:
     """The tensors of an adapter by their name in its file, float32; `place` is its folder, or that of a run.
 
     Args:
@@ -81,7 +80,7 @@ def read_start(place: str, model: Any, name: str, fingerprint: str) -> Tensors:
     return tensors
 
 
-def _say_base(folder: Path, config: Any, name: str, fingerprint: str) -> None:
+def _say_base(folder: Path, config: Config, name: str, fingerprint: str) -> None:
     """Warn if the adapter was trained on another base: by its fingerprint where cllora wrote it, else by its name."""
     kept, base = folder / ORIGIN, str(config.base_model_name_or_path or "")
     if kept.is_file():
@@ -107,7 +106,7 @@ def _folder(place: Path) -> Path:
     raise UsageError(f"lora.start: {place} holds no adapter: there is no adapter_config.json in it")
 
 
-def _config(folder: Path) -> Any:
+def _config(folder: Path) -> Config:
     file = folder / "adapter_config.json"
     try:
         kind = json.loads(file.read_text(encoding="utf-8")).get("peft_type")
@@ -120,7 +119,7 @@ def _config(folder: Path) -> Any:
         raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from error
 
 
-def _check_function(theirs: Any, ours: Any, place: str) -> None:
+def _check_function(theirs: Config, ours: Config, place: str) -> None:
     """Hold everything to each other that decides what an adapter's numbers mean."""
     written, asked = theirs.to_dict(), ours.to_dict()
     begun = str(written.pop("init_lora_weights", True)).lower()
@@ -145,13 +144,13 @@ def _check_function(theirs: Any, ours: Any, place: str) -> None:
         raise UsageError(f"lora.start: {place} has {key} {one}, which is not supported here; choose another adapter")
 
 
-def _rows(written: Any) -> list[int]:
+def _rows(written: dict[str, list[int]] | list[int] | None) -> list[int]:
     """The trained rows of an embedding, which PEFT names by module or not."""
     found = list(written.values()) if isinstance(written, dict) else [written or []]
     return [int(row) for rows in found for row in rows]
 
 
-def _check_ties(tensors: Tensors, model: Any, place: str) -> None:
+def _check_ties(tensors: Tensors, model: Adapted, place: str) -> None:
     """A head that shares its weight with the embedding is in a file as a copy, which has to be one."""
     trained = {file_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     for key in tensors.keys() - trained:
@@ -168,13 +167,13 @@ def _tensors(folder: Path) -> Tensors:
     if not file.is_file():
         raise UsageError(f"lora.start: there is no {file.name} in {folder}; save the adapter with safetensors")
     try:
-        found: Mapping[str, Any] = load_file(file)
+        found: Mapping[str, torch.Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from None
     return {key: tensor.float().numpy() for key, tensor in found.items()}
 
 
-def _targets_of(config: Any) -> str:
+def _targets_of(config: Config) -> str:
     """What of the adapter's config a study has to repeat."""
     fields = {"target_modules": config.target_modules, "layers_to_transform": config.layers_to_transform}
     said = [f"lora.{key}: {_shown(value)}" for key, value in fields.items() if value is not None]
@@ -182,7 +181,7 @@ def _targets_of(config: Any) -> str:
     return f"its config says {', '.join([*said, *beside])}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if not isinstance(value, list | tuple | set):
         return str(value)
     return f"[{', '.join(sorted(str(each) for each in value))}]"

@@ -7,7 +7,6 @@ to be of a module that text goes through.
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import peft
 import torch
@@ -17,6 +16,7 @@ from peft.utils.transformers_weight_conversion import convert_peft_config_for_tr
 from transformers.pytorch_utils import Conv1D
 
 from cllora.errors import UsageError
+from cllora.model.libraries import Adapted, Causal, Entries
 from cllora.model.text import path_of, text_config, text_modules
 from cllora.registry import guess
 from cllora.spec import LoraSpec
@@ -29,7 +29,7 @@ ATTENTION = re.compile(r"attention|attn|mla$")
 Modules = Mapping[str, torch.nn.Module]
 
 
-def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
+def target_fields(causal: Causal, lora: LoraSpec, name: str) -> Entries:
     """The fields of PEFT's `LoraConfig` that say which modules have LoRA.
 
     Raises:
@@ -44,7 +44,7 @@ def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
                 f"lora.target_modules: LoRA is supported on linear layers only, and {path or 'the whole'} of '{name}' "
                 f"is a {type(module).__name__}; leave it out"
             )
-    fields: dict[str, Any] = {"target_modules": targets}
+    fields: Entries = {"target_modules": targets}
     if lora.layers_to_transform is not None:
         matched = _in_layers(matched, targets, lora.layers_to_transform, name)
         fields["layers_to_transform"] = list(lora.layers_to_transform)
@@ -60,7 +60,7 @@ def target_fields(causal: Any, lora: LoraSpec, name: str) -> dict[str, Any]:
     return fields
 
 
-def saved_modules(causal: Any, lora: LoraSpec, name: str) -> list[str]:
+def saved_modules(causal: Causal, lora: LoraSpec, name: str) -> list[str]:
     """The paths of the modules that `lora.modules_to_save` names.
 
     Raises:
@@ -96,7 +96,7 @@ def saved_modules(causal: Any, lora: LoraSpec, name: str) -> list[str]:
     return found
 
 
-def lora_targets(model: Any) -> tuple[str, ...]:
+def lora_targets(model: Adapted) -> tuple[str, ...]:
     """The last names of the modules of a PEFT model that have LoRA, each once, in the order of the model."""
     return tuple(_last_names(path for path, module in model.named_modules() if isinstance(module, LoraLayer)))
 
@@ -108,7 +108,7 @@ def matches(path: str, targets: list[str] | str) -> bool:
     return any(_is_called(path, entry) for entry in targets)
 
 
-def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, name: str) -> list[str] | str:
+def _targets(causal: Causal, inside: Modules, asked: tuple[str, ...] | str | None, name: str) -> list[str] | str:
     """The names or the regex that PEFT is given."""
     if asked is None:
         return _usual(causal, inside, name)
@@ -126,7 +126,7 @@ def _targets(causal: Any, inside: Modules, asked: tuple[str, ...] | str | None, 
     return list(asked)
 
 
-def _all_linear(causal: Any, inside: Modules, name: str) -> list[str]:
+def _all_linear(causal: Causal, inside: Modules, name: str) -> list[str]:
     """The names of all linear layers but the head, and but those that PEFT takes for parts of fused experts."""
     names = sorted(_last_names(_linear(causal, inside)))
     experts = [each for each in names if _is_converted(causal, names, each)]
@@ -140,7 +140,7 @@ def _all_linear(causal: Any, inside: Modules, name: str) -> list[str]:
     return [each for each in names if each not in experts]
 
 
-def _is_converted(causal: Any, names: list[str], entry: str) -> bool:
+def _is_converted(causal: Causal, names: list[str], entry: str) -> bool:
     """Whether PEFT makes something else of a name among others, as it does of those that experts had before they were
     fused."""
     config = peft.LoraConfig(target_modules=list(names))
@@ -155,7 +155,7 @@ def _is_converted(causal: Any, names: list[str], entry: str) -> bool:
     return entry not in (config.target_modules or ())
 
 
-def _usual(causal: Any, inside: Modules, name: str) -> list[str]:
+def _usual(causal: Causal, inside: Modules, name: str) -> list[str]:
     """PEFT's default for the family; where it has none, all linear layers of attention."""
     families = dict.fromkeys([causal.config.model_type, text_config(causal.config).model_type])
     for family in families:
@@ -180,7 +180,7 @@ def _usual(causal: Any, inside: Modules, name: str) -> list[str]:
     return names
 
 
-def _regex(causal: Any, inside: Modules, asked: str, name: str) -> str:
+def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
     try:
         found = any(re.fullmatch(asked, path) for path in inside)
     except re.error as error:
@@ -227,7 +227,7 @@ def _layer(path: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _linear(causal: Any, inside: Modules) -> list[str]:
+def _linear(causal: Causal, inside: Modules) -> list[str]:
     """The paths of the linear layers, without the head."""
     head = causal.get_output_embeddings()
     return [path for path, module in inside.items() if _is_linear(module) and module is not head]
@@ -238,7 +238,7 @@ def _is_linear(module: torch.nn.Module) -> bool:
     return type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
 
 
-def _none_called(causal: Any, inside: Modules, entry: str, name: str) -> str:
+def _none_called(causal: Causal, inside: Modules, entry: str, name: str) -> str:
     elsewhere = any(_is_called(path, entry) for path, _ in causal.named_modules())
     where = "no module that text goes through is" if elsewhere else "no module is"
     names = _last_names(_linear(causal, inside))

@@ -1,21 +1,22 @@
 """The part of a model that text goes through: all of it, or the language model inside one that sees and hears too."""
 
 from collections.abc import Iterator
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+
+from cllora.model.libraries import Causal, Config
 
 _PARTS: "WeakKeyDictionary[torch.nn.Module, frozenset[str]]" = WeakKeyDictionary()
 """The paths of each model's modules that text goes through, found once."""
 
 
-def text_config(config: Any) -> Any:
+def text_config(config: Config) -> Config:
     """The config of the text decoder: of a multimodal model the one inside it, else the config itself."""
     return config.get_text_config(decoder=True)
 
 
-def text_modules(causal: Any) -> dict[str, torch.nn.Module]:
+def text_modules(causal: Causal) -> dict[str, torch.nn.Module]:
     """The modules of a causal model that text goes through, by their path in it.
 
     A short text is let through the model, under the attention that it was loaded with, and what is not called is left
@@ -26,18 +27,18 @@ def text_modules(causal: Any) -> dict[str, torch.nn.Module]:
     return {path: module for path, module in causal.named_modules() if path in _PARTS[causal]}
 
 
-def text_parameters(causal: Any) -> dict[str, torch.nn.Parameter]:
+def text_parameters(causal: Causal) -> dict[str, torch.nn.Parameter]:
     """The parameters that text meets, each once, by their path."""
     met = {id(parameter) for module in text_modules(causal).values() for parameter in module._parameters.values()}
     return {name: parameter for name, parameter in causal.named_parameters() if id(parameter) in met}
 
 
-def path_of(model: Any, wanted: torch.nn.Module) -> str:
+def path_of(model: Causal, wanted: torch.nn.Module) -> str:
     """The path of a module in a model."""
     return str(next(path for path, module in model.named_modules() if module is wanted))
 
 
-def _met(causal: Any) -> Iterator[str]:
+def _met(causal: Causal) -> Iterator[str]:
     called: set[int] = set()
     hooks = [module.register_forward_hook(lambda it, *_: called.add(id(it))) for module in causal.modules()]
     try:
@@ -65,7 +66,7 @@ def _idle(module: torch.nn.Module, path: str, called: set[int]) -> Iterator[tupl
             yield f"{path}.{name}" if path else name, child
 
 
-def _used(causal: Any, modules: list[torch.nn.Module]) -> set[int]:
+def _used(causal: Causal, modules: list[torch.nn.Module]) -> set[int]:
     """The weights of some modules that a text meets all the same: what is not called may be read by its parent."""
     weights = list({id(p): p for module in modules for p in module.parameters() if p.is_floating_point()}.values())
     if not weights:
@@ -88,7 +89,7 @@ def _used(causal: Any, modules: list[torch.nn.Module]) -> set[int]:
     return {id(w) for w, g in zip(weights, found, strict=True) if g is not None} if found is not None else set()
 
 
-def _read(causal: Any) -> torch.Tensor:
+def _read(causal: Causal) -> torch.Tensor:
     rows = len(causal.get_input_embeddings().weight)
     text = torch.arange(4, 10, device=causal.device)[None] % rows
     logits: torch.Tensor = causal(input_ids=text, use_cache=False).logits

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from cllora.corpus.chats import Chat, EncodedChat
 from cllora.errors import UsageError, one_line
 from cllora.model.chat_template import ChatWriter
+from cllora.model.libraries import Backend, StockTokenizer
 from cllora.model.literal import ControlTokens, untrimmed
 from cllora.model.source import or_shipped, where_tokenizer
 
@@ -24,7 +24,7 @@ class ModelTokenizer:
 
         place = where_tokenizer(name)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(place)
+            self._tokenizer: StockTokenizer = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"cannot load a tokenizer for model '{name}'{or_shipped(name)}"
             raise UsageError(f"{what}: {one_line(error)}") from None
@@ -33,8 +33,8 @@ class ModelTokenizer:
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
         self.fingerprint = _fingerprint(self._tokenizer)
         self.end: int | None = self._tokenizer.eos_token_id
-        self._added: dict[int, Any] = self._tokenizer.added_tokens_decoder
-        self._backend: Any = getattr(self._tokenizer, "backend_tokenizer", None)
+        self._added: dict[int, Backend] = self._tokenizer.added_tokens_decoder
+        self._backend: Backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if self._backend is not None:
             untrimmed(self._backend)
             self._backend.no_truncation()
@@ -67,16 +67,17 @@ class ModelTokenizer:
     @property
     def chat_template(self) -> str | None:
         """The tokenizer's own chat template, the first of several; None if it has none."""
-        found: Any = self._tokenizer.chat_template
+        found: str | dict[str, str] | None = self._tokenizer.chat_template
         if isinstance(found, dict):
             found = found.get("default") or next(iter(found.values()), None)
         return found or None
 
     def _for(self, chat: Chat, template: str) -> str:
         """The template for a chat: of several that the tokenizer has, that for tools is for chats with tools."""
-        own: Any = self._tokenizer.chat_template
-        several = isinstance(own, dict) and template == self.chat_template
-        return own.get("tool_use", template) if several and chat.tools else template
+        own: str | dict[str, str] | None = self._tokenizer.chat_template
+        if isinstance(own, dict) and template == self.chat_template and chat.tools:
+            return own.get("tool_use", template)
+        return template
 
     def has_system(self, template: str) -> bool:
         """Whether a chat template has a place for a system turn."""
@@ -136,7 +137,7 @@ class ModelTokenizer:
         return {}
 
 
-def _fingerprint(tokenizer: Any) -> str:
+def _fingerprint(tokenizer: StockTokenizer) -> str:
     """A hash of what the tokenizer does: its whole definition where it is a fast one, else class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     definition = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ import torch
 from cllora.errors import UsageError, one_line
 from cllora.model import attention
 from cllora.model.compatible import FAMILIES
+from cllora.model.libraries import Causal, Config, Entries
 from cllora.model.text import text_config, text_parameters
 
 OF_LENGTH = re.compile(r"position|window|chunk|length|seq_len|context")
@@ -21,7 +21,7 @@ ANYWAY = 256
 """Up to this context, where it costs little, a text as long as the context is tried whatever the config says."""
 
 
-def read_alone(model: Any, name: str) -> dict[str, torch.nn.Parameter]:
+def read_alone(model: Causal, name: str) -> dict[str, torch.nn.Parameter]:
     """The parameters that a text meets in a model, which has to be able to read one.
 
     Raises:
@@ -37,7 +37,7 @@ def read_alone(model: Any, name: str) -> dict[str, torch.nn.Parameter]:
 
 
 @torch.no_grad()
-def take_packed_texts(model: Any, name: str, context: int) -> None:
+def take_packed_texts(model: Causal, name: str, context: int) -> None:
     """Switch a model to packed attention, and see for itself that packed texts are predicted as they are alone.
 
     Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence;
@@ -81,7 +81,7 @@ def take_packed_texts(model: Any, name: str, context: int) -> None:
             )
 
 
-def _companies(model: Any, context: int) -> Iterator[tuple[int, list[torch.Tensor]]]:
+def _companies(model: Causal, context: int) -> Iterator[tuple[int, list[torch.Tensor]]]:
     """Texts that are packed together: two short ones; then, for each length in the config, one as long and one that is
     longer, each beside short ones. With each the length that it is to try."""
     config, rows = text_config(model.config), len(model.get_input_embeddings().weight)
@@ -98,7 +98,7 @@ def _companies(model: Any, context: int) -> Iterator[tuple[int, list[torch.Tenso
             yield length, [torch.from_numpy(draw.choice(plain, each)) for each in (SHORT[0], size, SHORT[1])]
 
 
-def lengths_in(config: Any, context: int) -> list[int]:
+def lengths_in(config: Config, context: int) -> list[int]:
     """The lengths below a context at which a config says that something changes, ascending."""
     found = set()
     for key, value in _entries(config.to_dict()):
@@ -107,7 +107,7 @@ def lengths_in(config: Any, context: int) -> list[int]:
     return sorted(found)
 
 
-def _entries(fields: Any) -> Iterator[tuple[str, Any]]:
+def _entries(fields: Entries) -> Iterator[tuple[str, object]]:
     """The entries of a config and of what is nested in it."""
     for key, value in fields.items():
         if isinstance(value, dict):
@@ -116,7 +116,7 @@ def _entries(fields: Any) -> Iterator[tuple[str, Any]]:
             yield str(key), value
 
 
-def _alone(model: Any, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _alone(model: Causal, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What the model's backbone makes of a text (N, D), and the logits of a short one (N, V)."""
     row = text[None].to(model.device)
     states = _states(model, input_ids=row, use_cache=False)
@@ -124,7 +124,7 @@ def _alone(model: Any, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return states, logits
 
 
-def _packed(model: Any, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _packed(model: Causal, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same of texts in one row: states (N, D), and where all are short logits (N, V) as the model gives them and as
     its head alone does."""
     lengths = np.array([len(text) for text in texts])
@@ -141,7 +141,7 @@ def _packed(model: Any, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, to
     return states, model(**row).logits[0], model.get_output_embeddings()(states)
 
 
-def _states(model: Any, **row: Any) -> torch.Tensor:
+def _states(model: Causal, **row: object) -> torch.Tensor:
     """What the backbone makes of a row (N, D), from which the head predicts."""
     states = getattr(model.base_model(**row), "last_hidden_state", None)
     if states is None:
@@ -151,7 +151,7 @@ def _states(model: Any, **row: Any) -> torch.Tensor:
 
 
 def _all_packed(
-    model: Any, rows: Sequence[Sequence[torch.Tensor]]
+    model: Causal, rows: Sequence[Sequence[torch.Tensor]]
 ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None:
     """`_packed` of every row; None of a model that knows no such keyword."""
     try:

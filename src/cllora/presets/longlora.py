@@ -5,10 +5,9 @@ LoRA of rank 8 and alpha 16 on the four maps of attention beside norms and embed
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cllora.presets.registered import presets
-from cllora.spec import Study
+from cllora.spec import Fields, Study
 
 BASE, CONTEXT = "HuggingFaceTB/SmolLM-135M", 8 * 2048
 """A Llama that is open to all, pretrained at 2,048 tokens, and eight times as many."""
@@ -16,7 +15,7 @@ BASE, CONTEXT = "HuggingFaceTB/SmolLM-135M", 8 * 2048
 TRAINED = ("full", "lora", "lora+norms", "lora+embeddings", "lora+norms+embeddings")
 
 
-def _long_fields(name: str, grid: Mapping[str, Sequence[Any]], control: Mapping[str, Any]) -> dict[str, Any]:
+def _long_fields(name: str, grid: Mapping[str, Sequence[object]], control: Mapping[str, object]) -> Fields:
     """Few clients with equal shares of the same texts, half of them a round: what is asked is not of skew.
 
     The paper's 1,000 steps are all clients' together. The optimiser begins anew with every client's turn, so each has a

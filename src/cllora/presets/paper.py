@@ -4,17 +4,15 @@ What it leaves open is filled in from the LoRA example of the framework that it 
 marks every setting as stated or assumed.
 """
 
-from typing import Any
-
 from cllora.presets.registered import presets
-from cllora.spec import Study
+from cllora.spec import Fields, Study
 
 REVIEWS = "srivatsavaasista/textgenerator-ds-mini"
 EPOCHS = {"facebook/opt-125m": 5, "facebook/opt-350m": 3, "facebook/opt-1.3b": 1}
 """The paper's models, and the local epochs that go with each."""
 
 
-def paper_fields(name: str, **partition: Any) -> dict[str, Any]:
+def paper_fields(name: str, **partition: object) -> Fields:
     """One model of the paper, OPT-350M, over its 20 clients: the fields that its studies and the ablations share."""
     return {
         "name": name,

@@ -1,14 +1,12 @@
 """`PRESET@embedded`: the same study on what comes with the package, for two cores."""
 
-from typing import Any
-
 from cllora.presets.first import demo
-from cllora.spec import Study
+from cllora.spec import Fields, Study
 
 FASTER = 60
 """Learning rates at embedded scale over the paper's: the demo's 3e-3 over 5e-5."""
 
-LONG: dict[str, Any] = {
+LONG: Fields = {
     "model": {"name": "embedded-rotary", "context": 4096},
     "lora": {"lora_dropout": 0},
     "data": {"corpus": "long_texts"},
@@ -85,7 +83,7 @@ def at_embedded_scale(study: Study) -> Study:
     )
 
 
-def _small_texts(fields: dict[str, Any], small: dict[str, Any]) -> None:
+def _small_texts(fields: Fields, small: Fields) -> None:
     """Put the small study's texts, and kinds of docstrings for an axis over data sets of the hub."""
     data = {key: value for key, value in fields["data"].items() if key not in SOURCE}
     data |= {key: value for key, value in small.items() if key in SOURCE}
@@ -100,7 +98,7 @@ def _small_texts(fields: dict[str, Any], small: dict[str, Any]) -> None:
     fields["data"] = data
 
 
-def _stand_in(fields: dict[str, Any], fewest: int) -> None:
+def _stand_in(fields: Fields, fewest: int) -> None:
     """Put stand-ins for the models of an axis and of the control, and scale the local epochs that go with them."""
     grid, control = fields["grid"], fields["control"]
     asked, goes_with = control.pop("model.name", None), fields["where"].pop("model.name", {})

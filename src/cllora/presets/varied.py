@@ -5,7 +5,6 @@ what skew does, not what the paper did.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cllora.presets.paper import EPOCHS, REVIEWS, paper_fields
 from cllora.presets.registered import presets
@@ -15,7 +14,7 @@ AS_MANY = 3992
 """Rows of the paper's data set, its own test split included."""
 
 
-def _ablation(name: str, axes: Mapping[str, Sequence[Any]], **changes: Any) -> Study:
+def _ablation(name: str, axes: Mapping[str, Sequence[object]], **changes: object) -> Study:
     """Length skew, strong or none, at each combination of the axes' values.
 
     Evaluated in every second round: what these compare is where training ends.

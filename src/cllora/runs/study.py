@@ -75,7 +75,7 @@ def check(study: Study) -> None:
 
 def _check_cells(study: Study) -> None:
     """Bind what every cell names. Two cells that differ in nothing but an option's default written out are the same."""
-    same: dict[Any, str] = {}
+    same: dict[object, str] = {}
     for cell in study.cells():
         fields = cell.experiment.meaning()
         for path, registry, choice in _choices(cell.experiment):
@@ -111,7 +111,7 @@ def _choices(experiment: Experiment) -> Iterator[tuple[str, AnyRegistry, Choice]
         yield "data.spoil", spoilers, Choice(name=data.spoil.kind, **data.spoil.options)
 
 
-def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, Any]:
+def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object]:
     """All of a choice's options as they are understood."""
     try:
         return dict(registry.bind(choice.name, choice.options).keywords)

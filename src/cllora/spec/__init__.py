@@ -2,7 +2,7 @@
 
 from cllora.spec.aliases import ALIASES
 from cllora.spec.data import DataSpec, SpoilSpec
-from cllora.spec.fields import axis_text
+from cllora.spec.fields import Fields, axis_text
 from cllora.spec.model import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
 from cllora.spec.sections import (
@@ -29,6 +29,7 @@ __all__ = [
     "EvaluationSpec",
     "Experiment",
     "FederationSpec",
+    "Fields",
     "LocalSpec",
     "LoraSpec",
     "ModelSpec",
