@@ -16,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
+from cllora.model.card import write_card
 from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
@@ -161,8 +162,8 @@ def _check_targets(model: Any, lora: LoraSpec) -> None:
 def save_adapter(base: Base, folder: Path) -> None:
     """Write the adapter that the model has, in PEFT's format; or, where every weight is trained, the whole model.
 
-    Beside an adapter of a base with interpolated positions lies that base's `config.json`; beside one of a base from a
-    GGUF file its tokenizer, which is in no folder that others have.
+    Beside an adapter lies a model card; beside one of a base with interpolated positions that base's `config.json`;
+    beside one of a base from a GGUF file its tokenizer, which is in no folder that others have.
     """
     write_out_ties(base.model)
     if gguf_file(base.spec.name) is not None:
@@ -171,6 +172,9 @@ def save_adapter(base: Base, folder: Path) -> None:
         base.model.save_pretrained(folder)
         return
     base.model.save_pretrained(folder, save_embedding_layers=False)
+    trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
+    config = base.model.peft_config[ADAPTER]
+    write_card(folder, config, base.spec, base.fingerprint, (trained, base.full_parameters))
     origin = json.dumps({"base": base.spec.name, "base_fingerprint": base.fingerprint}, indent=2)
     (folder / ORIGIN).write_text(origin + "\n", encoding="utf-8")
     if base.spec.stretched:
