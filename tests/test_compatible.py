@@ -227,6 +227,39 @@ def test_models_that_cannot_be_trained_are_refused_with_the_reason(tiny_models, 
     assert "\n" not in str(caught.value)
 
 
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "rope", "line"),
+    [
+        (t.MixtralConfig, YARN, r"cannot compute its yarn positions \(.*\); set head_dim in its config.json to 8$"),
+        (t.PhimoeConfig, LINEAR, r"its config is not valid \(.rope_parameters.'s short_mscale field must be a number"),
+    ],
+)
+def test_positions_that_a_family_cannot_have_are_refused_with_what_to_do(config, rope, line, tmp_path):
+    made = config(**SIZES, **HEADS, max_position_embeddings=128, num_local_experts=2)
+    folder = edited(saved(made, tmp_path), rope_parameters=rope)
+    with pytest.raises(UsageError, match=line) as caught:
+        learner_of(folder, 32)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_family_gets_the_advice_that_works_for_it(tmp_path):
+    few = {**SIZES, **HEADS, "max_position_embeddings": 64, "num_local_experts": 2}
+    mixtral, phimoe = (saved(kind(**few), tmp_path / str(kind)) for kind in (t.MixtralConfig, t.PhimoeConfig))
+    with pytest.raises(UsageError, match=r"or model\.positions to linear or yarn$"):
+        learner_of(mixtral, 128)
+    with pytest.raises(UsageError, match=r"set model\.context to 64 or less$"):
+        learner_of(phimoe, 128)
+    for way in ("linear", "yarn"):
+        spec = ModelSpec(name=str(mixtral), context=128, positions=way, precision="float32", device="cpu")
+        assert load_base(spec, LoraSpec()).model.config.head_dim == 8
+        with pytest.raises(UsageError, match=f"transformers has no {way} positions for models like .* to 64 or less$"):
+            load_base(spec.model_copy(update={"name": str(phimoe)}), LoraSpec())
+
+
 def test_an_encoder_is_refused(tmp_path):
     config = t.T5Config(vocab_size=300, d_model=32, d_ff=64, num_layers=1, num_heads=2)
     t.T5ForConditionalGeneration(config).save_pretrained(tmp_path)

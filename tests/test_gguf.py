@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import time
 
 import gguf
 import numpy as np
@@ -213,7 +214,10 @@ TOKENS, TYPES, SCORES, MERGES = (f"tokenizer.ggml.{key}" for key in ("tokens", "
         (put("llama.expert_count", 8, NUMBER), "llama.expert_count = 8"),
         (put("llama.rope.scaling.type", "yarn", TEXT_VALUE), "llama.rope.scaling.type = yarn"),
         (put("llama.attention.sliding_window", 64, NUMBER), "sliding_window = 64"),
-        (put("llama.rope.dimension_count", 4, NUMBER), "rope.dimension_count"),
+        (
+            put("llama.rope.dimension_count", 4, NUMBER),
+            r"llama\.rope\.dimension_count is 4, not the width of its heads \(8\)",
+        ),
         (put("llama.feed_forward_length", 48, NUMBER), "llama.feed_forward_length is 48, but its weights are of 64"),
         (drop("llama.context_length"), "llama.context_length"),
         (lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(32, "f4")), "blk.0.attn_q.bias"),
@@ -264,18 +268,102 @@ BAD_NUMBERS = [
 @pytest.mark.parametrize(("key", "value", "kind"), BAD_NUMBERS)
 def test_a_number_of_another_type_or_range_is_refused_by_its_key(key, value, kind, llama, tmp_path):
     file = write_gguf(tmp_path / "bad.gguf", llama, change=put(f"llama.{key}", value, kind))
-    with pytest.raises(UsageError, match=rf"{key} is {value}[, ]") as refusal:
+    with pytest.raises(UsageError, match=rf"llama\.{key} is {value}[, ]") as refusal:
         where(str(file))
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("key", ["head_count", "head_count_kv"])
 @pytest.mark.parametrize(
-    ("values", "said"), [([4, 4, 4], "has 3 numbers for 2 layers"), ([4, 2], "differs from layer")]
+    ("values", "said"),
+    [
+        ([4, 4, 4], "has 3 numbers for 2 layers"),
+        ([4, 2], "differs from layer"),
+        ([4, 4], r"is \[4, 4\], and only one number for all layers is read"),
+        ([0, 4], r"is \[0, 4\], not a whole number from 1, or one for every layer"),
+        (["4", "4"], r"is \['4', '4'\], not a whole number"),
+        ([4.0, 4.0], r"is \[4.0, 4.0\], not a whole number"),
+    ],
 )
-def test_numbers_for_every_layer_are_as_many_and_the_same(values, said, llama, tmp_path):
-    file = write_gguf(tmp_path / "layers.gguf", llama, change=array("llama.attention.head_count", values))
-    with pytest.raises(UsageError, match=rf"llama\.attention\.head_count {said}"):
+def test_numbers_for_every_layer_are_as_many_and_the_same(key, values, said, llama, tmp_path):
+    file = write_gguf(tmp_path / "layers.gguf", llama, change=array(f"llama.attention.{key}", values))
+    with pytest.raises(UsageError, match=rf"llama\.attention\.{key} {said}"):
         where(str(file))
+
+
+def test_numbers_for_every_layer_that_are_one_are_taken(llama, tmp_path):
+    change = array("llama.feed_forward_length", [llama.config.intermediate_size] * llama.config.num_hidden_layers)
+    file = write_gguf(tmp_path / "layers.gguf", llama, change=change)
+    read = transformers.AutoModelForCausalLM.from_pretrained(where(str(file)))
+    assert torch.equal(logits(read), logits(llama))
+
+
+ARRAYS = {
+    "tokenizer.ggml.token_type": b"\x05\0\0\0",
+    "tokenizer.ggml.tokens": b"\x08\0\0\0",
+    "tokenizer.ggml.merges": b"\x08\0\0\0",
+}
+
+
+@pytest.mark.parametrize("key", ARRAYS)
+@pytest.mark.parametrize("length", [2**60, 2**63 + 5, 10**7, 10**6])
+def test_the_length_that_an_array_is_said_to_have_is_held_to_the_file(key, length, plain_file, tmp_path):
+    """The gguf package goes on reading behind the file's end, where there are no numbers, as often as it is told to."""
+    whole, named = plain_file.read_bytes(), key.encode() + b"\x09\0\0\0" + ARRAYS[key]
+    place = whole.index(named) + len(named)
+    file = tmp_path / "forged.gguf"
+    file.write_bytes(whole[:place] + length.to_bytes(8, "little") + whole[place + 8 :])
+    began = time.perf_counter()
+    with pytest.raises(UsageError, match=rf"{key} is said to have {length:,} entries, for which it is too short"):
+        where(str(file))
+    assert time.perf_counter() - began < 2
+
+
+def test_arrays_longer_than_any_vocabulary_are_not_read(plain_file, tmp_path, monkeypatch):
+    """A file of gigabytes has room for arrays that would take hours and all memory."""
+    from cllora.model import gguf_header
+
+    monkeypatch.setattr(gguf_header, "MOST_ENTRIES", 700)
+    with pytest.raises(UsageError, match=r"with tokenizer\.ggml\.token_type its arrays have 800 entries, and no more"):
+        where(str(shutil.copy(plain_file, tmp_path / "long.gguf")))
+
+
+@pytest.mark.parametrize("inner", [b"", b"\x09\0\0\0\x01" + b"\0" * 7])
+def test_an_array_of_arrays_is_refused_by_its_key(inner, plain_file, tmp_path):
+    whole = plain_file.read_bytes()
+    nested = b"\x09\0\0\0\x09\0\0\0\x01" + b"\0" * 7 + inner * 5000 + b"\x04\0\0\0" + b"\0" * 8
+    key = b"general.nested"
+    head = whole[:16] + (int.from_bytes(whole[16:24], "little") + 1).to_bytes(8, "little")
+    file = tmp_path / "nested.gguf"
+    file.write_bytes(head + len(key).to_bytes(8, "little") + key + nested + whole[24:])
+    with pytest.raises(UsageError, match=r"general\.nested is an array of arrays"):
+        where(str(file))
+
+
+@pytest.mark.parametrize("version", [1, 4, 3 << 24])
+def test_another_version_or_byte_order_is_refused(version, plain_file, tmp_path):
+    whole, file = plain_file.read_bytes(), tmp_path / "version.gguf"
+    file.write_bytes(whole[:4] + version.to_bytes(4, "little") + whole[8:])
+    with pytest.raises(UsageError, match="other byte order" if version > 4 else f"of version {version} of the format"):
+        where(str(file))
+
+
+@pytest.mark.parametrize("key", ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"])
+@pytest.mark.parametrize(
+    "template", ["{% for m in messages %}", "{{ m", "{% endfor %}", "{{ x | no_such_filter }}", "{% generation %}x"]
+)
+def test_a_chat_template_is_valid_jinja(key, template, llama, tmp_path):
+    file = write_gguf(tmp_path / "template.gguf", llama, change=put(key, template, TEXT_VALUE))
+    with pytest.raises(UsageError, match=rf"{key} is .*, not a chat template in valid Jinja") as refusal:
+        where(str(file))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_chat_template_may_mark_what_is_generated(llama, tmp_path):
+    template = "{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}{% endfor %}"
+    change = put("tokenizer.chat_template", template, TEXT_VALUE)
+    file = write_gguf(tmp_path / "marks.gguf", llama, change=change)
+    assert transformers.AutoTokenizer.from_pretrained(where(str(file))).chat_template == template
 
 
 @pytest.mark.parametrize(
@@ -307,7 +395,7 @@ def test_numbers_for_every_layer_are_as_many_and_the_same(values, said, llama, t
         (put("tokenizer.ggml.eot_token_id", 9999, NUMBER), "eot_token_id is 9999, but there are 400 tokens"),
         (put("tokenizer.ggml.mask_token_id", 400, NUMBER), "mask_token_id is 400, but there are 400 tokens"),
         (put("tokenizer.ggml.add_bos_token", "no", TEXT_VALUE), "add_bos_token is no, not true or false"),
-        (put("tokenizer.chat_template", 5, NUMBER), "chat_template is 5, not a text"),
+        (put("tokenizer.chat_template", 5, NUMBER), "chat_template is 5, not a chat template"),
         (put("tokenizer.ggml.model", 5, NUMBER), "model is 5, not a text"),
         (put("tokenizer.ggml.normalizer.lowercase", True, FLAG), "lowercase is True, not false"),
         (put("tokenizer.ggml.remove_extra_whitespaces", True, FLAG), "remove_extra_whitespaces is True, not false"),

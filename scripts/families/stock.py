@@ -28,6 +28,8 @@ def load_stretched(folder: Path, way: str, positions: int, context: int) -> Any:
     inner.rope_parameters |= {"rope_type": way, "factor": context / positions}
     inner.rope_parameters |= {"original_max_position_embeddings": positions} if way == "yarn" else {}
     inner.max_position_embeddings = context
+    if getattr(inner, "head_dim", 0) is None:  # which transformers' yarn asks for
+        inner.head_dim = inner.hidden_size // inner.num_attention_heads
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, config=config).eval()
 
 

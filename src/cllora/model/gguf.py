@@ -19,9 +19,10 @@ from types import ModuleType
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
 from cllora.errors import UsageError, one_line
-from cllora.model.gguf_content import MAGIC, Content, read
+from cllora.model.gguf_content import Content, read
 from cllora.model.gguf_families import config_of
 from cllora.model.gguf_fields import in_one_line
+from cllora.model.gguf_header import MAGIC
 from cllora.model.libraries import Causal, Config, Entries
 from cllora.places import cache_folder
 

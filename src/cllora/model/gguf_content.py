@@ -9,9 +9,9 @@ from pathlib import Path
 from cllora.errors import UsageError, one_line
 from cllora.model.gguf_families import FAMILIES, ROPE_FACTORS
 from cllora.model.gguf_fields import check_general, check_model, in_one_line, shown
+from cllora.model.gguf_header import check_header
 from cllora.model.libraries import Entries, Metadata, Tensor
 
-MAGIC = b"GGUF"
 KEPT = (
     *("name", "author", "organization", "version", "size_label", "quantized_by"),
     *("license", "license.name", "license.link"),
@@ -56,9 +56,7 @@ def read(path: Path) -> Content:
     import gguf
 
     name = f"model.name: {path}"
-    with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise UsageError(f"{name} is no GGUF file; choose another, or a model's folder")
+    check_header(path, name)
     try:
         reader = gguf.GGUFReader(path)
         fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
@@ -66,11 +64,6 @@ def read(path: Path) -> Content:
         raise UsageError(
             f"{name} is damaged or cut off, or of a kind that is not known ({one_line(error, 120)})"
         ) from None
-    if reader.byte_order == "S":
-        raise UsageError(f"{name} is for machines of the other byte order; choose another file")
-    nested = [key for key, field in reader.fields.items() if field.types.count(gguf.GGUFValueType.ARRAY) > 1]
-    if nested:
-        raise UsageError(f"{name}: {nested[0]} is an array of arrays, which is not supported; choose another file")
     content = Content(path, fields, {it.name: it for it in reader.tensors})
     _check_kind(content, name)
     return content

@@ -153,6 +153,10 @@ def _one(value: Any, layers: int, what: str) -> Any:  # Any: a number or a text,
             raise UsageError(f"{what} has {len(value)} numbers for {layers} layers; choose another file")
         if len(set(value)) != 1:
             raise UsageError(f"{what} differs from layer to layer, which is not supported; choose another file")
+        if ".head_count" in what:  # by which transformers turns the rows of queries and keys
+            raise UsageError(
+                f"{what} is {shown(value)}, and only one number for all layers is read; choose another file"
+            )
         return value[0]
     return value
 
@@ -160,26 +164,24 @@ def _one(value: Any, layers: int, what: str) -> Any:  # Any: a number or a text,
 def _rotary(content: "Content", family: Family, fields: Entries, said: Entries, name: str) -> Entries:
     """The config's fields for heads and rotary positions."""
     heads, groups = fields["num_attention_heads"], fields.get("num_key_value_heads", fields["num_attention_heads"])
+    key = f"{name}: {content.architecture}.attention.head_count"
     wide = content.shapes.get("blk.0.attn_q.weight", (fields["hidden_size"],))[0]
     width = wide // heads
     if wide % (2 * heads):
-        raise UsageError(
-            f"{name}: attention.head_count is {heads}, which does not cut {wide} rows into even widths; "
-            "choose another file"
-        )
+        raise UsageError(f"{key} is {heads}, which does not cut {wide} rows into even widths; choose another file")
     if heads % groups:
-        raise UsageError(
-            f"{name}: attention.head_count_kv is {groups}, which does not divide {heads} heads; choose another file"
-        )
+        raise UsageError(f"{key}_kv is {groups}, which does not divide {heads} heads; choose another file")
     keys = content.shapes.get("blk.0.attn_k.weight", (groups * width,))[0]
     if keys != groups * width:
         raise UsageError(
-            f"{name}: attention.head_count_kv is {groups}, but its keys have {keys} rows, not {groups * width}; "
-            "choose another file"
+            f"{key}_kv is {groups}, but its keys have {keys} rows, not {groups * width}; choose another file"
         )
-    for key in HEAD:
-        if said.pop(key, width) != width:
-            raise UsageError(f"{name}: its {key} is not the width of its heads ({width}), which is not supported")
+    for size in HEAD:
+        if (given := said.pop(size, width)) != width:
+            raise UsageError(
+                f"{name}: {content.architecture}.{size} is {given}, not the width of its heads ({width}), which is not "
+                "supported; choose another file"
+            )
     if not family.head and width * heads != fields["hidden_size"]:
         raise UsageError(f"{name}: its heads are {width} wide, which {family.model_type} models cannot have")
     rope = {"rope_type": "default", "rope_theta": float(said.pop("rope.freq_base", 10000.0))}

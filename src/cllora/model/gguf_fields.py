@@ -42,6 +42,18 @@ def _only(value: object) -> Value:
     return Value(f"{str(value).lower()}, and nothing else is supported", lambda it: it is value)
 
 
+def _is_template(value: str) -> bool:
+    """Whether a text is a template in the Jinja that transformers writes chats by."""
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        render_jinja_template([], chat_template=value)  # no chats: it is compiled, and that is all
+    except (TemplateError, RecursionError):
+        return False
+    return True
+
+
 def _finite(value: Any) -> bool:  # Any: whatever a file holds
     return type(value) in (int, float) and math.isfinite(value)
 
@@ -52,6 +64,7 @@ PER_LAYER = Value("a whole number from 1, or one for every layer", lambda it: CO
 EPSILON = Value("a number between 0 and 1", lambda it: _finite(it) and 0 < it < 1)
 BASE = Value("a finite number from 1", lambda it: _finite(it) and it >= 1)
 TEXT = Value("a text", lambda it: isinstance(it, str))
+TEMPLATE = Value("a chat template in valid Jinja", lambda it: isinstance(it, str) and _is_template(it))
 FLAG = Value("true or false", lambda it: isinstance(it, bool))
 TOKENS = _array(Value("", lambda it: isinstance(it, str) and it != ""), "texts, none of them empty")
 TOKEN_TYPES = _array(_whole(1, 6), "token types from 1 to 6")
@@ -78,7 +91,8 @@ OF_ARCHITECTURE = {
     "expert_used_count": COUNT_OR_0,
 }
 OF_TOKENIZER = {
-    **dict.fromkeys(("ggml.model", "ggml.pre", "chat_template", "huggingface.json"), TEXT),
+    **dict.fromkeys(("ggml.model", "ggml.pre", "huggingface.json"), TEXT),
+    "chat_template": TEMPLATE,
     "ggml.tokens": TOKENS,
     "ggml.token_type": TOKEN_TYPES,
     "ggml.scores": SCORES,
@@ -91,7 +105,7 @@ OF_TOKENIZER = {
     **dict.fromkeys(("ggml.remove_extra_whitespaces", "ggml.normalizer.lowercase"), _only(False)),
     "chat_templates": _array(TEXT, "texts"),
 }
-"""The whole of what is known under `tokenizer.`; beside it, `tokenizer.chat_template.NAME` is a text."""
+"""The whole of what is known under `tokenizer.`; beside it, `tokenizer.chat_template.NAME` is a template."""
 
 
 def check_general(fields: Metadata, name: str) -> None:
@@ -116,7 +130,7 @@ def check_model(fields: Metadata, architecture: str, name: str) -> None:
     for key, value in fields.items():
         if key.startswith(TOKENIZER):
             within = key.removeprefix(TOKENIZER)
-            known = TEXT if re.fullmatch(r"chat_template\.[^.]+", within) else OF_TOKENIZER.get(within)
+            known = TEMPLATE if re.fullmatch(r"chat_template\.[^.]+", within) else OF_TOKENIZER.get(within)
             if known is None:
                 raise UsageError(f"{name} has {key} = {shown(value)}, which is not supported; choose another file")
             _check(key, value, known, name)

@@ -1,5 +1,6 @@
 """A frozen base with LoRA modules put in by PEFT, from the package, a folder or a hub."""
 
+import copy
 import json
 import warnings
 from collections.abc import Mapping
@@ -10,9 +11,11 @@ import numpy as np
 import peft
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
+from cllora.model.card import write_card
 from cllora.model.compatible import check_config, check_is_base, check_loaded, check_passes
 from cllora.model.device import settle
 from cllora.model.dora import set_lengths
@@ -20,11 +23,18 @@ from cllora.model.fingerprint import fingerprint_of
 from cllora.model.libraries import Adapted, Causal, Config
 from cllora.model.machine import keep_freed_memory
 from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
-from cllora.model.positions import check_context, learned_positions, stretch_table, stretched_config
+from cllora.model.positions import (
+    check_context,
+    is_rotary,
+    lacks_positions,
+    learned_positions,
+    stretch_table,
+    stretched_config,
+)
 from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer
 from cllora.model.start import ORIGIN, read_start
 from cllora.model.targets import lora_targets
-from cllora.model.text import text_parameters
+from cllora.model.text import text_config, text_parameters
 from cllora.model.trial import read_alone, take_packed_texts
 from cllora.spec import LoraSpec, ModelSpec
 
@@ -60,6 +70,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     place, (device, precision) = where(model.name), settle(model)
     transformers.utils.logging.disable_progress_bar()
     check_is_base(place, model.name)
+    loaded = None
     try:
         config, loaded = _config(model, place)
         base, found = transformers.AutoModelForCausalLM.from_pretrained(
@@ -69,9 +80,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         raise
     except Exception as error:  # transformers and what it calls know many ways to say that they cannot
         check_is_base(place, model.name, look_further=True)
-        what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
-        kind = f"{type(error).__name__} " if isinstance(error, KeyError) else ""
-        raise UsageError(f"{what}: {kind}{one_line(error)}") from error
+        raise UsageError(_cannot_load(model, loaded, error)) from error
     check_loaded(base, found, model.name)
     fingerprint = fingerprint_of(config, base.state_dict().items())
     if model.positions == "interpolate":
@@ -153,8 +162,8 @@ def _check_targets(model: Adapted, lora: LoraSpec) -> None:
 def save_adapter(base: Base, folder: Path) -> None:
     """Write the adapter that the model has, in PEFT's format; or, where every weight is trained, the whole model.
 
-    Beside an adapter of a base with interpolated positions lies that base's `config.json`; beside one of a base from a
-    GGUF file its tokenizer, which is in no folder that others have.
+    Beside an adapter lies a model card; beside one of a base with interpolated positions that base's `config.json`;
+    beside one of a base from a GGUF file its tokenizer, which is in no folder that others have.
     """
     write_out_ties(base.model)
     if gguf_file(base.spec.name) is not None:
@@ -163,6 +172,9 @@ def save_adapter(base: Base, folder: Path) -> None:
         base.model.save_pretrained(folder)
         return
     base.model.save_pretrained(folder, save_embedding_layers=False)
+    trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
+    config = base.model.peft_config[ADAPTER]
+    write_card(folder, config, base.spec, base.fingerprint, (trained, base.full_parameters))
     origin = json.dumps({"base": base.spec.name, "base_fingerprint": base.fingerprint}, indent=2)
     (folder / ORIGIN).write_text(origin + "\n", encoding="utf-8")
     if base.spec.stretched:
@@ -192,10 +204,26 @@ def save_merged(base: Base, folder: Path) -> None:
 
 def _config(model: ModelSpec, place: str) -> tuple[Config, Config]:
     """The base's config as it is, and the one with which it is loaded: with positions for `model.context` tokens."""
-    config, loaded = (transformers.AutoConfig.from_pretrained(place) for _ in range(2))
+    config = transformers.AutoConfig.from_pretrained(place)
     check_config(config, model.name)
     check_passes(config, model.context, model.name)
     if model.stretched:
         check_context(config, model)
-        return config, stretched_config(loaded, model)
-    return config, loaded
+        return config, stretched_config(config, model)
+    return config, copy.deepcopy(config)
+
+
+def _cannot_load(model: ModelSpec, config: Config, error: Exception) -> str:
+    """What is said of a model that transformers does not load; `config` is None where it does not even read that."""
+    what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
+    if isinstance(error, StrictDataclassError):  # which repeats the words of the error that it comes from
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        return f"{what}: its config is not valid ({one_line(reason)}); mend it, or choose another model"
+    if config is not None and is_rotary(config) and lacks_positions(config):
+        inner = text_config(config)
+        mend = "choose another model"
+        if getattr(inner, "head_dim", 0) is None:  # Mixtral's, from which transformers' yarn computes
+            mend = f"set head_dim in its config.json to {inner.hidden_size // inner.num_attention_heads}"
+        kind = inner.rope_parameters.get("rope_type", "default")
+        return f"{what}: transformers cannot compute its {kind} positions ({one_line(error, 120)}); {mend}"
+    return f"{what}: {f'{type(error).__name__} ' if isinstance(error, KeyError) else ''}{one_line(error)}"

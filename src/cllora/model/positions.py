@@ -1,6 +1,10 @@
 """Contexts longer than the base was pretrained at: positions interpolated, rotary ones or those of a learned table."""
 
+import copy
+from collections.abc import Callable
+
 import torch
+import transformers
 
 from cllora.errors import UsageError
 from cllora.model.libraries import Causal, Config, Entries
@@ -64,7 +68,7 @@ def check_context(config: Config, model: ModelSpec, causal: Causal = None) -> No
     elif limit is not None and model.context > limit:
         raise UsageError(
             f"model.context is {model.context}, but '{model.name}' has {limit} positions; "
-            f"set model.context to {limit} or less{_ways(config, causal)}"
+            f"set model.context to {limit} or less{_ways(config, causal, model)}"
         )
     window = getattr(text_config(config), "sliding_window", None)
     if window and model.context > window:  # 0 and None: there is none
@@ -87,9 +91,12 @@ def stretched_config(config: Config, model: ModelSpec) -> Config:
         added: Entries = {"rope_type": model.positions, "factor": model.context / limit}
         if model.positions == "yarn":
             added["original_max_position_embeddings"] = limit
+        config = copy.deepcopy(config)
         inner = text_config(config)
         inner.rope_parameters = {**inner.rope_parameters, **added}
         inner.max_position_embeddings = model.context
+        if getattr(inner, "head_dim", 0) is None:  # Mixtral's, from which transformers' yarn computes
+            inner.head_dim = inner.hidden_size // inner.num_attention_heads
     return config
 
 
@@ -121,11 +128,44 @@ def interpolated(rows: torch.Tensor, count: int) -> torch.Tensor:
     return ((1 - share) * wide[below] + share * wide[above]).to(rows.dtype)
 
 
-def _ways(config: Config, causal: Causal) -> str:
+def lacks_positions(config: Config) -> bool:
+    """Whether transformers cannot compute the rotary positions of a config in its family; not every family has all.
+
+    Its rotary embedding is made with these and with the default ones, which need no weights. Where it is made in some
+    way that is not known here, nothing is said against it.
+    """
+    plain = copy.deepcopy(config)
+    rope = getattr(text_config(config), "rope_parameters", None) or {}
+    kept = {key: value for key, value in rope.items() if key in ("rope_theta", "partial_rotary_factor")}
+    text_config(plain).rope_parameters = {**kept, "rope_type": "default"}
+    try:
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(plain)
+        kinds = {type(module) for module in model.modules() if type(module).__name__.endswith("RotaryEmbedding")}
+        _turn(kinds, plain)
+    except Exception:  # noqa: BLE001 - families differ in how they make it
+        return False
+    try:
+        _turn(kinds, config)
+    except Exception:  # noqa: BLE001 - what it lacks is said in many ways
+        return True
+    return False
+
+
+def _turn(kinds: set[Callable[..., Callable[..., object]]], config: Config) -> None:
+    """Let rotary embeddings compute the turns of two positions."""
+    for kind in kinds:
+        kind(text_config(copy.deepcopy(config)))(torch.zeros(1, 2, 1), torch.arange(2)[None])
+
+
+def _ways(config: Config, causal: Causal, model: ModelSpec) -> str:
     """What else a user can do about a context beyond the positions, if anything."""
     if is_rotary(config):
-        plain = text_config(config).rope_parameters.get("rope_type", "default") == "default"
-        return ", or model.positions to linear or yarn" if plain else ""
+        if text_config(config).rope_parameters.get("rope_type", "default") != "default":
+            return ""
+        asked = (model.model_copy(update={"positions": way}) for way in ("linear", "yarn"))
+        ways = [spec.positions for spec in asked if not lacks_positions(stretched_config(config, spec))]
+        return f", or model.positions to {' or '.join(ways)}" if ways else ""
     learned = causal is not None and learned_positions(causal) is not None
     return ", or model.positions to interpolate" if learned else ""
 
@@ -144,6 +184,12 @@ def _check_way(config: Config, model: ModelSpec) -> None:
         raise UsageError(
             f"model.positions: '{model.name}' already changes its rotary positions "
             f"({rope['rope_type']}); set model.context to {pretrained_positions(config)} or less"
+        )
+    if rotary and lacks_positions(stretched_config(config, model)):
+        raise UsageError(
+            f"model.positions: transformers has no {model.positions} positions for models like '{model.name}' "
+            f"({config.model_type}); set model.context to {pretrained_positions(config)} or less"
+            f"{_ways(config, None, model)}"
         )
 
 

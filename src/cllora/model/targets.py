@@ -8,16 +8,15 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
-import peft
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
 from cllora.errors import UsageError
+from cllora.model.fused import without_experts
 from cllora.model.libraries import Adapted, Causal, Entries
-from cllora.model.text import path_of, text_config, text_modules
+from cllora.model.text import called_modules, path_of, text_config, text_modules
 from cllora.registry import guess
 from cllora.spec import LoraSpec
 
@@ -35,22 +34,23 @@ def target_fields(causal: Causal, lora: LoraSpec, name: str) -> Entries:
     Raises:
         UsageError: a name, a regex or a layer that the text part of the model has not.
     """
-    inside = text_modules(causal)
-    targets = _targets(causal, inside, lora.target_modules, name)
+    inside, asked = text_modules(causal), lora.target_modules
+    targets = _targets(causal, inside, asked, name)
     matched: Modules = {path: module for path, module in inside.items() if matches(path, targets)}
-    for path, module in matched.items():
-        if not _is_linear(module) and not isinstance(module, torch.nn.Embedding):
-            raise UsageError(
-                f"lora.target_modules: LoRA is supported on linear layers only, and {path or 'the whole'} of '{name}' "
-                f"is a {type(module).__name__}; leave it out"
-            )
+    outside = [path for path, _ in causal.named_modules() if path not in inside and matches(path, targets)]
+    excluded = _roots(outside, inside)
+    if asked is None or _is_all_linear(asked):
+        # A name that was not chosen by the user may be that of other modules, too.
+        taken = set(_linear(causal, inside))
+        excluded += [re.escape(path) for path in matched if path not in taken]
+        matched = {path: module for path, module in matched.items() if path in taken}
     fields: Entries = {"target_modules": targets}
     if lora.layers_to_transform is not None:
         matched = _in_layers(matched, targets, lora.layers_to_transform, name)
         fields["layers_to_transform"] = list(lora.layers_to_transform)
-    outside = [path for path, _ in causal.named_modules() if path not in inside and matches(path, targets)]
-    if outside:
-        fields["exclude_modules"] = _regex_of(outside, inside)
+    if excluded:
+        fields["exclude_modules"] = "|".join(excluded)
+    _check_supported(causal, matched, name)
     fields["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in matched.values())
     for saved in saved_modules(causal, lora, name):
         if any(f"{path}.".startswith(f"{saved}.") for path in matched):
@@ -58,6 +58,22 @@ def target_fields(causal: Causal, lora: LoraSpec, name: str) -> Entries:
                 f"lora.modules_to_save: {saved} has LoRA too; leave it out there, or in lora.target_modules"
             )
     return fields
+
+
+def _check_supported(causal: Causal, matched: Modules, name: str) -> None:
+    """Refuse LoRA on what is no linear layer, and where it would do nothing."""
+    called = called_modules(causal)
+    for path, module in matched.items():
+        if not _is_linear(module) and not isinstance(module, torch.nn.Embedding):
+            raise UsageError(
+                f"lora.target_modules: LoRA is supported on linear layers only, and {path or 'the whole'} of '{name}' "
+                f"is a {type(module).__name__}; leave it out"
+            )
+        if path not in called:
+            raise UsageError(
+                f"lora.target_modules: LoRA would do nothing on {path} of '{name}', which is never called: the module "
+                "that it is in reads its weight; leave it out, or name it in lora.modules_to_save"
+            )
 
 
 def saved_modules(causal: Causal, lora: LoraSpec, name: str) -> list[str]:
@@ -69,7 +85,7 @@ def saved_modules(causal: Causal, lora: LoraSpec, name: str) -> list[str]:
     inside = text_modules(causal)
     found: list[str] = []
     for entry in lora.modules_to_save or ():
-        paths = [path for path, module in inside.items() if _is_called(path, entry) and _has_weights(module)]
+        paths = [path for path, module in inside.items() if _has_name(path, entry) and _has_weights(module)]
         if not paths:
             names = _last_names(path for path, module in inside.items() if path and _has_weights(module))
             raise UsageError(
@@ -105,72 +121,62 @@ def matches(path: str, targets: list[str] | str) -> bool:
     """Whether PEFT takes a module at this path for a target: one of the names, or of a regex the whole path."""
     if isinstance(targets, str):
         return re.fullmatch(targets, path) is not None
-    return any(_is_called(path, entry) for entry in targets)
+    return any(_has_name(path, entry) for entry in targets)
 
 
 def _targets(causal: Causal, inside: Modules, asked: tuple[str, ...] | str | None, name: str) -> list[str] | str:
     """The names or the regex that PEFT is given."""
     if asked is None:
         return _usual(causal, inside, name)
-    if isinstance(asked, str) and asked.lower() == ALL_LINEAR:
+    if _is_all_linear(asked):
         return _all_linear(causal, inside, name)
-    if isinstance(asked, str) and any(_is_called(path, asked) for path in inside):
+    if isinstance(asked, str) and any(_has_name(path, asked) for path in inside):
         return [asked]
     if isinstance(asked, str):
         return _regex(causal, inside, asked, name)
     for entry in asked:
-        if entry.lower() == ALL_LINEAR:
+        if _is_all_linear(entry):
             raise UsageError(f"lora.target_modules: {ALL_LINEAR} stands alone; write target_modules: {ALL_LINEAR}")
-        if not any(_is_called(path, entry) for path in inside):
-            raise UsageError(_none_called(causal, inside, entry, name))
+        if not any(_has_name(path, entry) for path in inside):
+            raise UsageError(_none_named(causal, inside, entry, name))
     return list(asked)
 
 
+def _is_all_linear(asked: tuple[str, ...] | str) -> bool:
+    return isinstance(asked, str) and asked.lower() == ALL_LINEAR
+
+
 def _all_linear(causal: Causal, inside: Modules, name: str) -> list[str]:
-    """The names of all linear layers but the head, and but those that PEFT takes for parts of fused experts."""
-    names = sorted(_last_names(_linear(causal, inside)))
-    experts = [each for each in names if _is_converted(causal, names, each)]
-    if experts:
+    """The names of all linear layers but the head, those that are never called, and what PEFT takes for experts."""
+    head, called = causal.get_output_embeddings(), called_modules(causal)
+    read = [path for path, layer in inside.items() if _is_linear(layer) and layer is not head and path not in called]
+    if read:
         log.warning(
-            "lora.target_modules: in '%s' PEFT takes %s for experts, which LoRA is not supported on; all-linear leaves "
-            "them out",
+            "lora.target_modules: in '%s' %s is never called, but its weight read, so that LoRA would do nothing "
+            "there; all-linear leaves it out",
             name,
-            ", ".join(experts),
+            ", ".join(_last_names(read)),
         )
-    return [each for each in names if each not in experts]
-
-
-def _is_converted(causal: Causal, names: list[str], entry: str) -> bool:
-    """Whether PEFT makes something else of a name among others, as it does of those that experts had before they were
-    fused."""
-    config = peft.LoraConfig(target_modules=list(names))
-    try:
-        convert_peft_config_for_transformers(config, causal, None)
-    except ValueError:  # some of what is fused is missing; each by itself is then converted, or refused as this is
-        config = peft.LoraConfig(target_modules=[entry])
-        try:
-            convert_peft_config_for_transformers(config, causal, None)
-        except ValueError:
-            return True
-    return entry not in (config.target_modules or ())
+    return without_experts(causal, sorted(_last_names(_linear(causal, inside))), name, ALL_LINEAR)
 
 
 def _usual(causal: Causal, inside: Modules, name: str) -> list[str]:
     """PEFT's default for the family; where it has none, all linear layers of attention."""
     families = dict.fromkeys([causal.config.model_type, text_config(causal.config).model_type])
+    every = _linear(causal, inside)
     for family in families:
-        known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(family)
-        found = [entry for entry in known or () if any(_is_called(path, entry) for path in inside)]
-        if found:
-            return found
+        usual = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(family) or ()
+        there = [entry for entry in usual if any(_has_name(path, entry) for path in every)]
+        if there := without_experts(causal, there, name, "the default"):
+            return there
     attending = [path for path, module in inside.items() if ATTENTION.search(type(module).__name__.lower())]
-    linear = [path for path in _linear(causal, inside) if any(path.startswith(f"{each}.") for each in attending)]
-    if not linear:
+    linear = [path for path in every if any(path.startswith(f"{each}.") for each in attending)]
+    names = without_experts(causal, _last_names(linear), name, "the default")
+    if not names:
         raise UsageError(
             f"lora.target_modules: PEFT knows no default for '{name}' ({' / '.join(families)}), and no linear layers "
-            f"of attention were found; name the modules, such as {', '.join(_last_names(_linear(causal, inside))[:4])}"
+            f"of attention were found; name the modules, such as {', '.join(_last_names(every)[:4])}"
         )
-    names = _last_names(linear)
     log.warning(
         "lora.target_modules: PEFT knows no default for '%s' (%s); all linear layers of attention get LoRA: %s",
         name,
@@ -191,7 +197,7 @@ def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
         log.info("lora.target_modules: the regex matches %s in %s places", some, f"{len(matched):,}")
         return asked
     if re.fullmatch(r"[\w.]+", asked):
-        raise UsageError(_none_called(causal, inside, asked, name))
+        raise UsageError(_none_named(causal, inside, asked, name))
     raise UsageError(
         f"lora.target_modules: the regex '{asked}' is not the whole path of any module of '{name}'; "
         f"a path is such as {next(iter(_linear(causal, inside)), '')}; several names go into a list: [q_proj, v_proj]"
@@ -213,7 +219,7 @@ def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ..
             )
     inside = {path: module for path, module in matched.items() if layer_of[path] in layers}
     for entry in targets:
-        if not any(_is_called(path, entry) for path in inside):
+        if not any(_has_name(path, entry) for path in inside):
             raise UsageError(
                 f"lora.target_modules: in the layers asked for '{name}' has no module called '{entry}'; leave it out, "
                 "or change lora.layers_to_transform"
@@ -228,9 +234,9 @@ def _layer(path: str) -> int | None:
 
 
 def _linear(causal: Causal, inside: Modules) -> list[str]:
-    """The paths of the linear layers, without the head."""
-    head = causal.get_output_embeddings()
-    return [path for path, module in inside.items() if _is_linear(module) and module is not head]
+    """The paths of the linear layers that are called, without the head."""
+    head, called = causal.get_output_embeddings(), called_modules(causal)
+    return [path for path, module in inside.items() if _is_linear(module) and module is not head and path in called]
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
@@ -238,14 +244,14 @@ def _is_linear(module: torch.nn.Module) -> bool:
     return type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
 
 
-def _none_called(causal: Causal, inside: Modules, entry: str, name: str) -> str:
-    elsewhere = any(_is_called(path, entry) for path, _ in causal.named_modules())
+def _none_named(causal: Causal, inside: Modules, entry: str, name: str) -> str:
+    elsewhere = any(_has_name(path, entry) for path, _ in causal.named_modules())
     where = "no module that text goes through is" if elsewhere else "no module is"
     names = _last_names(_linear(causal, inside))
     return f"lora.target_modules: in '{name}' {where} called '{entry}'; {guess(entry, names)}"
 
 
-def _is_called(path: str, entry: str) -> bool:
+def _has_name(path: str, entry: str) -> bool:
     return path == entry or path.endswith(f".{entry}")
 
 
@@ -259,11 +265,11 @@ def _last_names(paths: Iterable[str]) -> list[str]:
     return [name for name in names if not name.isdigit()]
 
 
-def _regex_of(outside: Iterable[str], inside: Modules) -> str:
-    """A regex for modules that text does not go through, by the parts of the model that they are in."""
+def _roots(outside: Iterable[str], inside: Modules) -> list[str]:
+    """Regexes for modules that text does not go through, by the parts of the model that they are in."""
     roots = set()
     for path in outside:
         names = path.split(".")
         starts = (".".join(names[:count]) for count in range(1, len(names) + 1))
         roots.add(next(start for start in starts if not any(f"{each}.".startswith(f"{start}.") for each in inside)))
-    return "|".join(rf"{re.escape(root)}(\..*)?" for root in sorted(roots))
+    return [rf"{re.escape(root)}(\..*)?" for root in sorted(roots)]

@@ -1,14 +1,26 @@
 """The part of a model that text goes through: all of it, or the language model inside one that sees and hears too."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 
 from cllora.model.libraries import Causal, Config
 
-_PARTS: "WeakKeyDictionary[torch.nn.Module, frozenset[str]]" = WeakKeyDictionary()
-"""The paths of each model's modules that text goes through, found once."""
+LISTS = torch.nn.ModuleList | torch.nn.ModuleDict
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Paths of a model's modules: `met`, those that text goes through, and `called`, those of them that are called."""
+
+    met: frozenset[str]
+    called: frozenset[str]
+
+
+_PARTS: "WeakKeyDictionary[torch.nn.Module, _Parts]" = WeakKeyDictionary()
+"""The parts of each model, found once."""
 
 
 def text_config(config: Config) -> Config:
@@ -22,9 +34,18 @@ def text_modules(causal: Causal) -> dict[str, torch.nn.Module]:
     A short text is let through the model, under the attention that it was loaded with, and what is not called is left
     out: towers of other senses, attention to an encoder that is not there. Nothing in them is trained, counted or sent.
     """
-    if causal not in _PARTS:
-        _PARTS[causal] = frozenset(_met(causal))
-    return {path: module for path, module in causal.named_modules() if path in _PARTS[causal]}
+    met = _parts(causal).met
+    return {path: module for path, module in causal.named_modules() if path in met}
+
+
+def called_modules(causal: Causal) -> dict[str, torch.nn.Module]:
+    """The modules of a causal model that are themselves called when a text goes through it, by their path in it.
+
+    A layer whose weight is read by its parent, without a call, is not among them: whatever is put around it does
+    nothing. Of experts in a list a short text calls some; the others count for what is called in those.
+    """
+    called = _parts(causal).called
+    return {path: module for path, module in causal.named_modules() if path in called}
 
 
 def text_parameters(causal: Causal) -> dict[str, torch.nn.Parameter]:
@@ -38,27 +59,49 @@ def path_of(model: Causal, wanted: torch.nn.Module) -> str:
     return str(next(path for path, module in model.named_modules() if module is wanted))
 
 
-def _met(causal: Causal) -> Iterator[str]:
+def _parts(causal: Causal) -> _Parts:
+    if causal not in _PARTS:
+        _PARTS[causal] = _parts_of(causal)
+    return _PARTS[causal]
+
+
+def _parts_of(causal: Causal) -> _Parts:
+    ids, modules = _called(causal), dict(causal.named_modules())
+    uncalled = {path: module for path, module in modules.items() if id(module) not in ids and module._parameters}
+    used = _used(causal, list(uncalled.values()))
+    outside = [path for path, part in _idle(causal, "", ids) if not used & {id(p) for p in part.parameters()}]
+    met = {path for path in modules if not any(f"{path}.".startswith(f"{root}.") for root in outside)}
+    # A weight that a text meets without a call was read.
+    read = {path for path, module in uncalled.items() if used & {id(p) for p in module._parameters.values()}}
+    called = _with_alike(modules, {path for path, module in modules.items() if id(module) in ids}, read)
+    return _Parts(frozenset(met), frozenset(met & called))
+
+
+def _called(causal: Causal) -> set[int]:
+    """The ids of the modules that are called when a short text goes through."""
     called: set[int] = set()
-    hooks = [module.register_forward_hook(lambda it, *_: called.add(id(it))) for module in causal.modules()]
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(id(module))) for module in causal.modules()]
     try:
         with torch.no_grad():
             _read(causal)
     finally:
         for hook in hooks:
             hook.remove()
-    idle = list(_idle(causal, "", called))
-    used = _used(causal, [module for _, module in idle])
-    outside = [path for path, module in idle if not used & {id(p) for p in module.parameters()}]
-    for path, _ in causal.named_modules():
-        if not any(path == each or path.startswith(f"{each}.") for each in outside):
-            yield path
+    return called
+
+
+def _with_alike(modules: dict[str, torch.nn.Module], called: set[str], read: set[str]) -> set[str]:
+    """What was called, and what is in the place of it in those members of a list in which nothing was."""
+    for path in [path for path, module in modules.items() if isinstance(module, LISTS)][::-1]:  # the innermost first
+        inside = [other.removeprefix(f"{path}.").partition(".") for other in called if other.startswith(f"{path}.")]
+        members = {name for name, _ in modules[path].named_children()} - {name for name, _, _ in inside}
+        called |= {f"{path}.{name}{dot}{rest}" for name in members for _, dot, rest in inside} & modules.keys() - read
+    return called
 
 
 def _idle(module: torch.nn.Module, path: str, called: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
     """The largest parts with weights in which nothing was called; none of a list of which some were (experts)."""
-    of_many = isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict)
-    some = of_many and any(id(inner) in called for inner in module.modules())
+    some = isinstance(module, LISTS) and any(id(inner) in called for inner in module.modules())
     for name, child in module.named_children():
         if any(id(inner) in called for inner in child.modules()):
             yield from _idle(child, f"{path}.{name}" if path else name, called)
