@@ -18,7 +18,7 @@ from cllora.partition import classes_of, pool_of
 from cllora.partition import make_partition as partition_pool
 from cllora.probes.update_geometry import geometry
 from cllora.spec import Cell, Experiment, Study
-from cllora.types import Layout, Losses, Partition, Round, Update
+from cllora.types import Layout, Losses, Partition, Round, RoundRecord, Update
 
 HARM = {"0.1": 0.25, "1": 0.06, "100": 0.0, "iid": 0.0}
 """The share of the gain that an alpha costs."""
@@ -103,7 +103,7 @@ def make_rounds(experiment: Experiment, partition: Partition, stop: int | None =
             blocks.append(block)
             clients.append(_client_record(client, partition, tokens, own_loss))
         record = _record(number, blocks, clients)
-        yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), record)
+        yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), RoundRecord.from_json(record))
 
 
 def _texts(partition: Partition) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -177,7 +177,7 @@ def _run_cell(begin: Progress, place: Path, shared: Shared, tracking: Tracking) 
     learner = shared.learner(experiment, samples)
     with tracking.of(cell, place) as tell:
         for after in run_cell(experiment, place, samples, learner):
-            tell(after.record)
+            tell(after.record.to_json())
             yield replace(begin, round=after.number)
 
 

@@ -18,6 +18,14 @@ from cllora.types.environment import Hardware as Hardware
 from cllora.types.environment import MessageSizes as MessageSizes
 from cllora.types.environment import Origin as Origin
 from cllora.types.environment import Package as Package
+from cllora.types.layout import Arrays as Arrays
+from cllora.types.layout import Layout as Layout
+from cllora.types.layout import Mask as Mask
+from cllora.types.layout import Matrix as Matrix
+from cllora.types.layout import Model as Model
+from cllora.types.layout import Vector as Vector
+from cllora.types.layout import model_of as model_of
+from cllora.types.layout import same_frozen as same_frozen
 from cllora.types.partition import ClientMeasures as ClientMeasures
 from cllora.types.partition import Doses as Doses
 from cllora.types.partition import FeatureClasses as FeatureClasses
@@ -31,39 +39,16 @@ from cllora.types.partition import VarianceBetween as VarianceBetween
 from cllora.types.plain import Json as Json
 from cllora.types.plain import from_plain as from_plain
 from cllora.types.plain import to_plain as to_plain
-
-Vector = NDArray[np.float32]
-"""An adapter: everything trainable, flat, float32, in the order of its `Layout`."""
-
-Arrays = Mapping[str, NDArray[np.float32]]
-"""Named vectors: a server's state (its `adapter` among them), a client's memory, or what crosses the network."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names and shapes of the tensors inside an adapter vector, in order."""
-
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-
-    @property
-    def size(self) -> int:
-        """How many numbers the vector holds."""
-        return int(sum(np.prod(shape) for shape in self.shapes))
-
-    def split(self, vector: Vector) -> dict[str, NDArray[np.float32]]:
-        """The tensors by name, as views of `vector` (size,)."""
-        tensors: dict[str, NDArray[np.float32]] = {}
-        start = 0
-        for name, shape in zip(self.names, self.shapes, strict=True):
-            stop = start + int(np.prod(shape))
-            tensors[name] = vector[start:stop].reshape(shape)
-            start = stop
-        return tensors
-
-    def join(self, tensors: Mapping[str, NDArray[np.float32]]) -> Vector:
-        """The inverse of `split`."""
-        return np.concatenate([np.asarray(tensors[name], np.float32).ravel() for name in self.names])
+from cllora.types.records import ClientRecord as ClientRecord
+from cllora.types.records import RoundRecord as RoundRecord
+from cllora.types.training import Job as Job
+from cllora.types.training import Losses as Losses
+from cllora.types.training import Participant as Participant
+from cllora.types.training import Round as Round
+from cllora.types.training import Task as Task
+from cllora.types.training import Trained as Trained
+from cllora.types.training import Update as Update
+from cllora.types.training import Work as Work
 
 
 class Tokenizer(Protocol):
@@ -178,113 +163,3 @@ class Samples:
         """The first `context` tokens of one sample."""
         start, stop = self.offsets[sample], self.offsets[sample + 1]
         return np.asarray(self.tokens[start : min(stop, start + context)], np.int64)
-
-
-@dataclass(frozen=True)
-class Work:
-    """One piece of local training, seen from inside the client: where it starts and what pulls at it.
-
-    The gradient used is `g + mu * (w - center) + correction`, restricted to `trainable` (all of it if None).
-    `gradient` asks for the mean of the plain minibatch gradients g along the way to be returned.
-    """
-
-    start: Vector
-    center: Vector | None = None
-    mu: float = 0.0
-    correction: Vector | None = None
-    trainable: NDArray[np.bool_] | None = None
-    gradient: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """A piece of work for a learner: the samples it trains on, and the name that its draws go by.
-
-    `context` is how many tokens of a text it sees, None for as many as the learner's own context.
-    """
-
-    work: Work
-    ids: Ids
-    name: tuple[str | int, ...]
-    context: int | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token.
-
-    `peak_bytes` is the most memory in use meanwhile where it was trained; None where that cannot be had.
-    """
-
-    adapter: Vector
-    samples: int
-    tokens: int
-    steps: int
-    loss: float
-    gradient: Vector | None = None
-    seconds: float = 0.0
-    peak_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a chosen client is sent: the arrays in `sent` are all that crosses the network."""
-
-    round: int
-    client: int
-    sent: Arrays
-
-
-@dataclass(frozen=True)
-class Update:
-    """What comes back: the arrays in `sent` cross the network; the counts weigh it."""
-
-    round: int
-    client: int
-    sent: Arrays
-    samples: int
-    tokens: int
-    steps: int
-    train_loss: float
-
-
-@dataclass(frozen=True)
-class Losses:
-    """A block of the loss table: one model's summed negative log-likelihood (nats) and token count per sample.
-
-    `model` is `global`, `local/<client>` (that client's adapter just after its local training) or
-    `personal/<client>`. All arrays have one shape, (samples,).
-    """
-
-    model: str
-    sample: Ids
-    nll: NDArray[np.float64]
-    tokens: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Participant:
-    """A client that took part in a round: the adapter it was sent, its own just after local training, and its update.
-
-    `peak_bytes` is the most memory in use where it was trained; None where that cannot be had.
-    """
-
-    sent: Vector
-    local: Vector
-    update: Update
-    peak_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Round:
-    """State after a round and what was measured in it. Round 0 is the state before any training.
-
-    `participants` are the clients that were chosen, sorted; a round that was read from disk has none.
-    """
-
-    number: int
-    state: Arrays
-    memories: Mapping[int, Arrays]
-    losses: tuple[Losses, ...]
-    record: Mapping[str, Any]
-    participants: tuple[Participant, ...] = ()
