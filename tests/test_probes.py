@@ -29,7 +29,7 @@ from cllora.probes import probes
 @probes.register(when="round", title="worst text")
 def {name}(model, moment, *, worst: int = 1) -> pd.DataFrame:
     """The texts with the highest loss under the global model."""
-    losses = model.evaluate("probe", moment.adapter, moment.texts)
+    losses = model.evaluate("probe", moment.model, moment.texts)
     table = pd.DataFrame({{"sample": losses.sample, "loss": losses.nll / losses.tokens}})
     return table.nlargest(worst, "loss")
 '''

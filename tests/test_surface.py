@@ -8,10 +8,9 @@ import pytest
 from cllora.probes.loss_surface import LINE, Plane, barrier, finite, rise, surface
 from cllora.reports import figures, read_runs, report
 from cllora.runs import run
-from cllora.runs.cell import strategy_of
 from cllora.runs.probing import TEXTS
 from cllora.spec import Study
-from cllora.store import last_round, probe_names, read_partition, read_probe, read_rounds, write_probe
+from cllora.store import probe_names, read_partition, read_probe, read_rounds, write_probe
 from support.learning import learner_of, random_adapter
 from support.studies import study_fields
 from support.synthetic import make_study, write_study
@@ -126,10 +125,9 @@ def test_a_run_measures_what_its_own_rounds_say(tiny_models, texts, tmp_path):
     study = Study.parse({**fields, "grid": {"partition.alpha": [0.1]}, "control": {}})
     cell = run(study, tmp_path) / "alpha=0.1,seed=0"
     assert probe_names(cell) == ["loss_surface", "update_geometry"]
-    found, rounds, last = read_probe(cell, "loss_surface"), read_rounds(cell), last_round(cell)
+    found, rounds = read_probe(cell, "loss_surface"), read_rounds(cell)
     assert set(found["round"]) == {3}
     assert barrier(found)["barrier"] >= 0
-    assert strategy_of(study.cells()[0].experiment).send(last.state)["adapter"] is last.state["adapter"]
     points = kind(found, "point").set_index("name")
     trained = [f"client {client['client']}" for client in rounds[-1]["clients"]]
     assert list(points.index) == ["sent", *trained, "average", "global"]

@@ -13,7 +13,7 @@ import transformers
 
 import cllora
 from cllora.errors import UsageError
-from cllora.federated import algorithms
+from cllora.federated import Updates
 from cllora.model.learner import MOST_TOGETHER, Learner
 from cllora.model.load import load_base, save_merged
 from cllora.model.parts import numbers_by_part
@@ -25,6 +25,7 @@ from cllora.types import Job, Update, Work
 from support.learning import stock_losses
 from support.models import save_tiny_model, tiny_config
 from support.samples import made_up_samples
+from support.strategies import strategy
 from support.studies import interrupted, numbers, study_fields
 
 CONTEXT = 40
@@ -282,7 +283,7 @@ def test_clients_one_after_the_other_and_their_average(models, learners, kind):
     updates = [
         Update(1, k, {"adapter": it.adapter}, it.samples, it.tokens, it.steps, it.loss) for k, it in enumerate(together)
     ]
-    joined = algorithms.fedavg(3).join({"adapter": start}, updates)["adapter"]
+    joined = strategy("fedavg").aggregate({"adapter": start}, Updates(updates, "sums"))["adapter"]
     n = np.array([it.samples for it in together], np.float64)
     expected = sum(n_k / n.sum() * it.adapter.astype(np.float64) for n_k, it in zip(n, together, strict=True))
     np.testing.assert_allclose(joined, expected, rtol=1e-6)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cllora.federated import Federation, chosen_clients, rounds, strategies
+from cllora.federated import Federation, chosen_clients, rounds, strategy_of
 from cllora.model.batches import training_batches
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
@@ -54,7 +54,7 @@ def test_library_equals_the_page_written_by_hand(tiny_models):
         }
     )
     learner = Learner(load_base(experiment.model, experiment.lora), samples, 48)
-    strategy = strategies.bind("fedavg", {})(4)
+    strategy = strategy_of(experiment, learner)
     found = list(rounds(Federation(experiment, partition, strategy, learner)))
 
     page = one_page()
@@ -79,7 +79,7 @@ def test_library_equals_the_page_written_by_hand(tiny_models):
     sizes = {k: len(partition.train(k)) for k in range(4)}
     adapter, losses = page.federate(model, start, work, sizes, [text(i) for i in partition.global_test], 2e-3)
 
-    np.testing.assert_allclose([after.record["global_loss"] for after in found], losses, rtol=1e-5)
+    np.testing.assert_allclose([after.record.global_loss for after in found], losses, rtol=1e-5)
     assert np.abs(found[-1].state["adapter"] - learner.initial(5)).max() > 0.01
     mine = learner.layout.split(found[-1].state["adapter"])
     assert set(mine) == set(adapter)

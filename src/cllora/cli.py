@@ -198,12 +198,13 @@ def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one run.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     merged: Annotated[bool, typer.Option("--merged", help="Write base and adapter as one model.")] = False,
+    model: Annotated[str | None, typer.Option(help="Which of several global models, such as global/1.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's adapter in PEFT's format, or base and adapter merged into one model."""
     from cllora.runs.export import export_run
 
-    written = export_run(expanded(run_folder), expanded(out), merged=merged)
+    written = export_run(expanded(run_folder), expanded(out), merged=merged, model=model)
     if as_json:
         _print_json({"folder": str(written)})
     else:

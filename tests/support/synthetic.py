@@ -14,14 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cllora import seeds, store
-from cllora.federated.rounds import global_losses
+from cllora.federated.evaluation import with_losses
 from cllora.metrics import RunRecord, Tables
-from cllora.metrics.losses import mean_losses
 from cllora.partition import classes_of, pool_of
 from cllora.partition import make_partition as partition_pool
 from cllora.probes.update_geometry import geometry
 from cllora.spec import Cell, Experiment, Study
-from cllora.types import Layout, Losses, Partition, Round, Update
+from cllora.types import ClientRecord, Layout, Losses, Partition, Round, RoundRecord, Update
 
 HARM = {"0.1": 0.25, "1": 0.06, "100": 0.0, "iid": 0.0}
 """The share of the gain that an alpha costs."""
@@ -65,7 +64,7 @@ def write_run(folder: Path, cell: Cell, per_client: int = 15, tested: int = 20, 
     store.write_partition(folder, partition)
     store.write_json(folder / "environment.json", environment(experiment))
     for after in make_rounds(experiment, partition, stop):
-        table = _geometry(experiment.seed, after.number, partition, after.record["clients"])
+        table = _geometry(experiment.seed, after.number, partition, after.record.clients)
         store.write_probe(folder, "update_geometry", after.number, table, every_round=True)
         store.save_round(folder, after)
     return folder
@@ -102,10 +101,9 @@ def make_rounds(experiment: Experiment, partition: Partition, stop: int | None =
         clients = []
         chosen = draw.choice(partition.num_clients, 2, replace=False) if number else []
         for client in map(int, chosen):
-            block, own_loss = _local(client, partition, loss, tokens, draw)
-            blocks.append(block)
-            clients.append(_client_record(client, partition, tokens, own_loss))
-        record = _record(number, blocks[0], partition, clients)
+            blocks.append(_local(client, partition, loss, tokens, draw))
+            clients.append(_client_record(client, partition, tokens))
+        record = with_losses(RoundRecord(number, tuple(clients), seconds=3.5), blocks, partition)
         yield Round(number, {"adapter": np.zeros(4, np.float32)}, {}, tuple(blocks), record)
 
 
@@ -126,7 +124,7 @@ def _local(
     loss: NDArray[np.float64],
     tokens: NDArray[np.int64],
     draw: np.random.Generator,
-) -> tuple[Losses, float]:
+) -> Losses:
     """A local adapter: better on the classes the client owns, worse on the others."""
     assert partition.class_of is not None
     shares = np.bincount(partition.class_of[partition.train(client)], minlength=int(partition.class_of.max()) + 1)
@@ -134,23 +132,12 @@ def _local(
     own = partition.test(client)
     samples = np.concatenate([own, partition.global_test])
     local = loss[samples] + 0.1 - 0.25 * shares[partition.class_of[samples]] + 0.02 * draw.normal(size=len(samples))
-    block = Losses(f"local/{client}", samples, local * tokens[samples], tokens[samples])
-    return block, mean_losses(block, own)[0]
+    return Losses(f"local/{client}", samples, local * tokens[samples], tokens[samples])
 
 
-def _client_record(client: int, partition: Partition, tokens: NDArray[np.int64], own_loss: float) -> dict[str, Any]:
+def _client_record(client: int, partition: Partition, tokens: NDArray[np.int64]) -> ClientRecord:
     train = partition.train(client)
-    return {
-        "client": client,
-        "samples": len(train),
-        "tokens": int(tokens[train].sum()),
-        "steps": 3,
-        "train_loss": 3.1,
-        "local_loss": None if np.isnan(own_loss) else own_loss,
-        "bytes_up": MESSAGE,
-        "bytes_down": MESSAGE,
-        "seconds": 1.25,
-    }
+    return ClientRecord(client, len(train), int(tokens[train].sum()), 3, 3.1, MESSAGE, MESSAGE, 1.25)
 
 
 LAYOUT = Layout(
@@ -158,7 +145,7 @@ LAYOUT = Layout(
 )
 
 
-def _geometry(seed: int, number: int, partition: Partition, clients: list[dict[str, Any]]) -> pd.DataFrame:
+def _geometry(seed: int, number: int, partition: Partition, clients: Sequence[ClientRecord]) -> pd.DataFrame:
     """Every class of text pulls its own way, a client by its mix; and there is noise."""
     assert partition.class_of is not None
     many = int(partition.class_of.max()) + 1
@@ -167,22 +154,11 @@ def _geometry(seed: int, number: int, partition: Partition, clients: list[dict[s
     sent = seeds.rng(0, "synthetic adapter").normal(size=LAYOUT.size).astype(np.float32)
     updates = []
     for client, own in zip(clients, noise, strict=True):
-        shares = np.bincount(partition.class_of[partition.train(client["client"])], minlength=many)
+        shares = np.bincount(partition.class_of[partition.train(client.client)], minlength=many)
         pull = 0.2 + shares / shares.sum() @ pulls + 0.3 * own
         adapter = (sent + 0.1 * pull).astype(np.float32)
-        updates.append(Update(number, client["client"], {"adapter": adapter}, client["samples"], 1, 1, 1.0))
+        updates.append(Update(number, client.client, {"adapter": adapter}, client.samples, 1, 1, 1.0))
     return geometry(sent, updates, LAYOUT)
-
-
-def _record(number: int, losses: Losses, partition: Partition, clients: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "round": number,
-        **global_losses(losses, partition),
-        "clients": clients,
-        "bytes_up": sum(c["bytes_up"] for c in clients),
-        "bytes_down": sum(c["bytes_down"] for c in clients),
-        "seconds": 3.5,
-    }
 
 
 def record_of(tables: Tables, rounds: Sequence[Mapping[str, Any]], partition: Partition, **more: Any) -> RunRecord:

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft.tuners.lora import Linear
+from peft.tuners.lora import Linear, LoraLayer
 from torch.nn import functional as F
 
 from cllora.model.dora import MAGNITUDE, dora_forward
+from cllora.model.frozen import Frozen, FrozenLayer
 from cllora.model.libraries import Adapted, Layer
 from cllora.model.parts import ADAPTER, work_in
 from cllora.model.row import Row
 from cllora.seeds import rng
-from cllora.types import Layout, Vector
+from cllora.types import Layout, Model, Vector, model_of
 
 
 class Adapters:
@@ -41,12 +42,13 @@ class Adapters:
             raise ValueError("only LoRA has several slots")
         dtype = next((p.dtype for p in model.parameters() if not p.requires_grad), named[0][1].dtype)
         self.layout = Layout(
-            names=tuple(file_name(name) for name, _ in named), shapes=tuple(tuple(p.shape) for _, p in named)
+            tuple(file_name(name) for name, _ in named), tuple(tuple(p.shape) for _, p in named), scales_of(model)
         )
         device = named[0][1].device
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
         self.row = Row(sizes=[])  # the whole row meets slot 0
+        self.frozen = Frozen(self.layout)
         self._base: dict[str, NDArray[np.float32]] = {}  # where training starts, unless it is drawn
         views: dict[str, list[torch.nn.Parameter]] = {}
         start = 0
@@ -64,19 +66,26 @@ class Adapters:
         for name, module in model.named_modules():
             if isinstance(module, Linear) and f"{name}.lora_A.{ADAPTER}.weight" in views:
                 a, b = (views[f"{name}.{matrix}.{ADAPTER}.weight"] for matrix in ("lora_A", "lora_B"))
+                frozen = self.frozen.layer(name, device)
                 if ADAPTER in module.lora_magnitude_vector:
-                    module.forward = functools.partial(dora_forward, module, self)
+                    module.forward = functools.partial(dora_forward, module, self, frozen)
                 else:
-                    module.forward = functools.partial(_forward, module, self, a, b)
+                    module.forward = functools.partial(_forward, module, self, frozen, a, b)
         work_in(model, dtype)
 
     def start_at(self, vector: Vector) -> None:
         """Let training start at a vector (P,), which then is what `is_base` knows."""
         self._base = {name: values.copy() for name, values in self.layout.split(vector).items()}
 
-    def write(self, vector: Vector, slot: int = 0) -> None:
-        """Put a vector (P,) into a slot."""
-        self.values[slot].copy_(torch.from_numpy(np.ascontiguousarray(vector, np.float32)))
+    def write(self, model: Model | Vector, slot: int = 0) -> None:
+        """Put a model's vector (P,) into a slot, and what is frozen under it below all slots.
+
+        Raises:
+            UsageError: something is frozen where no linear layer has LoRA, or has not that layer's shape.
+        """
+        model = model_of(model)
+        self.frozen.write(model.frozen)
+        self.values[slot].copy_(torch.from_numpy(np.ascontiguousarray(model.adapter, np.float32)))
 
     @contextlib.contextmanager
     def meeting(self, row: Row) -> Iterator[None]:
@@ -104,13 +113,14 @@ class Adapters:
                 tensors[name] = rng(seed, "adapter", name).standard_normal(shape).astype(np.float32)
         return self.layout.join(tensors)
 
-    def is_base(self, vector: Vector) -> bool:
-        """Whether a vector leaves the base as it is: what LoRA multiplies by is zero, the rest as the base has it.
+    def is_base(self, model: Model | Vector) -> bool:
+        """Whether a model is the base: what LoRA multiplies by is zero, the rest as the base has it, nothing frozen.
 
-        Where training starts at an adapter, whether the vector is that adapter.
+        Where training starts at an adapter, whether its vector is that adapter.
         """
-        tensors = self.layout.split(vector)
-        return all(np.array_equal(tensors[name], values) for name, values in self._base.items())
+        model = model_of(model)
+        tensors = self.layout.split(model.adapter)
+        return not model.frozen and all(np.array_equal(tensors[name], values) for name, values in self._base.items())
 
 
 def only_lora(model: Adapted) -> bool:
@@ -118,22 +128,29 @@ def only_lora(model: Adapted) -> bool:
     return all("lora_A." in name or "lora_B." in name for name, p in model.named_parameters() if p.requires_grad)
 
 
+def scales_of(model: Adapted) -> dict[str, float]:
+    """LoRA's scale, alpha / r, by the names of the modules that have it."""
+    return {name: layer.scaling[ADAPTER] for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+
+
 def _forward(
     layer: Layer,
     adapters: Adapters,
+    frozen: FrozenLayer,
     a: Sequence[torch.nn.Parameter],
     b: Sequence[torch.nn.Parameter],
     x: torch.Tensor,
     *others: object,
     **named: object,
 ) -> torch.Tensor:
-    """base(x) + s B A dropout(x), x (..., in) to (..., out), with the A (r, in) and B (out, r) of each token's slot.
+    """base(x) + frozen(x) + s B A dropout(x), x (..., in) to (..., out), A (r, in), B (out, r) being of a token's slot.
 
     The C pairs are stacked into one of rank C r; of each token's C r inner numbers those of other slots are zeroed.
     """
     y: torch.Tensor = layer.base_layer(x, *others, **named)
     if layer.disable_adapters or layer.merged:
         return y
+    y = frozen.added(y, x)
     row = adapters.row
     slots = 1 if row.mask is None else row.mask.shape[1]
     down = torch.cat(list(a[:slots])).to(x.dtype)

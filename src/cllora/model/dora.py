@@ -11,6 +11,7 @@ import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional as F
 
+from cllora.model.frozen import FrozenLayer
 from cllora.model.libraries import Adapted, Layer
 from cllora.model.parts import ADAPTER
 from cllora.model.row import Row
@@ -32,14 +33,20 @@ def set_lengths(model: Adapted) -> None:
             layer.lora_magnitude_vector[ADAPTER].weight.data = length
 
 
-def dora_forward(layer: Layer, adapters: _Meets, x: torch.Tensor, *others: object, **named: object) -> torch.Tensor:
-    """base(x) + (m/n - 1) W z + (m/n) s B A z with z = dropout(x) and n = |W + s B A|: x (..., in) to (..., out)."""
+def dora_forward(
+    layer: Layer, adapters: _Meets, frozen: FrozenLayer, x: torch.Tensor, *others: object, **named: object
+) -> torch.Tensor:
+    """base(x) + (m/n - 1) W z + (m/n) s B A z with z = dropout(x) and n = |W + s B A|: x (..., in) to (..., out).
+
+    What is frozen counts as part of W.
+    """
     y: torch.Tensor = layer.base_layer(x, *others, **named)
     if layer.disable_adapters or layer.merged:
         return y
     a, b, scale = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER]
     weight, bias = layer.base_layer.weight, layer.base_layer.bias
-    weight = weight.t() if layer.fan_in_fan_out else weight
+    weight = frozen.on(weight.t() if layer.fan_in_fan_out else weight)
+    y = frozen.added(y, x)
     norm = (weight.float() + scale * (b @ a)).detach().norm(dim=1)
     length = (layer.lora_magnitude_vector[ADAPTER].weight / norm).to(x.dtype)
     z = adapters.row.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0))

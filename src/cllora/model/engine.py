@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cllora.model.patterns import Pattern
 from cllora.spec import LocalSpec
-from cllora.types import Environment, Ids, Job, Layout, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Layout, Losses, Model, Samples, Trained, Vector
 
 if TYPE_CHECKING:
     from cllora.model.tokenizer import ModelTokenizer
@@ -62,7 +62,7 @@ class Trainer(Protocol):
 
 
 class Evaluator(Protocol):
-    """Measures adapters on `samples`, whose first `context` tokens the base reads.
+    """Measures models, or bare adapters, on `samples`, whose first `context` tokens the base reads.
 
     Under the pattern of attention of evaluation, `patterns["evaluation"]`, where nothing else is said;
     `patterns["training"]` is that of training.
@@ -82,27 +82,27 @@ class Evaluator(Protocol):
         """The base's own."""
         ...
 
-    def is_base(self, adapter: Vector) -> bool:
-        """Whether an adapter leaves the base as it is."""
+    def is_base(self, adapter: Model | Vector) -> bool:
+        """Whether a model is the base."""
         ...
 
     def over(self, samples: Samples) -> Self:
         """The same base, over other samples."""
         ...
 
-    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
         """Summed negative log-likelihood (nats) and predicted tokens of every sample, as a block called `model`."""
         ...
 
-    def token_losses(self, adapter: Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
+    def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
         """The loss of every predicted token, in blocks whose order is always the same."""
         ...
 
-    def recall(self, adapter: Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+    def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
         """Whether greedy decoding after each sample's prompt gives all the rest of it (len(ids),); and its loss."""
         ...
 
-    def head_entropies(self, adapter: Vector, ids: Ids) -> HeadEntropies:
+    def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
         """Entropy of every attention head under full attention."""
         ...
 
@@ -114,6 +114,6 @@ class Engine(Trainer, Evaluator, Protocol):
         """What it runs on, for `environment.json`: hardware, precision, communication, model, attention."""
         ...
 
-    def save_adapter(self, adapter: Vector, folder: Path) -> None:
-        """Write the adapter in PEFT's format; where every weight is trained, the whole model."""
+    def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
+        """Write a model in PEFT's format, what is frozen under it as more ranks; or all of it, where it is trained."""
         ...

@@ -19,7 +19,7 @@ from cllora.model.positions import pretrained_positions
 from cllora.model.source import where_tokenizer
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.seeds import seed_for
-from cllora.types import Vector
+from cllora.types import Model, Vector
 
 OnToken = Callable[[int], None]
 """Called with how many tokens there are after the prompt."""
@@ -68,7 +68,13 @@ class Writer:
             )
 
     def write(
-        self, adapter: Vector, most: int, *, temperature: float = 0.0, seed: int = 0, on_token: OnToken | None = None
+        self,
+        adapter: Model | Vector,
+        most: int,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        on_token: OnToken | None = None,
     ) -> Written:
         """At most `most` tokens after the prompt: the likeliest each time, or at a `temperature` drawn by `seed`."""
         self._learner.adapters.write(adapter)

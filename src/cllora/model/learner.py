@@ -26,9 +26,10 @@ from cllora.model.local import LocalTraining
 from cllora.model.machine import forget_peak, peak_memory
 from cllora.model.network import Network
 from cllora.model.patterns import FULL, Pattern
+from cllora.model.stacked import stack_frozen
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
-from cllora.types import Environment, Ids, Job, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Losses, Model, Samples, Trained, Vector, model_of, same_frozen
 
 TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
 EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
@@ -90,7 +91,7 @@ class Learner:
         return [dataclasses.replace(trained, peak_bytes=peak) for trained in done]
 
     @torch.no_grad()
-    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
         self.adapters.write(adapter)
         nll = np.zeros(len(ids))
@@ -99,7 +100,7 @@ class Learner:
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
-    def token_losses(self, adapter: Vector, ids: Ids, pattern: Pattern | None = None) -> list[TokenLosses]:
+    def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> list[TokenLosses]:
         """The loss of every predicted token, in blocks that went through the network together."""
         self.adapters.write(adapter)
         blocks = []
@@ -110,7 +111,7 @@ class Learner:
         return blocks
 
     @torch.no_grad()
-    def recall(self, adapter: Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+    def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
         """Whether greedy decoding after each sample's prompt gives all the rest of it (len(ids),); and its loss.
 
         All of it is read at once, which comes to the same: as long as every token before it was the likeliest, what is
@@ -125,7 +126,7 @@ class Learner:
         return said, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
-    def head_entropies(self, adapter: Vector, ids: Ids) -> HeadEntropies:
+    def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
         """Entropy of every attention head under full attention, mean over the texts' positions (`model.entropy`)."""
         self.adapters.write(adapter)
         seen, passes = self.samples.seen(ids, self.context), []
@@ -142,8 +143,8 @@ class Learner:
         other.samples = samples
         return other
 
-    def is_base(self, adapter: Vector) -> bool:
-        """Whether an adapter leaves the base as it is."""
+    def is_base(self, adapter: Model | Vector) -> bool:
+        """Whether a model leaves the base as it is."""
         return self.adapters.is_base(adapter)
 
     @cached_property
@@ -155,13 +156,15 @@ class Learner:
         """What it runs on, see `Engine`."""
         return description(self.base, self.layout, self.patterns)
 
-    def save_adapter(self, adapter: Vector, folder: Path) -> None:
+    def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
         """Write the adapter in PEFT's format, as `PeftModel.from_pretrained(base, folder)` reads it.
 
-        Where every weight is trained, it is the whole model, as transformers reads it.
+        Where every weight is trained, it is the whole model, as transformers reads it. What is frozen under the adapter
+        is stacked into it, as more ranks.
         """
         self.adapters.write(adapter)
         save_adapter(self.base, folder)
+        stack_frozen(folder, self.layout, model_of(adapter).frozen)
 
     def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:
         """Samples packed for evaluation."""
@@ -185,7 +188,8 @@ class Learner:
         room = 0.0
         for job in jobs:
             step = self.samples.seen(job.ids, self._context(job)).mean() * min(local.batch_size, len(job.ids))
-            if group and (step > room or len(group) == len(self.adapters.values)):
+            full = len(group) == len(self.adapters.values)
+            if group and (step > room or full or not same_frozen(group[0].start.frozen, job.start.frozen)):
                 yield group
                 group = []
             room = (room if group else most) - step

@@ -1,7 +1,6 @@
 """Contexts longer than the base was pretrained at: positions interpolated, rotary ones or those of a learned table."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 import transformers
@@ -152,7 +151,7 @@ def lacks_positions(config: Config) -> bool:
     return False
 
 
-def _turn(kinds: set[Callable[..., Callable[..., object]]], config: Config) -> None:
+def _turn(kinds: set[type], config: Config) -> None:
     """Let rotary embeddings compute the turns of two positions."""
     for kind in kinds:
         kind(text_config(copy.deepcopy(config)))(torch.zeros(1, 2, 1), torch.arange(2)[None])

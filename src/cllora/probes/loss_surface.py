@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveInt
 
+from cllora.errors import UsageError
 from cllora.model.engine import Evaluator
 from cllora.probes.probe import Moment, probes
 from cllora.spec import SURFACE_SIDE
-from cllora.types import Array, Participant, Vector
+from cllora.types import Array, Model, Participant, Vector, same_frozen
 
 LossOf = Callable[[Vector], float]
 
@@ -72,25 +73,34 @@ def loss_surface(model: Evaluator, moment: Moment, *, side: PositiveInt = SURFAC
     """The loss over the plane through the adapter that was sent and two clients' own, at `side` points a side, and
     along the line between these two.
 
-    Columns as `surface` has them, and texts, how many the losses are of. The adapters that are marked are `sent`,
-    `client K` for all clients of the round, `average` (of these, weighted by their samples), and `global`.
+    Columns as `surface` has them, and texts, how many the losses are of. The adapters that are marked are `sent` (that
+    which the first client started from), `client K` for all clients of the round, `average` (of these, weighted by
+    their samples), and `global`. Whatever is frozen under the clients' adapters is so under all of the plane;
+    `global` is where its adapter is, with the loss of its own model.
+
+    Raises:
+        UsageError: the clients' adapters have different matrices frozen under them.
     """
+    parts, frozen = moment.participants, moment.participants[0].local.frozen
+    if not all(same_frozen(part.local.frozen, frozen) for part in parts):
+        raise UsageError("the probe loss_surface: the clients' adapters lie on different frozen matrices; leave it out")
 
     def loss(adapter: Vector) -> float:
-        block = model.evaluate("surface", adapter, moment.texts)
+        whole = moment.model if adapter is moment.model.adapter else Model(adapter, frozen)
+        block = model.evaluate("surface", whole, moment.texts)
         return float(block.nll.sum() / block.tokens.sum())
 
-    clients = {f"client {part.update.client}": part.local for part in moment.participants}
-    points = {"sent": moment.participants[0].sent, **clients, "average": average(moment.participants)}
-    return surface({**points, "global": moment.adapter}, loss, side).assign(texts=len(moment.texts))
+    clients = {f"client {part.update.client}": part.local.adapter for part in parts}
+    points = {"sent": parts[0].start.adapter, **clients, "average": average(parts)}
+    return surface({**points, "global": moment.model.adapter}, loss, side).assign(texts=len(moment.texts))
 
 
 def average(participants: Sequence[Participant]) -> Vector:
     """sum_k p_k w_k over the clients' own adapters, p_k their share of samples; in float64, rounded to float32."""
     samples = np.array([part.update.samples for part in participants], np.float64)
-    total = np.zeros(participants[0].local.shape)
+    total = np.zeros(participants[0].local.adapter.shape)
     for share, part in zip(samples / samples.sum(), participants, strict=True):
-        total += share * part.local.astype(np.float64)
+        total += share * part.local.adapter.astype(np.float64)
     return total.astype(np.float32)
 
 

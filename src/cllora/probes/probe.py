@@ -5,8 +5,8 @@ its docstring is its help.
 
     >>> @probes.register(when="end", title="Loss at the first token")
     ... def first_token(model: Evaluator, moment: Moment) -> pd.DataFrame:
-    ...     \"\"\"The loss of the token right after each text's first, under the final global adapter.\"\"\"
-    ...     blocks = model.token_losses(moment.adapter, moment.texts)
+    ...     \"\"\"The loss of the token right after each text's first, under the final global model.\"\"\"
+    ...     blocks = model.token_losses(moment.model, moment.texts)
     ...     rows = [(s, x) for b in blocks for s, p, x in zip(b.sample, b.position, b.nll) if p == 1]
     ...     return pd.DataFrame(rows, columns=["sample", "loss"])
 """
@@ -22,7 +22,7 @@ from pandas.api.types import is_float_dtype
 from cllora.errors import UsageError
 from cllora.model.engine import Evaluator
 from cllora.registry import Registry
-from cllora.types import Ids, Layout, Participant, Partition, Vector
+from cllora.types import Ids, Layout, Model, Participant, Partition, Vector
 
 Probe = Callable[..., pd.DataFrame]
 When = Literal["round", "end"]
@@ -33,12 +33,13 @@ Summary = Callable[[pd.DataFrame], Mapping[str, float]]
 class Moment:
     """A round that is just over, as a probe sees it.
 
-    `adapter` is the global adapter after it, and `participants` the clients that were chosen, sorted (none in round 0).
+    `models` are the server's models after it by name, `participants` the clients that were chosen, sorted (none in
+    round 0).
     `texts` are ids of a few texts of the global test set, the same in all cells that are tested on the same texts.
     """
 
     round: int
-    adapter: Vector
+    models: Mapping[str, Model]
     participants: Sequence[Participant]
     texts: Ids
     partition: Partition
@@ -52,9 +53,15 @@ class Moment:
         return self.make_initial()
 
     @property
-    def before_and_after(self) -> Mapping[str, Vector]:
-        """The initial and the global adapter, by the words that tables have in their column `when`."""
-        return {"before": self.initial, "after": self.adapter}
+    def model(self) -> Model:
+        """The global model, the only one that there is."""
+        (model,) = self.models.values()
+        return model
+
+    @property
+    def before_and_after(self) -> Mapping[str, Model]:
+        """The initial and the global model, by the words that tables have in their column `when`."""
+        return {"before": Model(self.initial), "after": self.model}
 
 
 def means(table: pd.DataFrame) -> dict[str, float]:
@@ -69,11 +76,13 @@ class ProbeFacts:
     when: it measures after every round (round 0 included), or once after the last.
     title: what a reader is shown; its name if empty.
     summary: turns a table of one round into numbers by name, which trackers are told.
+    models: whether it measures the one global model, and is refused where a strategy has several, or is for any.
     """
 
     when: When = "end"
     title: str = ""
     summary: Summary = means
+    models: Literal["one", "any"] = "one"
 
 
 probes: Registry[Probe, ProbeFacts] = Registry("probe", ProbeFacts)

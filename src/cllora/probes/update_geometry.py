@@ -1,8 +1,8 @@
-"""How the clients' updates of one round relate to each other, from what crossed the network and nothing else.
+"""How the clients' updates of one round relate to each other.
 
-With w the adapter that clients were sent and w_k what client k sent back, d_k = w_k - w is its update, p_k its share
-of the round's samples (whatever the strategy weighs by) and d = sum_k p_k d_k the mean update. In one adapted matrix,
-P_k = B_k A_k - B A is the update of the product and P = sum_k p_k P_k their mean.
+With w the adapter that all clients started from and w_k what client k sent back, d_k = w_k - w is its update, p_k its
+share of the round's samples (whatever the strategy weighs by) and d = sum_k p_k d_k the mean update. In one adapted
+matrix, P_k = B_k A_k - B A is the update of the product and P = sum_k p_k P_k their mean.
 
 The products are as large as the frozen matrices (m, n) and are not formed: every number here is made of inner
 products, and <U V, U' V'> = sum of (U' U) o (V V') over matrices as small as the rank.
@@ -59,15 +59,18 @@ def all_layers(table: pd.DataFrame) -> dict[str, float]:
     return {} if rows.empty else {str(name): float(value) for name, value in rows.iloc[0].dropna().items()}
 
 
-@probes.register(when="round", title="update geometry", summary=all_layers)
+@probes.register(when="round", title="update geometry", summary=all_layers, models="any")
 def update_geometry(model: Evaluator, moment: Moment) -> pd.DataFrame:
     """How the updates that clients sent relate: norms, cosines, drift, and what averaging A and B apart loses.
 
     Columns as `geometry` has them. Measured in every run, whatever `evaluation.probes` says; no rows where a strategy
-    sends no whole adapter.
+    sends no whole adapter, or where clients started from different ones.
     """
-    parts = moment.participants
-    return geometry(parts[0].sent if parts else moment.adapter, [part.update for part in parts], moment.layout)
+    starts = [part.start.adapter for part in moment.participants]
+    if not all(np.array_equal(start, starts[0]) for start in starts[1:]):
+        return _table([])
+    updates = [part.update for part in moment.participants]
+    return geometry(starts[0] if starts else moment.initial, updates, moment.layout)
 
 
 def geometry(sent: Vector, updates: Sequence[Update], layout: Layout) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def geometry(sent: Vector, updates: Sequence[Update], layout: Layout) -> pd.Data
     `MOST_CLIENTS` clients. Of all layers and of each: see `_numbers`.
 
     Args:
-        sent: the adapter that the clients were sent (P,).
+        sent: the adapter that the clients started from (P,).
     """
     whole = [update.sent.get("adapter") for update in updates]
     if not whole or any(vector is None or vector.shape != sent.shape for vector in whole):

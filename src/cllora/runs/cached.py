@@ -13,7 +13,7 @@ from cllora.model.patterns import Pattern
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
 from cllora.store import atomic_write
-from cllora.types import Environment, Ids, Job, Layout, Losses, Samples, Trained, Vector
+from cllora.types import Environment, Ids, Job, Layout, Losses, Model, Samples, Trained, Vector
 
 _T = TypeVar("_T")
 Memo = MutableMapping[Hashable, Any]
@@ -81,13 +81,13 @@ class Cached:
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
         return self._inner.train(jobs, local, seed)
 
-    def is_base(self, adapter: Vector) -> bool:
+    def is_base(self, adapter: Model | Vector) -> bool:
         return self._inner.is_base(adapter)
 
     def describe(self) -> Environment:
         return self._inner.describe()
 
-    def save_adapter(self, adapter: Vector, folder: Path) -> None:
+    def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
         self._inner.save_adapter(adapter, folder)
 
     def over(self, samples: Samples) -> Self:
@@ -96,25 +96,25 @@ class Cached:
             return self
         return type(self)(self._inner.over(samples), None, self._memo)
 
-    def evaluate(self, model: str, adapter: Vector, ids: Ids) -> Losses:
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
         """As any engine's; where the adapter changes nothing, from the file."""
         if self._losses is None or not self.is_base(adapter):
             return self._inner.evaluate(model, adapter, ids)
         nll = self._losses.nll(ids, lambda missing: self._inner.evaluate(model, adapter, missing).nll)
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 
-    def token_losses(self, adapter: Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
+    def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
         pattern = pattern or self.patterns["evaluation"]
         what = ("token_losses", ids.tobytes(), pattern.name, pattern.group)
         return self._once(adapter, what, lambda: self._inner.token_losses(adapter, ids, pattern))
 
-    def recall(self, adapter: Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+    def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
         return self._once(adapter, ("recall", ids.tobytes()), lambda: self._inner.recall(adapter, ids))
 
-    def head_entropies(self, adapter: Vector, ids: Ids) -> HeadEntropies:
+    def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
         return self._once(adapter, ("head_entropies", ids.tobytes()), lambda: self._inner.head_entropies(adapter, ids))
 
-    def _once(self, adapter: Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
+    def _once(self, adapter: Model | Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
         """What `measure` gives; of the base, from the memo. `what` names it and all it depends on but the samples."""
         if not self.is_base(adapter):
             return measure()

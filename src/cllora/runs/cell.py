@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cllora.federated import Federation, Strategy, rounds, strategies
+from cllora.federated import Federation, global_models, rounds, strategy_of
 from cllora.model.engine import Engine
 from cllora.partition import assign
 from cllora.probes import probes
@@ -27,14 +27,7 @@ from cllora.store import (
     write_partition,
     write_probe,
 )
-from cllora.types import Partition, Round, Samples, Vector, to_plain
-
-
-def strategy_of(experiment: Experiment) -> Strategy:
-    """The experiment's strategy with its options, for its number of clients."""
-    choice = experiment.federation.strategy
-    strategy: Strategy = strategies.bind(choice.name, choice.options)(experiment.partition.num_clients)
-    return strategy
+from cllora.types import Model, Partition, Round, Samples, to_plain
 
 
 def is_finished(folder: Path, experiment: Experiment) -> bool:
@@ -53,9 +46,10 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     drop_unfinished(folder, last)
     partition = read_partition(folder) if last is not None else _dealt(experiment, folder, samples, engine)
     _record_environment(folder / "environment.json", to_plain(environment(experiment, samples, engine)))
-    probing = Probing(experiment, partition, engine)
+    federation = Federation(experiment, partition, strategy_of(experiment, engine), engine)
+    probing = Probing(federation)
     peaks: list[int | None] = []
-    for after in rounds(Federation(experiment, partition, strategy_of(experiment), engine), last):
+    for after in rounds(federation, last):
         for name, table in probing.tables(after):
             write_probe(folder, name, after.number, table, every_round=probes.facts(name).when == "round")
         save_round(folder, after)
@@ -67,7 +61,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     assert last is not None
     if not (folder / "costs.json").exists():
         write_json(folder / "costs.json", costs(read_rounds(folder), peaks))
-    _save_adapter(engine, last.state["adapter"], folder / "adapter")
+    _save_adapters(engine, global_models(federation.strategy, last.state), folder / "adapter")
 
 
 def _dealt(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Partition:
@@ -106,10 +100,11 @@ def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> d
     }
 
 
-def _save_adapter(engine: Engine, adapter: Vector, folder: Path) -> None:
-    """Put the whole folder in place in one rename."""
+def _save_adapters(engine: Engine, models: Mapping[str, Model], folder: Path) -> None:
+    """The server's model, or a folder for each of several; all of it is put in place in one rename."""
     partial = folder.with_name(".adapter.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    engine.save_adapter(adapter, partial)
+    for name, model in models.items():
+        engine.save_adapter(model, partial if len(models) == 1 else partial / name.rpartition("/")[2])
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
+from cllora.registry import load_plugins
 from cllora.spec import Experiment
 from cllora.store import last_round, read_environment, read_experiment, read_partition
-from cllora.types import Round, Vector
+from cllora.types import Model, Round
 
 if TYPE_CHECKING:
     from cllora.federated import Federation
@@ -93,6 +94,7 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
         UsageError: `run` is no finished run, there is no such client, the texts or the base have changed since, or the
             prompt is empty or too long.
     """
+    from cllora.federated import global_models
     from cllora.model.generation import Writer
 
     asked.check()
@@ -104,7 +106,7 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     template = None if experiment.data.template is None else read_template(experiment.data.template)
     writer = Writer(learner, asked.prompt, chat=asked.chat, template=template)
 
-    def written(model: str, adapter: Vector, how: str) -> Passage:
+    def written(model: str, adapter: Model, how: str) -> Passage:
         it = writer.write(
             adapter,
             asked.max_new_tokens,
@@ -118,22 +120,25 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     found = (
         ("base", "as training found it") if start is None else ("start", f"the adapter {start}, as training found it")
     )
-    yield written(found[0], learner.initial(experiment.seed), found[1])
-    yield written("global", last.state["adapter"], f"after {last.number} round{'s' * (last.number != 1)}")
+    yield written(found[0], Model(learner.initial(experiment.seed)), found[1])
+    for name, model in global_models(federation.strategy, last.state).items():
+        yield written(name, model, f"after {last.number} round{'s' * (last.number != 1)}")
     for client in clients:
         tell(f"client {client}: training", None)
         yield written(f"client {client}", *_own(federation, last, client))
 
 
-def _own(federation: "Federation", last: Round, client: int) -> tuple[Vector, str]:
-    """A client's adapter and what it is."""
-    from cllora.federated import local_adapter
+def _own(federation: "Federation", last: Round, client: int) -> tuple[Model, str]:
+    """A client's model and what it is."""
+    from cllora.federated import global_models, local_model, personal_model
 
-    personal = federation.strategy.own(last.state["adapter"], last.memories.get(client, {}))
+    personal = personal_model(federation, last, client)
+    if isinstance(personal, str):
+        return global_models(federation.strategy, last.state)[personal], f"its choice, {personal}"
     if personal is not None and client in last.memories:
         return personal, "its personal adapter"
     texts = len(federation.partition.train(client))
-    return local_adapter(federation, last, client), f"the global model trained once more on its {texts:,} texts"
+    return local_model(federation, last, client), f"the global model trained once more on its {texts:,} texts"
 
 
 def _finished(run: Path) -> tuple[Experiment, Round]:
@@ -160,13 +165,13 @@ def _clients(experiment: Experiment, clients: Sequence[int] | None) -> list[int]
 
 def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner]":
     """The run's texts, partition, strategy and base again, held to be those that it ran with."""
-    from cllora.federated import Federation
+    from cllora.federated import Federation, strategy_of
     from cllora.model.fingerprint import fingerprint_of_arrays
     from cllora.model.learner import Learner
     from cllora.model.load import load_base
-    from cllora.runs.cell import strategy_of
     from cllora.runs.study_cache import attention_of, samples_of
 
+    load_plugins(experiment.load)
     ran_on = read_environment(run)
     samples = samples_of(experiment)
     if samples.fingerprint != (ran_on.data.fingerprint or samples.fingerprint):
@@ -179,4 +184,4 @@ def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner
         raise UsageError(f"the adapter in {experiment.lora.start} has changed since {run} was run")
     trained, evaluated = attention_of(experiment)
     learner = Learner(base, samples, experiment.model.context, trained, evaluated)
-    return Federation(experiment, read_partition(run), strategy_of(experiment), learner), learner
+    return Federation(experiment, read_partition(run), strategy_of(experiment, learner), learner), learner

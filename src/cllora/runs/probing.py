@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from cllora.model.engine import Engine
+from cllora.errors import UsageError
+from cllora.federated import Federation, global_models
 from cllora.probes import Moment, measure, probes
 from cllora.seeds import rng
-from cllora.spec import Experiment
-from cllora.types import Ids, Partition, Round
+from cllora.types import Ids, Round
 
 TEXTS = 64
 """Texts of the global test set that probes measure on."""
@@ -21,15 +21,25 @@ TEXTS = 64
 class Probing:
     """What the probes of one run have in common."""
 
-    experiment: Experiment
-    partition: Partition
-    engine: Engine
+    federation: Federation
+
+    def __post_init__(self) -> None:
+        """Raises UsageError: a probe is of one global model, and the strategy has several."""
+        federation = self.federation
+        start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
+        several = len(global_models(federation.strategy, start))
+        for probe in federation.experiment.evaluation.asked:
+            if several > 1 and probes.facts(probe.name).models == "one":
+                raise UsageError(
+                    f"the probe {probe.name} measures one global model, and the strategy "
+                    f"{federation.experiment.federation.strategy.name} has {several}; leave it out"
+                )
 
     @cached_property
     def texts(self) -> Ids:
         """A few texts of the global test set, the same in all cells that are tested on the same texts; sorted."""
-        tested = self.partition.global_test
-        draw = rng(self.experiment.seed, "closing")  # The name is that of 0.1.0, so that the texts are too.
+        tested = self.federation.partition.global_test
+        draw = rng(self.federation.experiment.seed, "closing")  # The name is that of 0.1.0, so that the texts are too.
         return np.sort(draw.choice(tested, min(TEXTS, len(tested)), replace=False))
 
     def tables(self, after: Round) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -38,20 +48,21 @@ class Probing:
         Raises:
             UsageError: a probe gave no table.
         """
-        last = after.number == self.experiment.federation.num_rounds
+        experiment = self.federation.experiment
+        last = after.number == experiment.federation.num_rounds
         moment = self._moment(after)
-        for probe in self.experiment.evaluation.asked:
+        for probe in experiment.evaluation.asked:
             if last or probes.facts(probe.name).when == "round":
-                yield probe.name, measure(probe.name, probe.options, self.engine, moment)
+                yield probe.name, measure(probe.name, probe.options, self.federation.learner, moment)
 
     def _moment(self, after: Round) -> Moment:
-        seed, engine = self.experiment.seed, self.engine
+        seed, engine = self.federation.experiment.seed, self.federation.learner
         return Moment(
             round=after.number,
-            adapter=after.state["adapter"],
+            models=global_models(self.federation.strategy, after.state),
             participants=after.participants,
             texts=self.texts,
-            partition=self.partition,
+            partition=self.federation.partition,
             layout=engine.layout,
             seed=seed,
             make_initial=lambda: engine.initial(seed),

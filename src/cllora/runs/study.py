@@ -173,7 +173,7 @@ def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progr
     forget_failure(place)
     samples = cache.samples(experiment)
     for after in run_cell(experiment, place, samples, cache.engine(experiment, samples)):
-        yield replace(begin, round=after.number, record=after.record)
+        yield replace(begin, round=after.number, record=after.record.to_json())
 
 
 def _import_cells() -> tuple[Any, Any]:

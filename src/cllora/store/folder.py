@@ -33,7 +33,18 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
-from cllora.types import Arrays, Environment, Heterogeneity, Ids, Losses, Partition, Round, from_plain, to_plain
+from cllora.types import (
+    Arrays,
+    Environment,
+    Heterogeneity,
+    Ids,
+    Losses,
+    Partition,
+    Round,
+    RoundRecord,
+    from_plain,
+    to_plain,
+)
 
 Object = dict[str, Any]  # what a JSON file holds; its reader knows the shape
 
@@ -157,7 +168,7 @@ def save_round(folder: Path, after: Round) -> None:
     losses.mkdir(exist_ok=True)
     table = _loss_table(after.number, after.losses)
     atomic_write(losses / part_name(after.number), lambda path: pq.write_table(table, path))
-    append_line(folder / "rounds.jsonl", _line(after.record))
+    append_line(folder / "rounds.jsonl", _line(after.record.to_json()))
     tensors = {f"server/{key}": vector for key, vector in after.state.items()}
     for client, memory in after.memories.items():
         tensors.update({f"memory/{client}/{key}": vector for key, vector in memory.items()})
@@ -185,7 +196,7 @@ def last_round(folder: Path) -> Round | None:
     if [record["round"] for record in rounds] != wanted or not losses >= {part_name(each) for each in wanted}:
         raise UsageError(f"{folder} lacks rounds or losses up to round {number}; remove the folder and run again")
     state, memories = _state_of(tensors)
-    return Round(number, state, memories, (), rounds[-1])
+    return Round(number, state, memories, (), RoundRecord.from_json(rounds[-1]))
 
 
 def drop_unfinished(folder: Path, last: Round | None) -> None:

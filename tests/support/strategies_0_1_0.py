@@ -1,4 +1,4 @@
-"""The strategies, each in its paper's symbols. Sums are in float64, adapters stay float32."""
+"""The strategies of 0.1.0 as they stood there, under other names: a user's file as it was written for it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -30,7 +30,7 @@ def float32(vector: NDArray[np.float64]) -> Vector:
         return vector.astype(np.float32)
 
 
-@strategies.register()
+@strategies.register("fedavg_0_1_0")
 def fedavg(num_clients: int, *, weigh: Weigh = "samples") -> Strategy:
     """FedAvg: w <- sum_k (n_k / n) w_k over the chosen clients (McMahan et al. 2017, arXiv 1602.05629)."""
 
@@ -40,7 +40,7 @@ def fedavg(num_clients: int, *, weigh: Weigh = "samples") -> Strategy:
     return Strategy(join)
 
 
-@strategies.register()
+@strategies.register("fedadam_0_1_0")
 def fedadam(
     num_clients: int,
     *,
@@ -70,7 +70,7 @@ def fedadam(
     return Strategy(join, start=start)
 
 
-@strategies.register()
+@strategies.register("scaffold_0_1_0")
 def scaffold(num_clients: int, *, server_lr: PositiveFloat = 1.0) -> Strategy:
     """SCAFFOLD: control variates correct for the drift of clients (Karimireddy et al. 2020, arXiv 1910.06378).
 
@@ -106,7 +106,7 @@ def scaffold(num_clients: int, *, server_lr: PositiveFloat = 1.0) -> Strategy:
     return Strategy(join, start, send, work, reply)
 
 
-@strategies.register()
+@strategies.register("ditto_0_1_0")
 def ditto(num_clients: int, *, lambda_: NonNegativeFloat = 1.0, weigh: Weigh = "samples") -> Strategy:
     """Ditto: FedAvg for all, and a personal adapter pulled towards it (Li et al. 2021, arXiv 2012.04221).
 
