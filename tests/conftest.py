@@ -45,7 +45,7 @@ SLOWEST = (
     "test_generate.py",
     "test_inspect.py",
 )
-"""Files of half a minute and about a quarter: they come first, so that no worker begins with one as others end."""
+"""What takes longest comes first, so that no worker begins with it as the others end."""
 
 
 def pytest_configure(config):
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """What has been imported by now stays: to look through it for garbage took a tenth of all time."""
+    """What has been imported by now stays: to look through it for garbage again and again took long."""
     gc.collect()
     gc.freeze()
 

@@ -80,7 +80,7 @@ def test_the_rotary_base_is_for_long_contexts():
     assert (config.model_type, config.max_position_embeddings) == ("llama", 512)
     assert (config.num_attention_heads, config.num_key_value_heads) == (8, 2)
     with pytest.raises(UsageError, match="'embedded-rotary' has 512 positions"):
-        load_base(ModelSpec(name="embedded-rotary", context=4096, device="cpu"), LORA)
+        load_base(ModelSpec(name="embedded-rotary", context=4096, device="cpu", precision="float32"), LORA)
     longer = ModelSpec(name="embedded-rotary", context=4096, positions="linear", device="cpu", precision="float32")
     assert load_base(longer, LORA).model.config.max_position_embeddings == 4096
 
@@ -109,7 +109,9 @@ def test_presets_and_model_name_the_same_bases():
     assert tuple(STAND_INS.values()) == tuple(WIDTHS) == ONE_BY_ONE
 
 
-@pytest.mark.parametrize("load", [ModelTokenizer, lambda name: load_base(ModelSpec(name=name, device="cpu"), LORA)])
+@pytest.mark.parametrize(
+    "load", [ModelTokenizer, lambda name: load_base(ModelSpec(name=name, device="cpu", precision="float32"), LORA)]
+)
 def test_a_name_that_is_nearly_one_of_theirs_is_guessed(load):
     with pytest.raises(UsageError, match=r"did you mean 'embedded-64'\? choices: embedded, embedded-128, embedded-64"):
         load("embeded-64")
@@ -120,7 +122,7 @@ def test_a_name_that_is_nearly_one_of_theirs_is_guessed(load):
 
 def test_where_a_narrow_base_sees_less_it_says_so():
     with pytest.raises(UsageError, match="'embedded-64' has 1024 positions"):
-        load_base(ModelSpec(name="embedded-64", context=2048, device="cpu"), LORA)
+        load_base(ModelSpec(name="embedded-64", context=2048, device="cpu", precision="float32"), LORA)
 
 
 def test_weights_are_bfloat16():

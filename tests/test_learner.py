@@ -334,8 +334,8 @@ def test_bad_models_are_refused_in_one_line(tiny_models, tmp_path):
     for spec, lora, message in [
         (ModelSpec(name=str(tmp_path / "none")), LoraSpec(), "there is no folder"),
         (ModelSpec(name=str(tmp_path)), LoraSpec(), "cannot load the model"),
-        (ModelSpec(name=good, context=129), LoraSpec(), "has 128 positions"),
-        (ModelSpec(name=good), LoraSpec(target_modules=("query",)), "target_modules"),
+        (ModelSpec(name=good, context=129, precision="float32"), LoraSpec(), "has 128 positions"),
+        (ModelSpec(name=good, precision="float32"), LoraSpec(target_modules=("query",)), "target_modules"),
     ]:
         with pytest.raises(UsageError, match=message) as caught:
             load_base(spec, lora)

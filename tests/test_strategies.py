@@ -211,7 +211,8 @@ def test_scaffold_mean_gradient_is_the_papers_option_two_under_sgd(tiny_models):
     from cllora.spec import LocalSpec, LoraSpec, ModelSpec
     from support.samples import made_up_samples
 
-    base = load_base(ModelSpec(name=str(tiny_models("opt")), context=32, device="cpu"), LoraSpec(lora_dropout=0))
+    model = ModelSpec(name=str(tiny_models("opt")), context=32, device="cpu", precision="float32")
+    base = load_base(model, LoraSpec(lora_dropout=0))
     learner = Learner(base, made_up_samples(), 32)
     local = LocalSpec(
         epochs=2, batch_size=8, optim="sgd", learning_rate=0.01, lr_scheduler_type="constant", max_grad_norm=0
