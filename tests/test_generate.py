@@ -214,19 +214,19 @@ def test_base_global_and_client_are_shown_side_by_side(runs, command):
 
 def test_a_clients_model_is_what_it_would_be_in_the_round_that_follows(runs, tmp_path, tiny_models, texts):
     """Of a run that goes on for that round: the client's local loss there is that of the adapter made here."""
-    from cllora.federated import chosen_clients, local_adapter
+    from cllora.federated import chosen_clients, local_model
     from cllora.runs.generate import _federation
     from cllora.store import last_round, read_experiment, read_losses
 
     experiment = read_experiment(runs["fedavg"])
     federation, learner = _federation(runs["fedavg"], experiment)
     client = chosen_clients(experiment, 2)[0]
-    adapter = local_adapter(federation, last_round(runs["fedavg"]), client)
+    model = local_model(federation, last_round(runs["fedavg"]), client)
     fields = study_fields(tiny_models("llama"), texts, federation={"num_rounds": 2, "clients_per_round": 2})
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(fields | {"grid": {}, "control": {}}))
     table = read_losses(cllora.run(str(tmp_path / "study.yaml"), tmp_path / "runs") / "seed=0")
     there = table[(table["round"] == 2) & (table["model"] == f"local/{client}")]
-    here = learner.evaluate("here", adapter, there["sample"].to_numpy(np.int64))
+    here = learner.evaluate("here", model, there["sample"].to_numpy(np.int64))
     assert np.array_equal(here.nll, there["nll"])
 
 
