@@ -13,7 +13,7 @@ from cllora.errors import UsageError
 from cllora.model.load import add_lora
 from cllora.model.text import called_modules, text_modules
 from cllora.spec import LoraSpec
-from conftest import tiny_config
+from support.models import tiny_config
 
 TEXT = torch.arange(4, 16)[None]
 

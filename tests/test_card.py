@@ -12,7 +12,8 @@ import cllora
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.spec import LoraSpec, ModelSpec, Study
-from conftest import made_up_samples, study_fields
+from support.samples import made_up_samples
+from support.studies import study_fields
 
 IDS = np.arange(8)
 
