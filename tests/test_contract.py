@@ -97,6 +97,23 @@ def test_a_client_sees_its_own_loss_as_a_number_and_what_it_costs_is_recorded():
     assert "tokens_scored" not in plain[0].record.to_json(evaluated=False)
 
 
+def test_a_client_looks_at_as_much_of_a_text_as_it_sees(learners, tmp_path):
+    from cllora.federated.client import Look
+    from cllora.runs.cached import Cached, LossFile
+
+    learner, ids = learners("opt"), np.arange(20)
+    cached = Cached(learner, LossFile(tmp_path / "base.npy", learner.samples), {})
+    for engine in (learner, cached):
+        for context in (None, 9):
+            look = Look(engine, ids, context)
+            seen = learner.samples.predicted(ids, context or learner.context).sum()
+            learner.context, whole = context or learner.context, learner.context
+            nll = learner.evaluate("x", learner.initial(0), ids).nll.sum()
+            learner.context = whole
+            assert look(learner.initial(0)) == pytest.approx(nll / seen, rel=1e-6)
+            assert look.tokens == seen
+
+
 def test_a_turn_does_not_depend_on_company():
     """One function does it, for one client or for many."""
     s = strategy("scaffold")
