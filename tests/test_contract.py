@@ -399,6 +399,7 @@ def test_models_and_personal_choices_that_are_not_there_are_refused():
 def test_a_strategy_of_every_part_of_the_contract_runs(tiny_models, texts):
     """The turn in the message, integers on the wire, a look at the loss, and a model on frozen ground."""
     from cllora.runs.shared import samples_of
+
     from support.studies import study_fields
 
     fields = study_fields(tiny_models("opt"), texts)
