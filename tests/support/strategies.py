@@ -71,7 +71,7 @@ class Engine:
         self.calls.append((jobs, local))
         return [self._trained(job) for job in jobs]
 
-    def evaluate(self, name: str, model: Model | Vector, ids: np.ndarray) -> Losses:
+    def evaluate(self, name: str, model: Model | Vector, ids: np.ndarray, context: int | None = None) -> Losses:
         tokens = np.full(len(ids), 10)
         return Losses(name, ids, self._loss(model_of(model), int(ids[0]) // 1000) * tokens, tokens)
 

@@ -59,6 +59,6 @@ def numbers(folder: Path):
             "probes": {name: table.to_csv() for name, table in ProbeTables(cell).items()},
             "partition": pd.read_parquet(cell / "partition.parquet").to_csv(),
             "state": (cell / "state.safetensors").read_bytes(),
-            "adapter": [path.read_bytes() for path in sorted((cell / "adapter").glob("*.safetensors"))],
+            "adapter": [path.read_bytes() for path in sorted((cell / "adapter").rglob("*.safetensors"))],
         }
     return found

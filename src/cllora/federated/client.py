@@ -65,15 +65,18 @@ class ClientTurn:
 
 
 class Look:
-    """A client's loss on its own training texts under any model, in nats per token; and what it cost to look."""
+    """A client's loss on its own training texts under any model, in nats per token; and what it cost to look.
 
-    def __init__(self, engine: Evaluator, ids: Ids) -> None:
-        self._engine, self._ids = engine, ids
+    It is that of evaluation, on as much of a text as the client sees.
+    """
+
+    def __init__(self, engine: Evaluator, ids: Ids, context: int | None) -> None:
+        self._engine, self._ids, self._context = engine, ids, context
         self.tokens, self.seconds = 0, 0.0
 
     def __call__(self, model: Model | Vector) -> float:
         began = time.perf_counter()
-        losses = self._engine.evaluate("look", model, self._ids)
+        losses = self._engine.evaluate("look", model, self._ids, self._context)
         tokens = int(losses.tokens.sum())
         self.tokens += tokens
         self.seconds += time.perf_counter() - began
@@ -90,7 +93,7 @@ def client_turns(
     Raises:
         UsageError: a loss, an adapter or an update is not finite; the line names the round and the client.
     """
-    looks = [Look(engine, client.ids) for client in clients]
+    looks = [Look(engine, client.ids, client.context) for client in clients]
     plans = [
         _checked(strategy.plan(client.task.sent, client.memory, look))
         for client, look in zip(clients, looks, strict=True)

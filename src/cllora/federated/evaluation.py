@@ -76,7 +76,7 @@ def personal_model(federation: Federation, after: Round, client: int) -> Model |
     """The model that a client finally uses: its own, the name of one of the server's, or None for the global one."""
     strategy, partition = federation.strategy, federation.partition
     memory = after.memories.get(client, {})
-    look = Look(federation.learner, partition.train(client))
+    look = Look(federation.learner, partition.train(client), partition.context(client))
     personal = strategy.personal(next_message(federation, after, client), memory, look)
     if isinstance(personal, str) and personal not in (models := global_models(strategy, after.state)):
         raise UsageError(f"the strategy's personal model '{personal}' is none of {', '.join(models)}")

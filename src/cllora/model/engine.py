@@ -90,8 +90,11 @@ class Evaluator(Protocol):
         """The same base, over other samples."""
         ...
 
-    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
-        """Summed negative log-likelihood (nats) and predicted tokens of every sample, as a block called `model`."""
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
+        """Summed negative log-likelihood (nats) and predicted tokens of every sample, as a block called `model`.
+
+        `context` is how many tokens of a text are read, None for the evaluator's own.
+        """
         ...
 
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:

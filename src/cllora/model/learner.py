@@ -91,13 +91,13 @@ class Learner:
         return [dataclasses.replace(trained, peak_bytes=peak) for trained in done]
 
     @torch.no_grad()
-    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
         self.adapters.write(adapter)
         nll = np.zeros(len(ids))
-        for row, losses in self._scored(ids, self.patterns["evaluation"]):
+        for row, losses in self._scored(ids, self.patterns["evaluation"], context):
             nll[row.places] = np.bincount(row.owner, losses, len(row.places))
-        return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+        return Losses(model, ids, nll, self.samples.predicted(ids, context or self.context))
 
     @torch.no_grad()
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> list[TokenLosses]:
@@ -166,16 +166,19 @@ class Learner:
         save_adapter(self.base, folder)
         stack_frozen(folder, self.layout, model_of(adapter).frozen)
 
-    def _rows(self, ids: Ids, pattern: Pattern) -> Iterator[Packed]:
+    def _rows(self, ids: Ids, pattern: Pattern, context: int | None = None) -> Iterator[Packed]:
         """Samples packed for evaluation."""
         budget = EVALUATION_BLOCK[self.base.device.type]
-        return packed(self.samples, [ids], self.context, budget, self.base.device, pattern)
+        return packed(self.samples, [ids], context or self.context, budget, self.base.device, pattern)
 
-    def _scored(self, ids: Ids, pattern: Pattern) -> Iterator[tuple[Packed, NDArray[np.float64]]]:
+    def _scored(
+        self, ids: Ids, pattern: Pattern, context: int | None = None
+    ) -> Iterator[tuple[Packed, NDArray[np.float64]]]:
         """Samples packed for evaluation, each row with the losses of its predicted tokens (L,)."""
         # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
-        for row, losses in _one_behind((row, self._network.losses(row)) for row in self._rows(ids, pattern)):
+        rows = self._rows(ids, pattern, context)
+        for row, losses in _one_behind((row, self._network.losses(row)) for row in rows):
             yield row, losses.cpu().numpy().astype(np.float64)
 
     def _groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:

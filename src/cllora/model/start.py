@@ -105,6 +105,9 @@ def _folder(place: Path) -> Path:
     inside = sorted(file.parent.parent for file in place.glob("*/adapter/adapter_config.json"))
     if inside:
         raise UsageError(f"lora.start: {place} holds several runs; name one of them, such as {inside[0]}")
+    several = sorted(file.parent for file in (place / "adapter").glob("*/adapter_config.json"))
+    if several:
+        raise UsageError(f"lora.start: {place} holds several adapters; name one of them, such as {several[0]}")
     raise UsageError(f"lora.start: {place} holds no adapter: there is no adapter_config.json in it")
 
 

@@ -96,10 +96,10 @@ class Cached:
             return self
         return type(self)(self._inner.over(samples), None, self._memo)
 
-    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids) -> Losses:
-        """As any engine's; where the adapter changes nothing, from the file."""
-        if self._losses is None or not self.is_base(adapter):
-            return self._inner.evaluate(model, adapter, ids)
+    def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
+        """As any engine's; where the adapter changes nothing, and all of the context is read, from the file."""
+        if self._losses is None or context not in (None, self.context) or not self.is_base(adapter):
+            return self._inner.evaluate(model, adapter, ids, context)
         nll = self._losses.nll(ids, lambda missing: self._inner.evaluate(model, adapter, missing).nll)
         return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
 

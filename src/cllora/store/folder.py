@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
 from cllora.store.files import append_line, atomic_write
+from cllora.store.wire import storable
 from cllora.types import (
     Arrays,
     Environment,
@@ -169,9 +170,9 @@ def save_round(folder: Path, after: Round) -> None:
     table = _loss_table(after.number, after.losses)
     atomic_write(losses / part_name(after.number), lambda path: pq.write_table(table, path))
     append_line(folder / "rounds.jsonl", _line(after.record.to_json()))
-    tensors = {f"server/{key}": vector for key, vector in after.state.items()}
+    tensors = {f"server/{key}": storable(key, array) for key, array in after.state.items()}
     for client, memory in after.memories.items():
-        tensors.update({f"memory/{client}/{key}": vector for key, vector in memory.items()})
+        tensors.update({f"memory/{client}/{key}": storable(key, array) for key, array in memory.items()})
     metadata = {"round": str(after.number)}
     atomic_write(
         folder / "state.safetensors", lambda path: safetensors.numpy.save_file(tensors, path, metadata=metadata)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 Mask = NDArray[np.bool_]
 """Which numbers of a vector are meant (P,)."""
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 FACTOR = re.compile(r"(?P<matrix>.*?)\.?lora_(?:embedding_)?(?P<factor>[AB])(?:\.weight)?")
 """What PEFT calls LoRA's factors, under the name of the matrix that they adapt."""
@@ -61,7 +63,7 @@ class Layout:
         """How many numbers the vector holds."""
         return int(sum(np.prod(shape) for shape in self.shapes))
 
-    def split(self, vector: Vector) -> dict[str, NDArray[np.float32]]:
+    def split(self, vector: NDArray[Kind]) -> dict[str, NDArray[Kind]]:
         """The tensors by name, as views of `vector` (size,)."""
         return {name: vector[place].reshape(shape) for name, place, shape in self._places}
 
