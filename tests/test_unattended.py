@@ -49,14 +49,14 @@ def test_a_bad_cell_is_recorded_and_the_others_go_on(study, tmp_path):
 def test_running_again_tries_what_failed_and_nothing_else(tiny_models, texts, tmp_path, monkeypatch):
     from cllora.runs import cell
 
-    real, broken = cell.deal, [True]
+    real, broken = cell.assign, [True]
 
-    def deal(experiment, *others):
+    def assign(experiment, *others):
         if broken and experiment.partition.options["alpha"] == 0.1:
             raise OSError(errno.EIO, "Input/output error", "disk")
         return real(experiment, *others)
 
-    monkeypatch.setattr(cell, "deal", deal)
+    monkeypatch.setattr(cell, "assign", assign)
     study = Study.parse(study_fields(tiny_models("opt"), texts, federation__num_rounds=1))
     with pytest.raises(CellsFailed, match="disk: Input/output error"):
         cllora.run(study, tmp_path)
@@ -73,10 +73,10 @@ def test_running_again_tries_what_failed_and_nothing_else(tiny_models, texts, tm
 def test_an_interruption_and_a_full_disk_stop_the_study(tiny_models, texts, tmp_path, monkeypatch, error):
     from cllora.runs import cell
 
-    def deal(experiment, *others):
+    def assign(experiment, *others):
         raise error
 
-    monkeypatch.setattr(cell, "deal", deal)
+    monkeypatch.setattr(cell, "assign", assign)
     with pytest.raises(type(error)):
         cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path)
     assert not list(tmp_path.rglob("failed.json"))
@@ -87,14 +87,14 @@ def test_a_cell_that_is_too_large_for_the_machine_does_not_stop_the_others(tiny_
 
     from cllora.runs import cell
 
-    real = cell.deal
+    real = cell.assign
 
-    def deal(experiment, *others):
+    def assign(experiment, *others):
         if experiment.partition.options["alpha"] == 0.1:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
         return real(experiment, *others)
 
-    monkeypatch.setattr(cell, "deal", deal)
+    monkeypatch.setattr(cell, "assign", assign)
     with pytest.raises(CellsFailed, match=r"out of memory .*lower local.batch_size"):
         cllora.run(Study.parse(study_fields(tiny_models("opt"), texts, federation__num_rounds=1)), tmp_path)
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 2
