@@ -91,7 +91,7 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     assert (kept["before"] != kept["after"]).all()
     assert (kept["change"] == kept["after"] - kept["before"]).all()
     made = read_runs(tmp_path / "whole")
-    assert made.outcomes["barrier"][0] == barrier(read_probe(cell, "loss_surface"))["barrier"] >= 0
+    assert made.metrics["barrier"][0] == barrier(read_probe(cell, "loss_surface"))["barrier"] >= 0
     html = report(tmp_path / "whole").read_text()
     assert 'id="attention"' in html
     assert 'id="landscape"' in html

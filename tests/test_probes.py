@@ -255,7 +255,7 @@ def test_the_report_of_a_folder_of_0_1_0_shows_all_that_was_measured(tmp_path):
     runs = read_runs(tmp_path / "old")
     for section in ("attention", "landscape", "long_context", "passkey", "mechanism"):
         assert figures.get(section)(runs).plots, section
-    assert runs.outcomes["barrier"].tolist() == [read_rounds(OLD)[-1]["barrier"]]
+    assert runs.metrics["barrier"].tolist() == [read_rounds(OLD)[-1]["barrier"]]
     assert 'id="passkey"' in cllora.report(tmp_path / "old").read_text()
 
 

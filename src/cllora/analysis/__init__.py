@@ -2,7 +2,8 @@
 
 from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, typed
 from cllora.analysis.read import read_record, results
-from cllora.analysis.tables import Results, Run
+from cllora.analysis.run import Run
+from cllora.analysis.tables import Results
 
 __all__ = [
     "Contrast",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cllora import store
-from cllora.analysis.tables import Results, Run
+from cllora.analysis.run import Run
+from cllora.analysis.tables import Results
 from cllora.errors import UsageError
 from cllora.metrics import RunRecord, measured, metrics
 from cllora.metrics.losses import tables

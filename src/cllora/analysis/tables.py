@@ -11,8 +11,8 @@ from cllora import metrics as measured
 from cllora import store
 from cllora.analysis import names
 from cllora.analysis.contrasts import Contrast, contrasts, control_values, typed
+from cllora.analysis.run import Run
 from cllora.errors import UsageError
-from cllora.metrics import RunRecord
 from cllora.metrics.signatures import signatures
 from cllora.registry import guess
 
@@ -20,23 +20,6 @@ ROUND = ("round", "global_loss", "global_loss_per_sample", "bytes_up", "bytes_do
 ALONE = ("difference", "low", "high", "boot_low", "boot_high", "size", "p", "p_equivalent", "margin")
 SUMMARISED = (*ALONE, "p_holm", "p_equivalent_holm", "needed", "answer")
 CLIENT = ("samples", "tokens", "steps", "train_loss", "local_loss", "bytes_up", "bytes_down", "seconds")
-
-
-@dataclass(frozen=True)
-class Run(RunRecord):
-    """A run of a study.
-
-    labels: the values of the study's axes, as text.
-    outcome: its metrics by name, those against a control left out.
-    """
-
-    labels: Mapping[str, str] = field(kw_only=True)
-    outcome: Mapping[str, float] = field(kw_only=True)
-
-    @property
-    def base(self) -> str:
-        """What runs of the same base at the same context agree in, whatever is trained on it and how."""
-        return self.experiment.model.model_dump_json(exclude={"attention", "checkpointing", "loss_piece"})
 
 
 @dataclass(frozen=True)
@@ -161,7 +144,7 @@ class Results:
         controls = [None if pd.isna(at) else self.members[int(at)] for at in place]
         relative = {
             metric.name: [
-                float("nan") if control is None else metric.of(run, control)
+                float("nan") if control is None else float(metric.of(run, control))
                 for run, control in zip(self.members, controls, strict=True)
             ]
             for metric in measured.metrics.every()

@@ -112,7 +112,8 @@ class Metric:
             what = f"{type(error).__name__}: {error}"
             raise UsageError(f"metric '{self.name}' failed on {records[0].folder}: {what}") from error
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise UsageError(f"metric '{self.name}' returned {value!r}; return a number, or math.nan without one")
+            kind = type(value).__name__
+            raise UsageError(f"metric '{self.name}' returned a {kind}; return a number, or math.nan without one")
         return value  # type: ignore[return-value]  # an int stays one, so that counts are written without a point
 
 
