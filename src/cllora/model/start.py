@@ -2,12 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import peft
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
