@@ -81,7 +81,7 @@ def test_an_interruption_is_one_line_that_says_how_to_go_on(command, study_file,
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cell, "deal", interrupted)
+    monkeypatch.setattr(cell, "assign", interrupted)
     code, _, err = command("run", study_file(), "--out", tmp_path / "out")
     assert code == 130
     assert err.splitlines()[-1] == "cllora: stopped; the same command goes on after the last whole round"

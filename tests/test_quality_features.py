@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cllora.corpus import feature_values
 from cllora.corpus.heuristics import RULES, STOP_WORDS, grade
+from cllora.corpus.lexical import words_of
 from cllora.corpus.topic import cluster
-from cllora.corpus.wording import words_of
 from cllora.errors import UsageError
 from cllora.spec import Choice
 from cllora.types import Samples

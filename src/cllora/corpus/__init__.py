@@ -4,9 +4,9 @@ A corpus or a feature of one's own is one function under a decorator, in the pac
 """
 
 from cllora.corpus import heuristics as heuristics  # these register their features
-from cllora.corpus import surprise as surprise
+from cllora.corpus import lexical as lexical
+from cllora.corpus import model_based as model_based
 from cllora.corpus import topic as topic
-from cllora.corpus import wording as wording
 from cllora.corpus.feature import (
     BaseLosses,
     TextRows,

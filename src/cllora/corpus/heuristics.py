@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cllora.corpus.feature import TextRows, features
-from cllora.corpus.wording import repeated_share, words_of
+from cllora.corpus.lexical import repeated_share, words_of
 from cllora.types import Array
 
 STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})

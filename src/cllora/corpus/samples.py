@@ -18,7 +18,7 @@ from cllora.corpus.files import digest
 from cllora.corpus.recipes import read_template, recipe_for
 from cllora.corpus.registered import Row
 from cllora.corpus.sources import Source, open_sources
-from cllora.corpus.spoiling import Spool, spoiling_identity
+from cllora.corpus.spoiling import TextBuffer, spoiling_identity
 from cllora.errors import UsageError, counted, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
@@ -136,12 +136,12 @@ class _Reading:
         self.found.add(reasons)
         self.found.notes += source.notes()
 
-    def forms(self, spool: Spool, writer: SampleWriter) -> list[float]:
+    def forms(self, buffer: TextBuffer, writer: SampleWriter) -> list[float]:
         """Write the spoiled forms; the share from which on each is used."""
         assert self.data.spoil is not None
         assert self.recipe is not None
         starts: list[float] = []
-        for samples, from_ in spool.forms(self.data.spoil, self.recipe, self.tokenizer):
+        for samples, from_ in buffer.forms(self.data.spoil, self.recipe, self.tokenizer):
             writer.add(samples)
             starts += from_
             if self.progress is not None:
@@ -174,25 +174,25 @@ def _write(folder: Path, reading: _Reading, sources: tuple[Source, Source | None
     (train, test), data = sources, reading.data
     with cache_errors(folder.parent):
         writer = SampleWriter(folder, reading.tokenizer.vocabulary, data.text)
-        spool = None if data.spoil is None else Spool(folder)
+        buffer = None if data.spoil is None else TextBuffer(folder)
     try:
         for samples in reading.samples(train, data.limit):
             with cache_errors(folder.parent):
                 writer.add(samples)
-                if spool is not None:
-                    spool.add(samples)
+                if buffer is not None:
+                    buffer.add(samples)
         test_start = None if test is None else writer.count
         for samples in () if test is None else reading.samples(test, None):
             with cache_errors(folder.parent):
                 writer.add(samples)
         with cache_errors(folder.parent):
-            starts = None if spool is None else reading.forms(spool, writer)
+            starts = None if buffer is None else reading.forms(buffer, writer)
             writer.finish(test_start, reading.found, starts)
     finally:
         with contextlib.suppress(OSError):  # what matters of it was raised above
             writer.close()
-            if spool is not None:
-                spool.close()
+            if buffer is not None:
+                buffer.close()
 
 
 def _content(folder: Path) -> str:

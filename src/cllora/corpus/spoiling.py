@@ -55,11 +55,11 @@ def spoiling_identity(data: DataSpec) -> str | None:
     return hashlib.sha256(f"{spoil.kind} {options} {code} {digest(Path(__file__))}".encode()).hexdigest()
 
 
-class Spool:
+class TextBuffer:
     """The training texts, kept in a file until all are read, since a wrong answer may be any other row's."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = ArrowFile(folder / "spool.arrow", SCHEMA)
+        self._file = ArrowFile(folder / "buffer.arrow", SCHEMA)
         self._others: dict[int, str] = {}
 
     def add(self, samples: Sequence[Sample]) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, diags_array
 
 from cllora.corpus.feature import TextRows, features
-from cllora.corpus.wording import words_of
+from cllora.corpus.lexical import words_of
 from cllora.seeds import rng
 from cllora.types import Array
 

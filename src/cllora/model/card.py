@@ -1,9 +1,10 @@
 """The model card beside an adapter: which base it is for, what was trained, and how to load it."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import cllora
+from cllora.model.libraries import Config
 from cllora.spec import ModelSpec
 
 CARD = """\
@@ -30,7 +31,7 @@ is rounded to two or three digits, and the losses are not quite those that cllor
 """
 
 
-def write_card(folder: Path, config: Any, spec: ModelSpec, fingerprint: str, numbers: tuple[int, int]) -> None:
+def write_card(folder: Path, config: Config, spec: ModelSpec, fingerprint: str, numbers: tuple[int, int]) -> None:
     """Write `README.md` into an adapter's folder, in place of PEFT's.
 
     Args:
@@ -52,7 +53,7 @@ def write_card(folder: Path, config: Any, spec: ModelSpec, fingerprint: str, num
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def _facts(config: Any, fingerprint: str, numbers: tuple[int, int]) -> list[str]:
+def _facts(config: Config, fingerprint: str, numbers: tuple[int, int]) -> list[str]:
     base = f"base: `{config.base_model_name_or_path}`, {numbers[1]:,} weights, fingerprint `{fingerprint}`"
     kinds = [kind for kind, on in (("rank-stabilised", config.use_rslora), ("DoRA", config.use_dora)) if on]
     lora = ", ".join([f"LoRA: rank {config.r}, alpha {config.lora_alpha:g}", *kinds])
@@ -79,7 +80,7 @@ def _code(place: str, spec: ModelSpec) -> list[str]:
     return [*lines, 'model = PeftModel.from_pretrained(base, ".")']
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[object]) -> str:
     """Names or numbers in one line; a regex as it is."""
     some = [names] if isinstance(names, str) else sorted(names) if isinstance(names, set) else list(names)
     return ", ".join(f"`{name}`" if isinstance(name, str) else str(name) for name in some)

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cllora.model.frozen import parts_of
+from cllora.model.libraries import Adapted, Entries
 from cllora.types import Arrays, Layout, Matrix
 
 Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -41,7 +41,7 @@ def stack_frozen(folder: Path, layout: Layout, frozen: Arrays) -> None:
 
 
 @torch.no_grad()
-def merge_frozen(model: Any, layout: Layout, frozen: Arrays) -> None:
+def merge_frozen(model: Adapted, layout: Layout, frozen: Arrays) -> None:
     """Add what is frozen to the base's own weights in a PEFT model, in place."""
     modules = dict(model.named_modules())
     for matrix in layout.matrices:
@@ -69,7 +69,7 @@ def _factored(dense: NDArray[np.float32]) -> Factors:
     return (root[:, None] * v[:rank]).astype(np.float32), (u[:, :rank] * root).astype(np.float32)
 
 
-def _set_rank(config: dict[str, Any], matrix: Matrix, rank: int) -> None:
+def _set_rank(config: Entries, matrix: Matrix, rank: int) -> None:
     """Let a module have another rank at the same scale."""
     path = matrix.name.removeprefix("base_model.model.")
     alpha = matrix.scale * (math.sqrt(rank) if config.get("use_rslora") else rank)

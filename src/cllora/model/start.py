@@ -2,12 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import peft
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -172,7 +170,7 @@ def _tensors(folder: Path) -> Tensors:
     if not file.is_file():
         raise UsageError(f"lora.start: there is no {file.name} in {folder}; save the adapter with safetensors")
     try:
-        found: Mapping[str, torch.Tensor] = load_file(file)
+        found = load_file(file)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from None
     return {key: tensor.float().numpy() for key, tensor in found.items()}

@@ -16,7 +16,7 @@ from cllora.store import atomic_write
 from cllora.types import Environment, Ids, Job, Layout, Losses, Model, Samples, Trained, Vector
 
 _T = TypeVar("_T")
-Memo = MutableMapping[Hashable, Any]
+Memo = MutableMapping[Hashable, Any]  # by what was measured, of the type that it gives
 
 
 class LossFile:

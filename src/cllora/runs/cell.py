@@ -82,7 +82,7 @@ def _record_environment(path: Path, now: Mapping[str, object]) -> None:
         write_json(path, {**began, "resumed_on": [*began.get("resumed_on", []), now]})
 
 
-def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> dict[str, Any]:
+def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> dict[str, object]:  # Any: JSON's
     """What a run's local training came to: seconds, predicted tokens, and peak memory in MB (10^6 bytes).
 
     The peak is None unless there is one of every client's training: those of an earlier process have none.

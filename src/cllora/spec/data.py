@@ -28,7 +28,7 @@ class DataSpec(Section):
     spoils a share of the texts that are trained on.
     """
 
-    UNSAID = ("subset", "end", "template")
+    OMIT_IF_DEFAULT = ("subset", "end", "template")
 
     corpus: Choice | None = None
     path: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None

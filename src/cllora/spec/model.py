@@ -37,7 +37,7 @@ class ModelSpec(Section):
     positions: Literal["as_trained", "linear", "yarn", "interpolate"] = "as_trained"
     checkpointing: bool = False
     loss_piece: PositiveInt | None = None
-    UNSAID = ("positions", "checkpointing", "loss_piece")
+    OMIT_IF_DEFAULT = ("positions", "checkpointing", "loss_piece")
 
     @field_serializer("attention")
     def _short(self, attention: Choice) -> str | dict[str, object]:
@@ -74,7 +74,7 @@ class LoraSpec(Section):
     train: str = "lora"
     embedding_rows: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     embedding_r: PositiveInt | None = None
-    UNSAID = (
+    OMIT_IF_DEFAULT = (
         "use_dora",
         "layers_to_transform",
         "modules_to_save",

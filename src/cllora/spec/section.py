@@ -22,15 +22,15 @@ EVERY_FIELD = "every field"
 class Section(BaseModel):
     """A part of an experiment: frozen, no unknown fields, no infinities, no value turned into one of another kind.
 
-    `UNSAID` fields are left out of what is written down where they have their default, so that an experiment which does
-    not use them is written, and called, as it was before there were such fields.
+    Fields in `OMIT_IF_DEFAULT` are written down only where they differ from their default. So an experiment that does
+    not use a newer field keeps the JSON, and the id, that it had before there was such a field.
     """
 
     # An option that is no number stays what it is until it is refused by name, rather than becoming null.
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants", protected_namespaces=()
     )
-    UNSAID: ClassVar[tuple[str, ...]] = ()
+    OMIT_IF_DEFAULT: ClassVar[tuple[str, ...]] = ()
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -38,11 +38,11 @@ class Section(BaseModel):
         return as_written(value, handler)
 
     @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, object]:
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, object]:
         fields: dict[str, object] = handler(self)
         if info.context == EVERY_FIELD:
             return fields
-        unused = [name for name in self.UNSAID if getattr(self, name) == type(self).model_fields[name].default]
+        unused = [name for name in self.OMIT_IF_DEFAULT if getattr(self, name) == type(self).model_fields[name].default]
         return {name: value for name, value in fields.items() if name not in unused}
 
     def every_field(self) -> Fields:

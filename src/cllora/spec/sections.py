@@ -99,7 +99,7 @@ class LocalSpec(Section):
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
     contexts: Contexts | None = None
-    UNSAID = ("contexts",)
+    OMIT_IF_DEFAULT = ("contexts",)
 
     @field_validator("contexts", mode="before")
     @classmethod
@@ -129,7 +129,7 @@ class EvaluationSpec(Section):
     by_position: bool = False
     passkey: NonNegativeInt = 0
     probes: tuple[Choice, ...] = ()
-    UNSAID = ("pattern", "by_position", "passkey", "probes")
+    OMIT_IF_DEFAULT = ("pattern", "by_position", "passkey", "probes")
 
     @model_validator(mode="before")
     @classmethod

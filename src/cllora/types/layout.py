@@ -15,7 +15,7 @@ from cllora.types.arrays import Array
 Vector = NDArray[np.float32]
 """An adapter: everything trainable, flat, float32, in the order of its `Layout`."""
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]  # Any: numbers of any kind
 """Named arrays of any dtype: a server's state, a client's memory, or what crosses the network."""
 
 Mask = NDArray[np.bool_]

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cllora.errors import deprecated
 from cllora.types.arrays import Ids
+from cllora.types.plain import Json, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,12 @@ class Partition:
         if self.measured is None:
             raise ValueError("the heterogeneity of this partition was not measured")
         return self.measured
+
+    @property
+    def realised(self) -> dict[str, Json]:
+        """The heterogeneity as plain data, as users' own figures of 0.1.0 read it; `heterogeneity` has it typed."""
+        deprecated("Partition.realised", "Partition.heterogeneity")
+        return to_plain(self.heterogeneity)
 
     def train(self, client: int) -> Ids:
         return self.train_ids[self.train_offsets[client] : self.train_offsets[client + 1]]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+Line = Mapping[str, Any]  # of rounds.jsonl: what JSON holds
+
 
 @dataclass(frozen=True)
 class ClientRecord:
@@ -25,7 +27,7 @@ class ClientRecord:
     tokens_scored: int = 0
     local_loss: float | None = None
 
-    def to_json(self, evaluated: bool) -> dict[str, Any]:
+    def to_json(self, evaluated: bool) -> dict[str, object]:
         """One entry of a line's `clients`; `local_loss` stands in it where the round was evaluated."""
         entry = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         unused = [] if self.tokens_scored else ["tokens_scored"]
@@ -56,7 +58,7 @@ class RoundRecord:
     def bytes_down(self) -> int:
         return sum(client.bytes_down for client in self.clients)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The line."""
         evaluated = self.global_loss is not None
         losses = {"global_loss": self.global_loss, "global_loss_per_sample": self.global_loss_per_sample}
@@ -71,12 +73,12 @@ class RoundRecord:
         }
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> "RoundRecord":
+    def from_json(cls, line: Line) -> "RoundRecord":
         """The inverse of `to_json`. What it has no field for, as lines of 0.1.0 may have, is passed over."""
         clients = tuple(ClientRecord(**_own(ClientRecord, client)) for client in line["clients"])
         return cls(**{**_own(cls, line), "clients": clients})
 
 
-def _own(kind: type[ClientRecord] | type[RoundRecord], line: Mapping[str, Any]) -> dict[str, Any]:
+def _own(kind: type[ClientRecord] | type[RoundRecord], line: Line) -> dict[str, Any]:  # Any: as the fields have it
     names = {entry.name for entry in fields(kind)}
     return {key: value for key, value in line.items() if key in names}

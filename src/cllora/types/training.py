@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ class Work:
     correction: Vector | None = None
     trainable: Mask | tuple[Mask, ...] | None = None
     gradient: bool = False
-    local: Mapping[str, Any] = field(default_factory=dict)
+    local: Mapping[str, object] = field(default_factory=dict)
     moments: Arrays | None = None
 
 
