@@ -16,7 +16,7 @@ from rich.table import Table
 
 import cllora
 import measured
-from cllora.measure import paired_interval
+from cllora.stats import paired_interval
 from cllora.presets import find_study
 from cllora.store import read_rounds
 

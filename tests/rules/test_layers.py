@@ -105,7 +105,7 @@ def names_of_studies() -> frozenset[str]:
     for path in FILES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             targets = getattr(node, "targets", [getattr(node, "target", None)])
-            names = {target.id for target in targets if isinstance(target, ast.Name)}
+            names = {node.id for one in targets if one for node in ast.walk(one) if isinstance(node, ast.Name)}
             constants[room_of(path) == "studies"] |= {name for name in names if name.isupper()}
     return frozenset(constants[True] - constants[False])
 

@@ -8,7 +8,6 @@ SOURCE = Path(__file__).parents[2] / "src" / "cllora"
 
 MOST_ANY = {
     "federated": 2,
-    "measure": 12,
     "metrics": 4,
     "reports": 22,
     "runs": 5,
