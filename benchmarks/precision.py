@@ -16,8 +16,8 @@ from rich.table import Table
 
 import cllora
 import measured
-from cllora.stats import paired_interval
 from cllora.presets import find_study
+from cllora.stats import paired_interval
 from cllora.store import read_rounds
 
 PRECISIONS = ("float32", "bfloat16")
