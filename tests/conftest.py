@@ -16,9 +16,13 @@ import numpy as np
 import pytest
 
 from cllora.corpus import packages
+from cllora.registry import load_plugins
 from support.fixtures import MakePackage
 from support.models import save_tiny_model
 from support.samples import WORDS
+
+# Registries are filled before a test puts one back as it was before.
+load_plugins(())
 
 # The same examples every time, however slow a busy machine is with one.
 hypothesis.settings.register_profile(

@@ -13,7 +13,7 @@ from cllora.model import source
 from cllora.model.learner import Learner
 from cllora.model.load import load_base, save_merged
 from cllora.model.tokenizer import ModelTokenizer
-from cllora.presets.scale import STAND_INS, WIDTHS
+from cllora.presets import WIDTHS, stand_ins
 from cllora.spec import LoraSpec, ModelSpec
 from cllora.types import Samples
 
@@ -106,7 +106,8 @@ def test_every_base_is_package_data():
 
 
 def test_presets_and_model_name_the_same_bases():
-    assert tuple(STAND_INS.values()) == tuple(WIDTHS) == ONE_BY_ONE
+    (paper,) = stand_ins()
+    assert tuple(paper.models.values()) == tuple(WIDTHS) == ONE_BY_ONE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cllora import seeds, store
+from cllora import claims, seeds, store
 from cllora.metrics import Tables, metrics
 from cllora.metrics.positions import bits_per_byte_of, last_loss_under, loss_under
 from cllora.presets import find_study
@@ -109,11 +109,22 @@ def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin(
     ]
 
 
-def test_the_claim_is_told_with_its_interval_and_what_it_saved(section: Figure) -> None:
-    said = section.conclusion
+def test_the_claim_is_told_with_its_interval_and_what_it_saved(runs: Runs) -> None:
+    said = figures.get("longlora")(runs).conclusion
     assert said.startswith("LongLoRA comes as far as full fine-tuning: perplexity 17.")
     assert "+0.001 nats per token (95 % interval over all 5 comparisons" in said
-    assert said.endswith("only 2 seeds); equivalent within 0.01. Its training took 0.25 times as long.")
+    assert "only 2 seeds); equivalent within 0.01. Its training took 0.25 times as long." in said
+
+
+def test_longlora_s_claim_is_judged(runs: Runs) -> None:
+    verdict = claims.verdict("longlora/as-far", runs)
+    row = runs.contrasts("position_loss").set_index("cell").loc[verdict.cells[0]]
+    assert verdict.kind == (
+        "supported" if max(abs(verdict.low), abs(verdict.high)) < verdict.claim.margin else "undecided"
+    )
+    assert verdict.effect == pytest.approx(row["difference"])
+    other = replace(runs, control={"train": "lora"})
+    assert claims.verdict("longlora/as-far", other).kind == "not tested"
 
 
 def test_the_table_has_means_ratios_and_both_ways_of_evaluation(runs: Runs, section: Figure) -> None:
@@ -140,17 +151,17 @@ def test_a_picture_for_each_pattern_of_training_has_a_line_for_the_rest(section:
     assert section.plots[0].chart.data[1].y[0] == pytest.approx(math.exp(3), rel=1e-3)
 
 
-def test_what_norms_and_embeddings_bring_is_told_at_every_pattern(section: Figure) -> None:
-    note = section.notes[0]
-    assert note.startswith("Norms and embeddings beside LoRA changed the loss by −0.199 (")
+def test_what_norms_and_embeddings_bring_is_told_at_every_pattern(runs: Runs) -> None:
+    note = figures.get("longlora")(runs).conclusion
+    assert ("Norms and embeddings beside LoRA changed the loss by −0.199 (") in note
     assert "at attention = full and −0.199" in note
 
 
 def test_one_seed_tells_nothing(runs: Runs) -> None:
     one = replace(runs, members=[run for run in runs.members if run.seed == 0])
-    figure = figures.get("long_context")(one)
+    figure = figures.get("longlora")(one)
     assert figure.conclusion.startswith("One seed cannot tell whether LongLoRA comes as far")
-    assert "one seed: no interval" in figure.notes[0]
+    assert figure.conclusion.endswith("(one seed: no interval).")
 
 
 def test_without_a_control_the_range_is_told_and_nothing_is_compared(runs: Runs) -> None:

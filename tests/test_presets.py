@@ -9,12 +9,14 @@ import yaml
 import cllora
 from cllora.errors import UsageError
 from cllora.presets import find_study, presets
-from cllora.presets.paper import EPOCHS
-from cllora.presets.scale import PACKAGES, STAND_INS, at_embedded_scale
+from cllora.presets.scale import PACKAGES, at_embedded_scale
 from cllora.runs.study import check
 from cllora.spec import Study
 from cllora.store import read_rounds
+from cllora.studies.cllora_paper.presets import EPOCHS
+from cllora.studies.cllora_paper.presets import STAND_INS as PAPER
 
+STAND_INS = PAPER.models
 NAMES = list(presets.names())
 
 

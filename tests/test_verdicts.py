@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cllora import measure, stats
-from cllora.measure import Case, Verdict
-from cllora.measure.claims import Rule
-from cllora.measure.judging import over_all
+from cllora import claims, stats
+from cllora.analysis import Results, Run
+from cllora.claims import Rule, Verdict, decide, over_all
 from cllora.metrics import MARGIN, curves, losses
 from cllora.reports import figures, read_runs
 from cllora.seeds import rng
 from cllora.spec import Experiment, PartitionSpec
+from cllora.studies.cllora_paper.skew import skew_of
+from cllora.types.environment import DataRecord, Environment, MessageSizes
 from support.synthetic import make_partition, make_study, write_study
 
 ROUNDS, CLIENTS = 8, 6
@@ -63,7 +64,7 @@ def run(
     size: float = 1.3e8,
     cut: float = 0.0,
     **more: Any,
-) -> Case:
+) -> Run:
     """A run whose numbers are as given: `much` and `little` are the rises of the clients of that kind."""
     loss = np.array([3.5, *(3.0 + swing * (-1) ** t for t in range(ROUNDS))])
     curve = pd.DataFrame({"round": range(ROUNDS + 1), "loss": loss})
@@ -78,28 +79,32 @@ def run(
     clients = pd.DataFrame(ends).assign(ratio=lambda x: x["loss"] / x["base"], samples=list(texts), tokens=10)
     tables = losses.Tables(curve=curve, classes=curve, clients=clients, gaps=gaps, personal=clients.iloc[:0])
     cell = ", ".join(f"{name} = {value}" for name, value in {**asked, **more}.items() if name != "scheme")
-    return Case(
-        cell=cell,
+    return Run(
+        folder=Path(),
+        labels={"cell": cell},
         experiment=experiment(seed, tuple(asked.items()), tuple((k.replace("_", ".", 1), v) for k, v in more.items())),
-        finished=True,
-        fingerprint="data",
-        parameters=size,
         partition=dealt(cut),
         rounds=[{"round": t, "clients": []} for t in range(ROUNDS + 1)],
         tables=tables,
+        environment=environment(size),
         outcome={"final_loss": final, "local_change": local, "oscillation": curves.oscillation(curve), "saved": saved},
     )
 
 
+def environment(size: float | None = 1.3e8, data: str = "data") -> Environment:
+    parameters = None if size is None else int(size)
+    return Environment(data=DataRecord(fingerprint=data), communication=MessageSizes(full_parameters=parameters))
+
+
 def study(
     asked: Mapping[str, Any], skewed: Callable[[float], dict[str, Any]], noise: Sequence[float] = NOISE, **both: Any
-) -> list[Case]:
+) -> list[Run]:
     """Runs at alpha 0.1, with the numbers that `skewed` makes of each seed's noise, and their controls."""
     made = [run(i, {**asked, "alpha": 0.1}, **{**both, **skewed(x)}) for i, x in enumerate(noise)]
     return [*made, *(run(i, {**asked, "alpha": "iid"}, **both) for i in range(len(noise)))]
 
 
-def sizes(small: float, large: float, noise: Sequence[float] = NOISE) -> list[Case]:
+def sizes(small: float, large: float, noise: Sequence[float] = NOISE) -> list[Run]:
     """Two models, to whose final loss length skew adds so much."""
     models = [("s", 1e8, 5, small), ("l", 1e9, 1, large)]
     return [
@@ -112,7 +117,7 @@ def sizes(small: float, large: float, noise: Sequence[float] = NOISE) -> list[Ca
     ]  # fmt: skip
 
 
-def contexts(short: float, long: float, noise: Sequence[float] = NOISE, cut: float = 0.01, **more: Any) -> list[Case]:
+def contexts(short: float, long: float, noise: Sequence[float] = NOISE, cut: float = 0.01, **more: Any) -> list[Run]:
     """Two contexts, at which length skew adds so much to the final loss; the shorter cuts a third of the texts."""
     made = [(128, 0.35, short, NOISE), (2048, cut, long, noise)]
     return [
@@ -146,7 +151,7 @@ def swings(size: float) -> Callable[[float], dict[str, Any]]:
     return lambda x: {"swing": max(0.0, size + x)}
 
 
-STUDIES: list[tuple[str, str, Callable[[], list[Case]]]] = [
+STUDIES: list[tuple[str, str, Callable[[], list[Run]]]] = [
     ("a", "supported", lambda: study(LENGTH, local(0.002))),
     ("a", "contradicted", lambda: study(LENGTH, local(0.05))),
     ("a", "contradicted", lambda: study(LENGTH, local(-0.05))),
@@ -201,16 +206,27 @@ STUDIES: list[tuple[str, str, Callable[[], list[Case]]]] = [
 ]
 
 
-def of(letter: str, cases: Sequence[Case]) -> Verdict:
-    return measure.CLAIMS["abcdefghi".index(letter)](cases)
+class MadeUp(Results):
+    """The results of runs that are called as their labels say."""
+
+    def cell(self, labels: Mapping[str, str]) -> str:
+        return labels["cell"]
+
+
+def results(runs: Sequence[Run]) -> Results:
+    return MadeUp("made up", {}, {}, runs)
+
+
+def of(letter: str, cases: Sequence[Run]) -> Verdict:
+    return claims.verdict(f"paper/{letter}", results(cases))
 
 
 @pytest.mark.parametrize(("letter", "verdict", "make"), STUDIES)
 def test_every_claim_gets_the_verdict_that_the_study_shows(
-    letter: str, verdict: str, make: Callable[[], list[Case]]
+    letter: str, verdict: str, make: Callable[[], list[Run]]
 ) -> None:
     found = of(letter, make())
-    assert found.verdict == verdict
+    assert found.kind == verdict
     assert "nan" not in found.why
     if verdict == "not tested":
         assert f"run `cllora run {'ablate/context' if letter == 'i' else 'paper/'}" in found.why
@@ -222,73 +238,80 @@ def test_every_claim_gets_the_verdict_that_the_study_shows(
         assert found.seeds == 5
     if verdict == "undecided":
         assert "seeds needed" in found.why
-        assert any(part.verdict == "undecided" for part in found.parts)
+        assert any(part.kind == "undecided" for part in found.comparisons)
 
 
 @pytest.mark.parametrize("letter", "abcdefgi")
 def test_one_seed_is_never_enough(letter: str) -> None:
     strong = next(make for known, verdict, make in STUDIES if (known, verdict) == (letter, "supported"))
     found = of(letter, [case for case in strong() if case.experiment.seed == 0])
-    assert found.verdict == "undecided"
+    assert found.kind == "undecided"
     assert "one seed shows no spread" in found.why
     assert math.isnan(found.low)
+
+
+def unfinished(case: Run) -> Run:
+    """The run before its last round."""
+    return replace(case, tables=replace(case.tables, curve=case.tables.curve.iloc[:-1]))
 
 
 @pytest.mark.parametrize("letter", "abcdefgi")
 def test_runs_under_way_or_of_other_data_are_not_paired(letter: str) -> None:
     strong = next(make for known, verdict, make in STUDIES if (known, verdict) == (letter, "supported"))
-    begun = [replace(case, finished=case.cell.endswith("iid")) for case in strong()]
-    other = [replace(case, fingerprint=str("iid" in case.cell)) for case in strong()]
+    cells = [(case, case.labels["cell"]) for case in strong()]
+    begun = [case if cell.endswith("iid") else unfinished(case) for case, cell in cells]
+    other = [replace(case, environment=environment(data=str("iid" in cell))) for case, cell in cells]
     for cases in (begun, other):
-        assert of(letter, cases).verdict == "not tested"
+        assert of(letter, cases).kind == "not tested"
 
 
 def test_all_claims_are_judged_in_order() -> None:
-    found = measure.verdicts(study(LENGTH, final(0.05)))
-    assert "".join(each.letter for each in found) == "abcdefghi"
+    verdicts = claims.verdicts(results(study(LENGTH, final(0.05))))
+    labels = [one.claim.label for one in verdicts if one.claim.name.startswith("paper/")]
+    assert labels == list("abcdefghi")
 
 
 def test_a_claim_must_hold_in_every_setting() -> None:
     at = {context: study(LENGTH, final(0.05), model_context=context) for context in (64, 128)}
     none = study(LENGTH, final(0.0), model_context=256)
     whole = of("b", [*at[64], *at[128]])
-    assert (whole.verdict, len(whole.parts)) == ("supported", 2)
+    assert (whole.kind, len(whole.comparisons)) == ("supported", 2)
     assert whole.low < of("b", at[64]).low  # both at once
     mixed = of("b", [*at[64], *none])
-    assert mixed.verdict == "contradicted"
+    assert mixed.kind == "contradicted"
     assert "model_context = 256: smaller than 0.01; it holds for" in mixed.why
     assert "it holds for" in mixed.why
 
 
 def test_what_was_not_measured_leaves_undecided_what_the_rest_supports() -> None:
     found = of("e", study(QUANTITY, lambda x: {"final": 3.05 + x, "local": math.nan}))
-    assert (found.verdict, found.why) == ("undecided", "not measured: local")
+    assert (found.kind, found.why) == ("undecided", "not measured: local")
     assert found.low < found.effect < found.high
 
 
 def test_the_strongest_skew_is_judged_and_a_weak_one_is_none() -> None:
     weak = [run(i, {**LENGTH, "alpha": 100}, final=9.0) for i in range(5)]
     assert of("b", [*weak, *study(LENGTH, final(0.05))]).effect == pytest.approx(0.05, abs=0.001)
-    even = [case for case in study(LENGTH, final(0.05)) if "iid" in case.cell]
-    assert of("b", [*weak, *even]).verdict == "not tested"
+    even = [case for case in study(LENGTH, final(0.05)) if "iid" in case.labels["cell"]]
+    assert of("b", [*weak, *even]).kind == "not tested"
 
 
 def test_the_control_may_be_another_scheme() -> None:
-    skewed = [case for case in study(QUANTITY, both(0.05)) if "iid" not in case.cell]
+    skewed = [case for case in study(QUANTITY, both(0.05)) if "iid" not in case.labels["cell"]]
     even = [run(i, {"scheme": "iid"}) for i in range(5)]
-    assert of("e", [*skewed, *even]).verdict == "supported"
+    assert of("e", [*skewed, *even]).kind == "supported"
 
 
 def test_the_smallest_model_is_asked_whether_it_oscillates() -> None:
     small = study(LENGTH, swings(0.1), size=1e8, model_name="s")
     large = study(LENGTH, swings(0.0), size=1e9, model_name="l")
-    assert of("c", [*large, *small]).verdict == "supported"
-    assert of("c", [replace(case, parameters=math.nan) for case in [*large, *small]]).verdict == "not tested"
+    assert of("c", [*large, *small]).kind == "supported"
+    assert of("c", [replace(case, environment=environment(None)) for case in [*large, *small]]).kind == "not tested"
 
 
 def test_few_test_texts_alone_are_no_unfairness() -> None:
     few = study(QUANTITY, lambda x: {"spread": 0.04 + x, "texts": (1,) * CLIENTS})  # 4 texts in the control: sd 0.02
-    assert of("g", few).verdict == "contradicted"
+    assert of("g", few).kind == "contradicted"
     assert of("g", few).effect == pytest.approx(0, abs=0.001)
 
 
@@ -300,13 +323,13 @@ def test_what_is_said_of_models_that_differ_in_epochs_and_of_small_bases() -> No
 def test_without_cutting_the_effect_is_judged_and_its_change_is_told() -> None:
     """By seed, what skew adds where next to nothing is cut minus where a third is."""
     found = of("i", contexts(0.02, 0.05, NOISE[::-1]))
-    decides, change = found.parts
+    decides, change = found.comparisons
     assert decides.difference == found.effect == pytest.approx(0.05, abs=1e-9)
-    assert "model_context = 2048" in decides.what
-    assert change.what.endswith("against overlap = True, alpha = 0.1, model_context = 128")
+    assert "model_context = 2048" in decides.name
+    assert change.name.endswith("against overlap = True, alpha = 0.1, model_context = 128")
     assert change.difference == pytest.approx(0.03, abs=1e-9)
     assert change.low < change.difference < change.high
-    assert f"{change.what}: another effect; texts cut: 35.0 % at 128, 1.0 % at 2048" in found.why
+    assert f"{change.name}: another effect; texts cut: 35.0 % at 128, 1.0 % at 2048" in found.why
     assert "the same effect within 0.01" in of("i", contexts(0.05, 0.05)).why
     assert "seeds needed; texts cut" in of("i", contexts(0.05, 0.05, WIDE)).why
     still = of("i", contexts(0.05, 0.05, cut=0.1)).why
@@ -316,11 +339,11 @@ def test_without_cutting_the_effect_is_judged_and_its_change_is_told() -> None:
 def test_every_attention_is_held_to_its_own_longest_context() -> None:
     both = [*contexts(0.05, 0.05), *contexts(0.05, 0.0, model_attention="s2")]
     found = of("i", both)
-    assert (found.verdict, len(found.parts)) == ("contradicted", 4)
-    assert found.parts[0].low < of("i", contexts(0.05, 0.05)).low  # both at once
+    assert (found.kind, len(found.comparisons)) == ("contradicted", 4)
+    assert found.comparisons[0].low < of("i", contexts(0.05, 0.05)).low  # both at once
     stretched = [case for case in contexts(0.05, 0.05) if case.experiment.model.context == 128]
     stretched += study(LENGTH, final(0.05), model_context=4096, model_positions="linear")
-    assert of("i", stretched).verdict == "supported"
+    assert of("i", stretched).kind == "supported"
 
 
 def test_what_a_context_cuts_is_asked_of_each_setting() -> None:
@@ -328,7 +351,7 @@ def test_what_a_context_cuts_is_asked_of_each_setting() -> None:
     many = contexts(0.05, 0.0, cut=0.1, model_name="many")
     for cases in ([*contexts(0.05, 0.05), *many], [*many, *contexts(0.05, 0.05)]):
         found = of("i", cases)
-        assert (found.verdict, len(found.parts)) == ("supported", 2)
+        assert (found.kind, len(found.comparisons)) == ("supported", 2)
         assert all(f"{share} % at 2048" in found.why for share in ("1.0", "10.0"))
 
 
@@ -346,7 +369,7 @@ def test_what_a_context_cuts_is_asked_of_each_setting() -> None:
     ],
 )
 def test_a_skew_is_read_off_the_partition(asked: dict[str, Any], skew: tuple[str, float]) -> None:
-    assert measure.skew_of(PartitionSpec.model_validate(asked)) == skew
+    assert skew_of(PartitionSpec.model_validate(asked)) == skew
 
 
 @pytest.mark.parametrize(
@@ -361,7 +384,7 @@ def test_a_skew_is_read_off_the_partition(asked: dict[str, Any], skew: tuple[str
     ],
 )
 def test_other_skews_and_two_at_once_test_no_claim(asked: dict[str, Any]) -> None:
-    assert measure.skew_of(PartitionSpec.model_validate(asked))[0] == "other"
+    assert skew_of(PartitionSpec.model_validate(asked))[0] == "other"
 
 
 def simulated(effect: float, spread: float, many: int, rule: Rule, studies: int = 2_000) -> list[str]:
@@ -369,7 +392,7 @@ def simulated(effect: float, spread: float, many: int, rule: Rule, studies: int 
     draws = rng(0, "verdicts", str(effect), many).normal(effect, spread, (studies, many, 5))
     of = (draws.mean(axis=2), draws.std(axis=2, ddof=1), 5)
     ends = np.stack(stats.t_interval(*of, 1 - 0.05 / many), axis=-1)
-    return [over_all([measure.decide(low, high, MARGIN, rule) for low, high in each]) for each in ends]
+    return [over_all([decide(low, high, MARGIN, rule) for low, high in each]) for each in ends]
 
 
 def share(found: Sequence[str], verdict: str) -> float:
@@ -416,9 +439,11 @@ def test_the_report_has_a_row_for_every_tested_claim(tmp_path: Path) -> None:
     assert [claim[:3] for claim in figure.shown["claim"]] == ["(a)", "(b)", "(c)", "(h)"]
     assert figure.shown["verdict"].str.contains("✔ supported|✘ contradicted|\\? undecided").all()
     assert set(figure.table["claim"]) == {"a", "b", "c", "h"}
-    assert len(figure.notes) == 1
-    assert all(letter in figure.notes[0] for letter in ("(d)", "(e)", "(f)", "(g)", "(i)"))
-    assert "`cllora run paper/quantity`" in figure.notes[0]
+    assert figure.title == "The paper's claims"
+    about, untested = figure.notes
+    assert about.startswith("The claims of the paper that this study tests, and the question (i)")
+    assert all(letter in untested for letter in ("(d)", "(e)", "(f)", "(g)", "(i)"))
+    assert "`cllora run paper/quantity`" in untested
     assert figure.measured
 
 

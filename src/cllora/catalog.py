@@ -5,6 +5,7 @@ from cllora.registry import AnyRegistry
 
 def registries() -> dict[str, AnyRegistry]:
     """The registries by their kind, such as `features`."""
+    from cllora.claims import claims
     from cllora.corpus import corpora, features, spoilers
     from cllora.federated import strategies
     from cllora.metrics import metrics
@@ -25,6 +26,7 @@ def registries() -> dict[str, AnyRegistry]:
         "probes": probes,
         "presets": presets,
         "metrics": metrics,
+        "claims": claims,
         "figures": figures,
         "trackers": trackers,
     }

@@ -145,8 +145,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, metrics, figures "
-            "or trackers"
+            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, metrics, "
+            "claims, figures or trackers"
         ),
     ] = None,
     load: Load = None,
@@ -244,14 +244,17 @@ def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "S
 
 def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) -> None:
     """Write the page; print the results and where it is."""
+    from cllora.analysis import results
     from cllora.reports import report as draw
-    from cllora.reports import result_rows, results_table
+    from cllora.reports import result_rows, results_table, verdict_rows
 
     page = draw(folder, out, with_latex=latex)
+    runs = results(folder)
     if as_json:
-        _print_json({"folder": str(folder), "report": str(page), "results": result_rows(folder)})
+        rows = {"results": result_rows(runs), "verdicts": verdict_rows(runs)}
+        _print_json({"folder": str(folder), "report": str(page), **rows})
     else:
-        _print(results_table(folder))
+        _print(results_table(runs))
         _print(f"Report: {visible(str(page))}")
 
 

@@ -1,6 +1,7 @@
 """The house rules that can be read off the source: which room may know which, and how long things may be."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ ROWS = [
     {"partition", "model", "store"},
     {"metrics"},
     {"federated", "analysis", "probes"},
-    {"measure"},
+    {"claims"},
     {"runs", "reports"},
+    {"studies"},
     {"progress", "door", "catalog"},
     {"cli"},
     {"__main__"},
@@ -78,6 +80,36 @@ def wrong_imports(path: Path) -> list[str]:
     return faults
 
 
+def of_studies(path: Path) -> list[str]:
+    """What a general file says of a study of a paper: an import of one, or a name that one defines."""
+    if room_of(path) == "studies":
+        return []
+    tree, name = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(SOURCE)
+    faults = [f"{name} imports {module}" for module in imported(tree) if f"{module}.".startswith("cllora.studies.")]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    faults += [f"{name} names {word}" for word in sorted(names_of_studies() & used)]
+    return faults + [f"{name} names {text}" for text in texts if "cllora.studies" in text or text in folders()]
+
+
+def folders() -> set[str]:
+    """What the studies are called."""
+    return {path.name for path in (SOURCE / "studies").iterdir() if (path / "__init__.py").is_file()}
+
+
+@functools.cache
+def names_of_studies() -> frozenset[str]:
+    """The constants that files of studies define, but those that other rooms define for themselves."""
+    constants = {True: set[str](), False: set[str]()}
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = getattr(node, "targets", [getattr(node, "target", None)])
+            names = {node.id for one in targets if one for node in ast.walk(one) if isinstance(node, ast.Name)}
+            constants[room_of(path) == "studies"] |= {name for name in names if name.isupper()}
+    return frozenset(constants[True] - constants[False])
+
+
 def too_long(path: Path) -> list[str]:
     """What of a file cannot be read in one sitting, or has a name that says nothing."""
     text, name = path.read_text(), path.relative_to(SOURCE)
@@ -94,6 +126,22 @@ def too_long(path: Path) -> list[str]:
 def test_imports_go_one_way_only():
     assert len(FILES) > 100
     assert [fault for path in FILES for fault in wrong_imports(path)] == []
+
+
+def test_nothing_general_knows_a_study_of_a_paper(tmp_path, monkeypatch):
+    """The proof that what a plug-in can do is enough: those of papers are loaded as anybody's file is."""
+    assert {"cllora_paper", "longlora"} <= folders()
+    assert {"STAND_INS", "PAPER_RANK", "ALPHAS"} <= names_of_studies()
+    assert [fault for path in FILES for fault in of_studies(path)] == []
+    file = SOURCE / "reports" / "made_up.py"
+    wrong = "from cllora.studies.cllora_paper import claims\nRANK = PAPER_RANK\nname = 'longlora'\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: wrong)
+    assert of_studies(file) == [
+        "reports/made_up.py imports cllora.studies.cllora_paper",
+        "reports/made_up.py imports cllora.studies.cllora_paper.claims",
+        "reports/made_up.py names PAPER_RANK",
+        "reports/made_up.py names longlora",
+    ]
 
 
 def not_of_stats(path: Path) -> list[str]:
@@ -139,20 +187,18 @@ def test_the_rule_sees_a_wrong_import():
 
 def test_the_rules_see_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "SOURCE", tmp_path)
-    (tmp_path / "measure").mkdir()
-    (tmp_path / "measure" / "utils.py").write_text(
-        "import torch\nfrom cllora import cli, nowhere, seeds\n" + "\n" * 300
-    )
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "utils.py").write_text("import torch\nfrom cllora import cli, nowhere, seeds\n" + "\n" * 300)
     (tmp_path / "elsewhere.py").write_text("def long():\n" + "    pass\n" * 60)
     assert wrong_imports(tmp_path / "elsewhere.py") == ["elsewhere has no row: add it to ROWS and to docs/design.md"]
     assert too_long(tmp_path / "elsewhere.py") == ["elsewhere.py: long has 61 lines"]
-    said = [line.removeprefix("measure/utils.py ") for line in sorted(wrong_imports(tmp_path / "measure" / "utils.py"))]
+    said = [line.removeprefix("claims/utils.py ") for line in sorted(wrong_imports(tmp_path / "claims" / "utils.py"))]
     assert said == [
         "imports cllora.nowhere: say which room it is from",
         "must not import cllora.cli",
         "must not import torch",
     ]
-    assert [line.partition("utils.py")[2] for line in too_long(tmp_path / "measure" / "utils.py")] == [
+    assert [line.partition("utils.py")[2] for line in too_long(tmp_path / "claims" / "utils.py")] == [
         " has 302 lines",
         ": the name says nothing",
     ]
@@ -173,5 +219,9 @@ def test_the_front_door_is_light(what):
 
 def test_a_list_of_what_there_is_loads_no_statistics():
     """`scipy.stats` takes seconds, and is for bootstrap intervals alone."""
-    code = "import sys; from cllora.catalog import registries; registries(); assert 'scipy.stats' not in sys.modules"
+    code = (
+        "import sys; from cllora.catalog import registries\n"
+        "for registry in registries().values(): registry.names()\n"
+        "assert 'scipy.stats' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -5,47 +5,22 @@ from pathlib import Path
 
 from cllora.errors import UsageError
 from cllora.places import expanded
-from cllora.presets.first import demo, real
-from cllora.presets.longlora import long_rank, longlora
-from cllora.presets.paper import length, quantity, table1
-from cllora.presets.registered import presets
+from cllora.presets.demo import demo, real
+from cllora.presets.registered import WIDTHS, PresetFacts, StandIns, presets, stand_ins
 from cllora.presets.scale import at_embedded_scale
-from cllora.presets.varied import (
-    context,
-    context_long,
-    context_s2,
-    datasets,
-    dose,
-    features,
-    hyper,
-    participation,
-    rank,
-    sizes,
-)
 from cllora.registry import guess, load_plugins
 from cllora.spec import Study, load_study_file
 
 __all__ = [
+    "WIDTHS",
+    "PresetFacts",
+    "StandIns",
     "at_embedded_scale",
-    "context",
-    "context_long",
-    "context_s2",
-    "datasets",
     "demo",
-    "dose",
-    "features",
     "find_study",
-    "hyper",
-    "length",
-    "long_rank",
-    "longlora",
-    "participation",
     "presets",
-    "quantity",
-    "rank",
     "real",
-    "sizes",
-    "table1",
+    "stand_ins",
 ]
 
 SCALES = {"embedded": at_embedded_scale}
@@ -68,8 +43,8 @@ def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()
         study = load_study_file(path, settings)
     else:
         study = Study.parse(_preset(name).to_mapping(), settings)
-    known = {Path(file).resolve() for file in study.base.load}
-    new = [file for file in load if Path(file).resolve() not in known]
+    named = {Path(file).resolve() for file in study.base.load}
+    new = [file for file in load if Path(file).resolve() not in named]
     return Study.parse({**study.to_mapping(), "load": [*study.base.load, *new]}, (), study.places) if new else study
 
 

@@ -1,8 +1,50 @@
-"""The registry of presets."""
+"""The registry of presets, and what a preset states of itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from cllora.registry import Registry
+from cllora.errors import UsageError
+from cllora.registry import Registry, guess
 from cllora.spec import Study
 
-presets: Registry[Callable[[], Study]] = Registry("preset")
+WIDTHS = {"embedded-64": 64, "embedded-128": 128, "embedded": 256}
+"""How wide the bases of the package are that can stand in for larger ones. The two narrow ones are also
+shallower, and saw less text: see their cards."""
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """Models of the package that stand for larger ones where a study at embedded scale has an axis over them.
+
+    whose: who uses the larger ones, as in "they stand in for the paper's".
+    models: the stand-in of each.
+    """
+
+    whose: str
+    models: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name in self.models.values():
+            if name not in WIDTHS:
+                raise UsageError(f"'{name}' is no model of the package that can stand in; {guess(name, WIDTHS)}")
+
+
+@dataclass(frozen=True)
+class PresetFacts:
+    """What a preset states of itself: what stands in for its models at embedded scale, if anything does."""
+
+    stand_ins: StandIns | None = None
+
+
+presets: Registry[Callable[[], Study], PresetFacts] = Registry("preset", PresetFacts)
+"""Studies by name: `@presets.register("my/study") def study() -> Study`."""
+
+
+def stand_ins() -> list[StandIns]:
+    """What stands in for models, of all presets; equal ones once."""
+    every = [presets.facts(name).stand_ins for name in presets.names()]
+    different: list[StandIns] = []
+    for one in every:
+        if one is not None and one not in different:
+            different.append(one)
+    return different

@@ -1,10 +1,11 @@
 """`PRESET@embedded`: the same study on what comes with the package, for two cores."""
 
-from cllora.presets.first import demo
+from cllora.presets.demo import demo
+from cllora.presets.registered import stand_ins
 from cllora.spec import Fields, Study
 
 FASTER = 60
-"""Learning rates at embedded scale over the paper's: the demo's 3e-3 over 5e-5."""
+"""Learning rates at embedded scale over those of large pretrained models: the demo's 3e-3 over 5e-5."""
 
 LONG: Fields = {
     "model": {"name": "embedded-rotary", "context": 4096},
@@ -15,23 +16,13 @@ LONG: Fields = {
     "evaluation": {"passkey": 1},
 }
 """In place of the demo for studies that stretch their base (`model.positions`): a rotary base at eight times its 512
-tokens, on long texts. 1.2e-3 is to LongLoRA's 2e-5 what the demo's rate is to the paper's."""
+tokens, on long texts. 1.2e-3 is `FASTER` than the 2e-5 that large models are stretched with."""
 
 LOCAL = ("epochs", "steps", "batch_size", "learning_rate")
 """The fields of local training that are taken over, where the small study gives them."""
 
 SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "end", "template", "test")
 """The fields of `data` that say where texts come from and which part is read."""
-
-STAND_INS = {
-    "facebook/opt-125m": "embedded-64",
-    "facebook/opt-350m": "embedded-128",
-    "facebook/opt-1.3b": "embedded",
-}
-"""The paper's models, and what stands for each where a study has an axis over them."""
-
-WIDTHS = {"embedded-64": 64, "embedded-128": 128, "embedded": 256}
-"""How wide the stand-ins are. The two narrow ones are also shallower, and saw less text: see their cards."""
 
 PER_PACKAGE = 50
 """Docstrings of each package: half of the demo's, since these studies have many more cells."""
@@ -47,8 +38,9 @@ PACKAGES = (
 def at_embedded_scale(study: Study) -> Study:
     """The study with the `demo`'s model, texts, rounds and local training; those of `LONG` if it stretches its base.
 
-    - `model.name` is `embedded`; an axis over models becomes one over their `STAND_INS`, without those that have none.
-      Of what goes with a model only `local.epochs` stays, in proportion: the fewest are the demo's.
+    - `model.name` is `embedded`; an axis over models becomes one over their stand-ins, which presets state, without
+      those that have none. Of what goes with a model only `local.epochs` stays, in proportion: the fewest are the
+      demo's.
     - `data` is the demo's docstrings, `PER_PACKAGE` of each package, with what else the study asks of texts (`limit`,
       ...); an axis over hub data sets becomes one over `PACKAGES`.
     - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are the demo's, and
@@ -102,15 +94,16 @@ def _stand_in(fields: Fields, fewest: int) -> None:
     """Put stand-ins for the models of an axis and of the control, and scale the local epochs that go with them."""
     grid, control = fields["grid"], fields["control"]
     asked, goes_with = control.pop("model.name", None), fields["where"].pop("model.name", {})
-    models = [model for model in grid.get("model.name", []) if model in STAND_INS]
+    smaller = {model: name for one in stand_ins() for model, name in one.models.items()}
+    models = [model for model in grid.get("model.name", []) if model in smaller]
     if not models:
         grid.pop("model.name", None)
         return
-    grid["model.name"] = [STAND_INS[model] for model in models]
-    if asked in STAND_INS:
-        control["model.name"] = STAND_INS[asked]
+    grid["model.name"] = [smaller[model] for model in models]
+    if asked in smaller:
+        control["model.name"] = smaller[asked]
     epochs = {model: goes_with[model]["local.epochs"] for model in models if "local.epochs" in goes_with.get(model, {})}
     if epochs:
         more = fewest / min(epochs.values())
-        cases = {STAND_INS[model]: {"local.epochs": round(number * more)} for model, number in epochs.items()}
+        cases = {smaller[model]: {"local.epochs": round(number * more)} for model, number in epochs.items()}
         fields["where"]["model.name"] = cases

@@ -17,6 +17,7 @@ import pydantic
 import typing_extensions
 
 from cllora.errors import FieldError, UsageError
+from cllora.registry.plugins import load_installed
 from cllora.registry.problems import field_error
 from cllora.registry.written import option_as_written
 
@@ -39,7 +40,8 @@ def guess(name: str, choices: Iterable[str]) -> str:
 
 
 class Names(Generic[F]):
-    """The members of one kind, by name, in the order in which they were added."""
+    """The members of one kind, by name, in the order in which they were added; those of the plug-ins that come with the
+    package among them, which are loaded when a registry is first looked into."""
 
     def __init__(self, kind: str, aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
@@ -58,10 +60,10 @@ class Names(Generic[F]):
         self._members[name] = function
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members
+        return name in self._known()
 
     def names(self) -> list[str]:
-        return list(self._members)
+        return list(self._known())
 
     def get(self, name: str) -> F:
         """The function registered as `name`, or as what `name` is an alias of.
@@ -69,10 +71,15 @@ class Names(Generic[F]):
         Raises:
             UsageError: there is none; the line guesses and lists what exists.
         """
-        member = self._members.get(self.aliases.get(name, name))
+        members = self._known()
+        member = members.get(self.aliases.get(name, name))
         if member is None:
-            raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, [*self._members, *self.aliases])}")
+            raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, [*members, *self.aliases])}")
         return member
+
+    def _known(self) -> dict[str, F]:
+        load_installed()
+        return self._members
 
     def help(self, name: str) -> str:
         """The first paragraph of the member's docstring, on one line."""

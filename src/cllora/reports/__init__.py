@@ -5,7 +5,7 @@ from cllora.reports.inspection import inspection_view
 from cllora.reports.page import report
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Run, Runs
-from cllora.reports.terminal import members_view, partition_view, result_rows, results_table
+from cllora.reports.terminal import members_view, partition_view, result_rows, results_table, verdict_rows
 from cllora.reports.yardstick import curves_of, sentences
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "result_rows",
     "results_table",
     "sentences",
+    "verdict_rows",
 ]

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cllora.claims import verdict_table, verdicts
 from cllora.errors import visible
 from cllora.metrics import metrics
 from cllora.reports import words
@@ -19,6 +21,7 @@ from cllora.reports.labels import feature_text, range_text
 from cllora.reports.reading import read_runs
 from cllora.reports.runs import Runs
 from cllora.reports.sections.results import finished_seeds
+from cllora.reports.sections.verdicts import told
 from cllora.reports.sheet import WHOLE, Sheet
 from cllora.spec import Experiment, PartitionSpec, axis_text
 from cllora.types import ClientMeasures, Doses, Heterogeneity, Partition, TextClass
@@ -60,13 +63,22 @@ def results_table(source: Path | Runs) -> Sheet:
     return Sheet(headings, lines, caption=_caption(runs), bold=True)
 
 
-def result_rows(folder: Path) -> list[dict[str, Any]]:
+def result_rows(source: Path | Runs) -> list[dict[str, Any]]:
     """The outcomes of every run as plain data; what was not measured is None.
 
     Raises:
         UsageError: there is no run with a finished round.
     """
-    rows: list[dict[str, Any]] = json.loads(read_runs(folder).metrics.to_json(orient="records"))
+    return _plain((read_runs(source) if isinstance(source, Path) else source).metrics)
+
+
+def verdict_rows(runs: Runs) -> list[dict[str, Any]]:
+    """The comparisons of every claim that a study tests, with their verdicts, as plain data."""
+    return _plain(verdict_table(verdicts(runs)))
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
     return rows
 
 
@@ -79,6 +91,7 @@ def _caption(runs: Runs) -> str:
         said.append("One seed: no difference can be told from chance.")
     else:
         said += _answers(runs)
+    said += told([one for one in verdicts(runs) if one.kind != "not tested"])
     unfinished = sum(not run.finished for run in runs.members) + len(runs.missing)
     if unfinished:
         some = [(runs.short(cell), finished_seeds(runs, cell)) for cell in runs.cells]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from cllora import store
 from cllora.model.patterns import pattern_of, patterns
-from cllora.presets.scale import STAND_INS, WIDTHS
+from cllora.presets import WIDTHS, StandIns, stand_ins
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.labels import feature_text
@@ -25,19 +25,19 @@ def design(runs: Runs) -> Figure:
         conclusion=f"{cells} over {words.count(len(runs.seeds), 'seed')}: "
         f"{words.count(len(runs.members), 'run')}{against}.",
         table=pd.DataFrame(rows, columns=["what", "value"]),
-        notes=(*_stand_ins(runs), *_failed(runs)),
+        notes=(*(note for one in stand_ins() for note in _stand_ins(runs, one)), *_failed(runs)),
     )
 
 
-def _stand_ins(runs: Runs) -> tuple[str, ...]:
+def _stand_ins(runs: Runs, asked: StandIns) -> tuple[str, ...]:
     """What is compared where models of the package stand for larger ones."""
     names = {run.experiment.model.name for run in runs.members}
-    found = {paper: name for paper, name in STAND_INS.items() if name in names}
-    if len(found) < 2:
+    there = {larger: name for larger, name in asked.models.items() if name in names}
+    if len(there) < 2:
         return ()
-    pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {paper}" for paper, name in found.items())
+    pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {larger}" for larger, name in there.items())
     return (
-        f"Briefly trained models of {len(found)} widths stand in for the paper's: {pairs}. They differ in depth "
+        f"Briefly trained models of {len(there)} widths stand in for {asked.whose}: {pairs}. They differ in depth "
         "and in how much they were trained too, as the cards in the package say.",
     )
 

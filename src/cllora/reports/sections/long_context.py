@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora.analysis import contrasts, control_values
+from cllora.analysis import control_values
 from cllora.metrics.positions import PROBE, last_loss_under, loss_under
 from cllora.reports import labels, words
 from cllora.reports.figure import Figure, Key, Plot, figures
@@ -18,7 +18,6 @@ from cllora.spec import axis_text
 
 TITLE = "Long context"
 BASE = Key("the base, before training", MUTED, "dot")
-WITH_BOTH = {"lora", "norms", "embeddings"}
 LOSS = "position_loss"
 
 
@@ -41,8 +40,7 @@ def long_context(runs: Runs) -> Figure:
     lines = looks(list(dict.fromkeys(bins["line"])), list(dict.fromkeys(bins.loc[bins["control"], "line"])))
     return Figure(
         title=TITLE,
-        conclusion=_claim(runs, known, against)
-        or words.effect(runs, LOSS, "the loss over all positions", outcomes=comparable),
+        conclusion=words.effect(runs, LOSS, "the loss over all positions", outcomes=comparable),
         plots=tuple(_plot(name, bins[bins["picture"] == name], lines, bins) for name in bins["picture"].unique()),
         legend=(*keys(lines), BASE),
         table=known.drop(columns=["progress", "fingerprint"]),
@@ -169,60 +167,12 @@ def _doubted(against: pd.DataFrame) -> str:
     return words.with_interval(*against.iloc[0][["difference", "low_holm", "high_holm"]])
 
 
-def _claim(runs: Runs, known: pd.DataFrame, against: pd.DataFrame) -> str:
-    """LongLoRA's claim: s2 with LoRA, norms and embeddings against full fine-tuning with full attention; nothing where
-    the study does not compare these two."""
-    firsts = {cell: run.experiment for cell, run in runs.first.items()}
-    own = [c for c, it in firsts.items() if it.model.attention.name == "s2" and set(it.lora.parts) >= WITH_BOTH]
-    found = against[against["cell"].isin(own)].dropna(subset=["difference"])
-    reference = [firsts[c] for c in found["control"] if c in firsts]
-    if found.empty or not all(it.lora.train == it.model.attention.name == "full" for it in reference):
-        return ""
-    row = found.iloc[0]
-    means = known.groupby("cell")[[LOSS, "time_ratio"]].mean()
-    a, b = (_perplexity(means.loc[cell, LOSS]) for cell in (row["cell"], row["control"]))
-    ratio = means.loc[row["cell"], "time_ratio"]
-    return (
-        f"{_lead(row)}: perplexity {a} against {b}, {words.signed(row['difference'])} {words.NATS} "
-        f"({words.interval(row)}); {row['answer']}. Its training took {words.number(ratio, 2)} times as long."
-    )
-
-
-def _lead(row: "pd.Series[Any]") -> str:
-    if row["seeds"] < 2:
-        return "One seed cannot tell whether LongLoRA comes as far as full fine-tuning"
-    if row["equivalent"]:
-        return "LongLoRA comes as far as full fine-tuning"
-    if row["differs"]:
-        return f"LongLoRA ends {'above' if row['difference'] > 0 else 'below'} full fine-tuning"
-    return "Whether LongLoRA comes as far as full fine-tuning cannot be told yet"
-
-
 def _notes(runs: Runs, kept: Sequence[Run], known: pd.DataFrame) -> tuple[str, ...]:
     own = "Under its own pattern a model sees less of a text: compare with the same cell under full attention alone."
     memory = "Peak memory is of the whole process while clients train."
     said = [
-        *_of_parts(runs, known),
         *labels.leak_note(runs.leaking),
         own if any(run.experiment.model.attention.name != "full" for run in kept) else "",
         memory if known["peak_mb"].notna().any() else "",
     ]
     return tuple(note for note in said if note)
-
-
-def _of_parts(runs: Runs, known: pd.DataFrame) -> list[str]:
-    """What norms and embeddings bring beside LoRA, all else equal."""
-    axis = runs.axis("lora.train")
-    if axis is None:
-        return []
-    found = contrasts(runs.counted(known), list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
-    found = found[[set(value.split("+")) == WITH_BOTH for value in found[axis]]]
-    said = []
-    for _, row in found.iterrows():
-        where = ", ".join(f"{name} = {row[name]}" for name in runs.axes if name != axis)
-        doubt = f" ({words.signed(row['low'])} to {words.signed(row['high'])})" if row["seeds"] > 1 else ""
-        said.append(f"{words.signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
-    if not said:
-        return []
-    doubt = "95 % intervals, each by itself" if found["seeds"].max() > 1 else "one seed: no interval"
-    return [f"Norms and embeddings beside LoRA changed the loss by {words.listed(said)} {words.NATS} ({doubt})."]

@@ -1,131 +1,113 @@
-"""What the study says on each claim of the paper, and on the question that it leaves open."""
+"""What the study shows of every claim that it tests, a paper's or a user's own."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cllora import measure
+from cllora import claims
+from cllora.claims import ComparisonVerdict, Source, Verdict, VerdictKind
 from cllora.reports import words
 from cllora.reports.figure import Figure, figures
 from cllora.reports.runs import Runs
 
-MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "?", "not tested": "–"}
-MOST_PARTS = 3
+MARKS: Mapping[VerdictKind, str] = {"supported": "✔", "contradicted": "✘", "undecided": "?", "not tested": "–"}
+MOST_COMPARISONS = 3
 """Comparisons of a claim that the page shows; the file has all."""
 
 
 @figures.register()
 def verdicts(runs: Runs) -> Figure:
-    """The claims of the paper that this study tests, and the question (i) that it leaves open, each at the strongest
-    skew that it has, in every setting. A verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘)
+    """The claims that this study tests. A verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘)
     if it lies wholly on one side, undecided (?) otherwise. Differences below the margin count as none. Intervals are of
     pairs of equal seed, and hold for all comparisons of a claim at once."""
-    found = measure.verdicts(cases(runs))
-    tested = [each for each in found if each.verdict != "not tested"]
+    every = claims.verdicts(runs)
+    tested = [verdict for verdict in every if verdict.kind != "not tested"]
+    sources = list(dict.fromkeys(verdict.claim.source for verdict in tested))
     return Figure(
-        title="The paper's claims",
-        conclusion=_conclusion(tested),
-        table=verdict_table(tested),
-        shown=pd.DataFrame([_row(each) for each in tested]),
-        notes=_untested([each for each in found if each.verdict == "not tested"]),
+        title=sources[0].title if len(sources) == 1 and sources[0] else "Claims",
+        conclusion=" ".join(told(tested)) or "This study tests none of the claims.",
+        table=claims.verdict_table(tested),
+        shown=pd.DataFrame([_row(verdict) for verdict in tested]),
+        notes=(*(source.note for source in sources if source and source.note), *_untested(every, sources)),
         measured=bool(tested),
     )
 
 
-def cases(runs: Runs) -> list[measure.Case]:
-    """The runs, as claims are judged by them."""
+def told(tested: Sequence[Verdict]) -> list[str]:
+    """A sentence for each source of claims: how many are tested, and which are supported, contradicted, undecided."""
     return [
-        measure.Case(
-            cell=runs.cell(run.labels),
-            experiment=run.experiment,
-            finished=run.finished,
-            fingerprint=run.fingerprint,
-            parameters=float(run.environment.communication.full_parameters or math.nan),
-            partition=run.partition,
-            rounds=run.rounds,
-            tables=run.tables,
-            outcome=run.outcome,
-        )
-        for run in runs.members
+        f"Of {_counted(source)} this study tests {len(verdicts)}; {_kinds(verdicts)}."
+        for source, verdicts in _by_source(tested).items()
     ]
 
 
-def verdict_table(found: list[measure.Verdict]) -> pd.DataFrame:
-    """A row per comparison, with the verdict on its claim and on itself."""
-    rows = [
-        {
-            "claim": each.letter,
-            "said": each.claim,
-            "verdict": each.verdict,
-            "comparison": part.what or part.cells[0],
-            "of_comparison": part.verdict,
-            "difference": part.difference,
-            "low": part.low,
-            "high": part.high,
-            "unit": each.unit,
-            "margin": part.margin,
-            "seeds": part.seeds,
-            "needed": part.needed,
-            "computed": each.computed,
-            "remark": each.why,
-            "cells": "; ".join(part.cells),
-        }
-        for each in found
-        for part in each.parts
-    ]
-    return pd.DataFrame(rows)
+def _by_source(verdicts: Sequence[Verdict]) -> dict[Source | None, list[Verdict]]:
+    sources: dict[Source | None, list[Verdict]] = {}
+    for verdict in verdicts:
+        sources.setdefault(verdict.claim.source, []).append(verdict)
+    return sources
 
 
-def _row(each: measure.Verdict) -> dict[str, str]:
+def _counted(source: Source | None) -> str:
+    if source is not None:
+        return source.counted
+    own = sum(claims.claims.facts(name).source is None for name in claims.claims.names())
+    return f"{words.count(own, 'claim')} of your own"
+
+
+def _kinds(verdicts: Sequence[Verdict]) -> str:
+    labels = {
+        kind: [f"({verdict.claim.label})" for verdict in verdicts if verdict.kind == kind]
+        for kind in MARKS
+        if kind != "not tested"
+    }
+    return "; ".join(f"{kind}: {words.listed(those)}" for kind, those in labels.items() if those)
+
+
+def _row(verdict: Verdict) -> dict[str, str]:
+    asked = verdict.claim
     return {
-        "claim": f"({each.letter}) {words.capital(each.claim)}",
-        "verdict": f"{MARKS[each.verdict]} {each.verdict}",
-        "effect [95 % interval]": _effects(each),
-        "of what": f"{each.computed} ({each.unit})",
-        "why": each.why or "–",
-        "runs behind it": _behind(each),
+        "claim": f"({asked.label}) {words.capital(asked.title)}",
+        "verdict": f"{MARKS[verdict.kind]} {verdict.kind}",
+        "effect [95 % interval]": _effects(verdict),
+        "of what": f"{asked.computed} ({asked.unit.name})" if asked.unit.name else asked.computed,
+        "why": verdict.why or "–",
+        "runs behind it": _behind(verdict),
     }
 
 
-def _effects(each: measure.Verdict) -> str:
-    if len(each.parts) > MOST_PARTS:
-        chosen = next(part for part in each.parts if part.difference == each.effect)
-        return f"{_effect(each, chosen)}; {len(each.parts) - 1} more in the file"
-    return "; ".join(_effect(each, part) for part in each.parts)
+def _effects(verdict: Verdict) -> str:
+    several = verdict.comparisons
+    if len(several) > MOST_COMPARISONS:
+        chosen = next(one for one in several if one.difference == verdict.effect)
+        return f"{_effect(verdict, chosen)}; {len(several) - 1} more in the file"
+    return "; ".join(_effect(verdict, one) for one in several)
 
 
-def _effect(each: measure.Verdict, part: measure.Part) -> str:
-    name = f"{part.what}: " if len(each.parts) > 1 else ""
-    if each.unit == "share":
-        return f"{name}{words.percent(part.difference)}"
-    if math.isnan(part.difference):
+def _effect(verdict: Verdict, one: ComparisonVerdict) -> str:
+    name, unit = f"{one.name}: " if len(verdict.comparisons) > 1 else "", verdict.claim.unit
+    if verdict.claim.rule == "at least":
+        return f"{name}{unit.show(one.difference)}"
+    if math.isnan(one.difference):
         return f"{name}not measured"
-    lacking = " (one seed: no interval)" if math.isnan(part.low) else ""
-    return f"{name}{words.with_interval(part.difference, part.low, part.high)}{lacking}"
+    effect = f"{name}{unit.signed(one.difference)}"
+    if math.isnan(one.low):
+        return f"{effect} (one seed: no interval)"
+    return f"{effect} [{unit.signed(one.low)}, {unit.signed(one.high)}]"
 
 
-def _behind(each: measure.Verdict) -> str:
-    if each.unit == "share":
-        return ", ".join(each.cells)
-    seeds = [part.seeds for part in each.parts]
-    return f"{', '.join(each.cells)}; {words.span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
+def _behind(verdict: Verdict) -> str:
+    if verdict.claim.rule == "at least":
+        return ", ".join(verdict.cells)
+    seeds = [one.seeds for one in verdict.comparisons]
+    return f"{', '.join(verdict.cells)}; {words.span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
 
 
-def _conclusion(tested: list[measure.Verdict]) -> str:
-    if not tested:
-        return "This study tests none of the paper's claims."
-    counted = []
-    for word in ("supported", "contradicted", "undecided"):
-        letters = [f"({each.letter})" for each in tested if each.verdict == word]
-        if letters:
-            counted.append(f"{word}: {words.listed(letters)}")
-    asked = f"the paper's {len(measure.CLAIMS) - 1} claims and the question that it leaves open"
-    return f"Of {asked} this study tests {len(tested)}; {'; '.join(counted)}."
-
-
-def _untested(found: list[measure.Verdict]) -> tuple[str, ...]:
-    """One line: which claims are not tested, and what to run."""
-    if not found:
+def _untested(every: Sequence[Verdict], sources: Sequence[Source | None]) -> tuple[str, ...]:
+    """One line: which claims are not tested, and what to run: your own, and those of sources that are tested."""
+    lacking = [one for one in every if one.kind == "not tested" and one.claim.source in (None, *sources)]
+    if not lacking:
         return ()
-    said = "; ".join(f"({each.letter}) {each.claim}: {each.why}" for each in found)
-    return (f"{MARKS['not tested']} Not tested here: {said}.",)
+    named = "; ".join(f"({verdict.claim.label}) {verdict.claim.title}: {verdict.why}" for verdict in lacking)
+    return (f"{MARKS['not tested']} Not tested here: {named}.",)

@@ -6,9 +6,9 @@ what skew does, not what the paper did.
 
 from collections.abc import Mapping, Sequence
 
-from cllora.presets.paper import EPOCHS, REVIEWS, paper_fields
-from cllora.presets.registered import presets
+from cllora.presets import presets
 from cllora.spec import Study
+from cllora.studies.cllora_paper.presets import EPOCHS, REVIEWS, STAND_INS, paper_fields
 
 AS_MANY = 3992
 """Rows of the paper's data set, its own test split included."""
@@ -102,7 +102,7 @@ def dose() -> Study:
     return _ablation("quality-dose", {"data.spoil.share": (0, 0.1, 0.25, 0.5)}, data=data, partition=partition)
 
 
-@presets.register("size/mechanism")
+@presets.register("size/mechanism", stand_ins=STAND_INS)
 def sizes() -> Study:
     """Do larger models bear length skew better, and is it that their clients drift apart less? One local epoch for
     each: the paper gives smaller models more, which by itself lets clients drift further. At the end also: does

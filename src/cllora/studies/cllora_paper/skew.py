@@ -4,14 +4,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from cllora.analysis import Results, Run
+from cllora.claims import Contrast, paired
 from cllora.corpus import is_length
-from cllora.metrics.losses import Tables
 from cllora.spec import Experiment, PartitionSpec
-from cllora.types import Partition
 
-ALPHAS: dict[str, dict[str, Any]] = {
+ALPHAS: Mapping[str, Mapping[str, float | str]] = {
     "client_mix": {"alpha": 1.0, "and_alpha": "iid", "quantity_alpha": "iid"},
     "quantity": {"alpha": 1.0},
     "iid": {},
@@ -22,34 +21,20 @@ NONE, LENGTH, QUANTITY, OTHER = "none", "length", "quantity", "other"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One run, as far as claims are judged by it.
-
-    cell: what its setting is called, the same over seeds. finished: whether it came to its last round. fingerprint: of
-    its data. parameters: how many the base has (NaN if that is not known). rounds: the objects of `rounds.jsonl`.
-    """
-
-    cell: str
-    experiment: Experiment
-    finished: bool
-    fingerprint: str
-    parameters: float
-    partition: Partition
-    rounds: Sequence[Mapping[str, Any]]
-    tables: Tables
-    outcome: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Setting:
     """A skewed cell and its control, which differ in the skew alone.
 
-    pairs: their finished runs of equal seed on the same data, (skewed, control). cells: what both are called.
+    cells: what both are called. run: one of the skewed runs. pairs: their finished runs of equal seed on the same data,
+    (skewed, control).
     """
 
     cells: tuple[str, ...]
-    case: Case
-    pairs: tuple[tuple[Case, Case], ...]
+    run: Run
+    pairs: tuple[tuple[Run, Run], ...]
+
+    @property
+    def contrast(self) -> Contrast:
+        return Contrast(self.cells[0], self.pairs, self.cells)
 
 
 def skew_of(asked: PartitionSpec) -> tuple[str, float]:
@@ -73,25 +58,25 @@ def skew_of(asked: PartitionSpec) -> tuple[str, float]:
     return (LENGTH, alpha) if name == "alpha" and by_length else (OTHER, alpha)
 
 
-def settings_of(cases: Sequence[Case], kind: str, strong: Callable[[float], bool]) -> list[Setting]:
-    """Every setting with a skew of this kind, at its lowest alpha, if that is `strong`; in the order of the cases.
+def settings_of(results: Results, kind: str, strong: Callable[[float], bool]) -> list[Setting]:
+    """Every setting with a skew of this kind, at its lowest alpha, if that is `strong`; in the order of the runs.
 
     A setting is all of an experiment but its seed and the alphas. The control has the same with no skew, or else deals
     by the scheme `iid`. Without any run of a control a setting is left out.
     """
-    found: dict[str, list[Case]] = {}
-    for case in cases:
-        if skew_of(case.experiment.partition)[0] == kind:
-            found.setdefault(setting_key(case.experiment), []).append(case)
-    controls = _controls(cases)
+    members: dict[str, list[Run]] = {}
+    for run in results.members:
+        if skew_of(run.experiment.partition)[0] == kind:
+            members.setdefault(setting_key(run.experiment), []).append(run)
+    controls = _controls(results.members)
     made = []
-    for key, members in found.items():
-        lowest = min(skew_of(case.experiment.partition)[1] for case in members)
-        skewed = [case for case in members if skew_of(case.experiment.partition)[1] == lowest]
-        of_key = controls.get(key) or controls.get(_scheme_free(skewed[0].experiment), {})
+    for key, runs in members.items():
+        lowest = min(skew_of(run.experiment.partition)[1] for run in runs)
+        skewed = [run for run in runs if skew_of(run.experiment.partition)[1] == lowest]
+        of_key = controls.get(key) or controls.get(_scheme_free(skewed[0].experiment), [])
         if strong(lowest) and of_key:
-            cells = dict.fromkeys([skewed[0].cell, *(control.cell for control in of_key.values())])
-            made.append(Setting(tuple(cells), skewed[0], tuple(_pairs(skewed, of_key))))
+            cells = dict.fromkeys(results.cell(run.labels) for run in (skewed[0], *of_key))
+            made.append(Setting(tuple(cells), skewed[0], tuple(paired(skewed, of_key))))
     return made
 
 
@@ -112,21 +97,12 @@ def _scheme_free(experiment: Experiment) -> str:
     return setting_key(experiment, "partition.scheme", *options)
 
 
-def _controls(cases: Sequence[Case]) -> dict[str, dict[int, Case]]:
-    """The unskewed cases by setting and seed."""
-    found: dict[str, dict[int, Case]] = {}
-    for case in cases:
-        if skew_of(case.experiment.partition)[0] == NONE:
-            iid = case.experiment.partition.scheme == "iid"
-            key = _scheme_free(case.experiment) if iid else setting_key(case.experiment)
-            found.setdefault(key, {})[case.experiment.seed] = case
-    return found
-
-
-def _pairs(skewed: Sequence[Case], controls: Mapping[int, Case]) -> list[tuple[Case, Case]]:
-    pairs = [(case, controls.get(case.experiment.seed)) for case in skewed]
-    return [
-        (case, control)
-        for case, control in pairs
-        if control and case.finished and control.finished and case.fingerprint == control.fingerprint
-    ]
+def _controls(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The unskewed runs by setting."""
+    controls: dict[str, list[Run]] = {}
+    for run in runs:
+        if skew_of(run.experiment.partition)[0] == NONE:
+            iid = run.experiment.partition.scheme == "iid"
+            key = _scheme_free(run.experiment) if iid else setting_key(run.experiment)
+            controls.setdefault(key, []).append(run)
+    return controls

@@ -4,12 +4,22 @@ What it leaves open is filled in from the LoRA example of the framework that it 
 marks every setting as stated or assumed.
 """
 
-from cllora.presets.registered import presets
+from cllora.presets import StandIns, presets
 from cllora.spec import Fields, Study
 
 REVIEWS = "srivatsavaasista/textgenerator-ds-mini"
 EPOCHS = {"facebook/opt-125m": 5, "facebook/opt-350m": 3, "facebook/opt-1.3b": 1}
 """The paper's models, and the local epochs that go with each."""
+
+STAND_INS = StandIns(
+    "the paper's",
+    {
+        "facebook/opt-125m": "embedded-64",
+        "facebook/opt-350m": "embedded-128",
+        "facebook/opt-1.3b": "embedded",
+    },
+)
+"""What stands for each where a study has an axis over them."""
 
 
 def paper_fields(name: str, **partition: object) -> Fields:
@@ -28,7 +38,7 @@ def paper_fields(name: str, **partition: object) -> Fields:
     }
 
 
-@presets.register("paper/table1")
+@presets.register("paper/table1", stand_ins=STAND_INS)
 def table1() -> Study:
     """The paper's Table 1: what OPT-125M, 350M and 1.3B send, in one round of one step on a few texts."""
     fields = paper_fields("paper-table1", scheme="iid")
@@ -46,7 +56,7 @@ def table1() -> Study:
     )
 
 
-@presets.register("paper/length")
+@presets.register("paper/length", stand_ins=STAND_INS)
 def length() -> Study:
     """The paper's Figure 6: clients differ in their mix of length classes; OPT-125M, 350M and 1.3B with 5, 3 and 1
     local epochs."""

@@ -6,7 +6,7 @@ LoRA of rank 8 and alpha 16 on the four maps of attention beside norms and embed
 
 from collections.abc import Mapping, Sequence
 
-from cllora.presets.registered import presets
+from cllora.presets import presets
 from cllora.spec import Fields, Study
 
 BASE, CONTEXT = "HuggingFaceTB/SmolLM-135M", 8 * 2048

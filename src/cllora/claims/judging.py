@@ -1,0 +1,208 @@
+"""From comparisons to a verdict on a claim: supported, contradicted, undecided or not tested."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cllora.claims.claim import Claim, Rule
+from cllora.claims.contrasts import Comparison
+from cllora.metrics import SHARE, Unit
+from cllora.stats import MOST_SEEDS, Numbers, seeds_to_tell, summary, t_interval
+
+VerdictKind = Literal["supported", "contradicted", "undecided", "not tested"]
+
+ALPHA = 0.05
+"""What the chances of a wrong verdict on one claim come to at most, for each way of being wrong."""
+
+
+@dataclass(frozen=True)
+class ComparisonVerdict:
+    """The verdict on one comparison that a claim rests on: of one metric, over `seeds` replicates.
+
+    difference: its mean over seeds. low and high: the t interval at the level 1 - 0.05 / N, for N comparisons of the
+    claim; under the rule `at least`, which bounds every run, the least and the most. needed: the seeds in all that it
+    would take, as in `seeds_to_tell`; NaN where nothing is known of the spread, or nothing is needed.
+    """
+
+    name: str
+    kind: VerdictKind
+    difference: float
+    low: float
+    high: float
+    seeds: int
+    margin: float
+    needed: float
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim and what a study shows of it.
+
+    effect, low, high, seeds: of the comparison that decides, see `judged`.
+    why: what a contradiction is by, why nothing is decided and how many seeds that would take, or what to run.
+    cells: those whose runs are behind it.
+    comparisons: all of them, those that decide nothing last.
+    """
+
+    claim: Claim
+    kind: VerdictKind
+    effect: float
+    low: float
+    high: float
+    seeds: int
+    why: str
+    cells: tuple[str, ...]
+    comparisons: tuple[ComparisonVerdict, ...] = ()
+
+
+def decide(low: float, high: float, margin: float, rule: Rule) -> VerdictKind:
+    """The verdict on one comparison from where its interval lies; with no interval nothing is decided.
+
+    | rule | supported | contradicted |
+    |---|---|---|
+    | barely | inside (-m, m) | wholly outside |
+    | touches | without 0, and not inside (-m, m) | inside (-m, m) |
+    | raises | above 0, and not inside (-m, m) | below 0, or inside (-m, m) |
+    | lowers | below 0, and not inside (-m, m) | above 0, or inside (-m, m) |
+    | at least | low >= m | low < m |
+    """
+    if math.isnan(low) or math.isnan(high):
+        return "undecided"
+    inside = -margin < low and high < margin
+    above, below = low > 0, high < 0
+    supported, contradicted = {
+        "barely": (inside, low >= margin or high <= -margin),
+        "touches": ((above or below) and not inside, inside),
+        "raises": (above and not inside, below or inside),
+        "lowers": (below and not inside, above or inside),
+        "at least": (low >= margin, low < margin),
+    }[rule]
+    return "supported" if supported else "contradicted" if contradicted else "undecided"
+
+
+def judged(
+    claim: Claim, comparisons: Sequence[Comparison], remark: str = "", beside: Sequence[Comparison] = ()
+) -> Verdict:
+    """The verdict on a claim from all comparisons that it rests on: that `over_all` of theirs.
+
+    Each is judged by its t interval at the level 1 - 0.05 / N, for the N that have numbers. Without any numbers the
+    claim is not tested. The effect shown is that of the comparison that decides: where the claim is contradicted or
+    undecided the largest with that verdict (if only numbers of others lack, the nearest to failing), where it is
+    supported the nearest to failing. Comparisons `beside` decide nothing; they are judged by the same rule and at the
+    same level.
+    """
+    if not comparisons:
+        return untested(claim)
+    numbers = [_measured(one) for one in comparisons]
+    many = max(1, sum(len(values) > 0 for values in numbers))
+    verdicts = [_of_comparison(claim, *pair, ALPHA / many) for pair in zip(comparisons, numbers, strict=True)]
+    if not any(one.seeds for one in verdicts):
+        unpaired = any(not one.differences for one in comparisons)
+        return untested(claim, "no finished run has its control's yet" if unpaired else "not measured")
+    kind = over_all([one.kind for one in verdicts])
+    deciding = [one for one in verdicts if one.kind == kind] or [one for one in verdicts if one.seeds]
+    chosen = _deciding(claim, deciding)
+    aside = [_of_comparison(claim, one, _measured(one), ALPHA / many) for one in beside]
+    reasons = (_why(claim, kind, verdicts), *(_aside(one) for one in aside), remark)
+    every = (*verdicts, *aside)
+    return Verdict(
+        claim=claim,
+        kind=kind,
+        effect=chosen.difference,
+        low=chosen.low,
+        high=chosen.high,
+        seeds=chosen.seeds,
+        why="; ".join(reason for reason in reasons if reason),
+        cells=tuple(dict.fromkeys(cell for one in every for cell in one.cells)),
+        comparisons=every,
+    )
+
+
+def untested(claim: Claim, lacking: str = "") -> Verdict:
+    """The verdict on a claim that the study has no cells or no numbers for: what it lacks, and what to run."""
+    nan, wanted = math.nan, f"run `cllora run {claim.run}`" if claim.run else ""
+    reasons = [reason for reason in (lacking, wanted) if reason] or ["no cells for it"]
+    return Verdict(claim, "not tested", nan, nan, nan, 0, "; ".join(reasons), ())
+
+
+def _measured(comparison: Comparison) -> Numbers:
+    values: Numbers = np.asarray(comparison.differences, float)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, alpha: float) -> ComparisonVerdict:
+    mean, spread, seeds = summary(values)
+    low, high = (float(end) for end in t_interval(mean, spread, seeds, 1 - alpha))
+    if claim.rule == "at least" and seeds:
+        low, high = float(values.min()), float(values.max())
+    kind: VerdictKind = decide(low, high, claim.margin, claim.rule) if seeds else "not tested"
+    needed = math.nan
+    if kind == "undecided" and seeds > 1:
+        needed = seeds_to_tell(mean, spread, seeds, claim.margin, alpha / 2)
+    name, cells = comparison.name, comparison.cells
+    return ComparisonVerdict(name, kind, mean, low, high, seeds, claim.margin, needed, cells)
+
+
+def over_all(kinds: Sequence[VerdictKind]) -> VerdictKind:
+    """A claim is contradicted if one of its comparisons is, supported if all are, else undecided."""
+    if "contradicted" in kinds:
+        return "contradicted"
+    return "supported" if set(kinds) == {"supported"} else "undecided"
+
+
+def _deciding(claim: Claim, verdicts: Sequence[ComparisonVerdict]) -> ComparisonVerdict:
+    """Of comparisons with one verdict the one to show."""
+    nearest = verdicts[0].kind == "supported" and claim.rule != "barely"
+    ordered = sorted(verdicts, key=lambda one: abs(one.difference))
+    return ordered[0 if nearest else -1]
+
+
+def _why(claim: Claim, kind: VerdictKind, verdicts: Sequence[ComparisonVerdict]) -> str:
+    names: Mapping[str, list[str]] = {
+        word: [one.name for one in verdicts if one.kind == word] for word in ("supported", "not tested")
+    }
+    if kind == "contradicted":
+        reasons = "; ".join(_against(claim, one) for one in verdicts if one.kind == kind)
+        return f"{reasons}; it holds for {', '.join(names['supported'])}" if names["supported"] else reasons
+    if kind == "supported":
+        return f"in all {len(verdicts)} comparisons" if len(verdicts) > 1 else ""
+    undecided = "; ".join(_open(one, several=len(verdicts) > 1) for one in verdicts if one.kind == "undecided")
+    missing = f"not measured: {', '.join(names['not tested'])}" if names["not tested"] else ""
+    return "; ".join(reason for reason in (undecided, missing) if reason)
+
+
+def _against(claim: Claim, one: ComparisonVerdict) -> str:
+    if claim.rule == "at least":
+        return f"{one.name}: less than {_amount(claim.margin, claim.unit)}"
+    if claim.rule == "barely":
+        return f"{one.name}: more than {claim.margin:g}"
+    if -claim.margin < one.low and one.high < claim.margin:
+        there = "there, but " if one.low > 0 or one.high < 0 else ""
+        return f"{one.name}: {there}smaller than {claim.margin:g}"
+    return f"{one.name}: the other way"
+
+
+def _amount(value: float, unit: Unit) -> str:
+    return f"{100 * value:g} %" if unit == SHARE else f"{value:g}"
+
+
+def _aside(one: ComparisonVerdict) -> str:
+    """What a comparison of two effects shows that decides nothing."""
+    if one.kind == "undecided":
+        return _open(one, several=True)
+    words = {"supported": "another effect", "contradicted": f"the same effect within {one.margin:g}"}
+    return f"{one.name}: {words.get(one.kind, one.kind)}"
+
+
+def _open(one: ComparisonVerdict, several: bool) -> str:
+    name = f"{one.name}: " if several else ""
+    if one.seeds < 2:
+        return f"{name}one seed shows no spread; at least 2 seeds, better 5, are needed"
+    if one.needed > MOST_SEEDS:
+        return f"{name}more than {MOST_SEEDS:,} seeds needed"
+    about = f"about {one.needed:,.0f}" if one.needed > one.seeds else f"more than {one.seeds}"
+    return f"{name}{about} seeds needed"
