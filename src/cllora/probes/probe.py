@@ -34,8 +34,8 @@ class Moment:
     """A round that is just over, as a probe sees it.
 
     `models` are the server's models after it by name, `participants` the clients that were chosen, sorted (none in
-    round 0).
-    `texts` are ids of a few texts of the global test set, the same in all cells that are tested on the same texts.
+    round 0). `texts` are ids of a few texts of the global test set, the same in all cells that are tested on the same
+    texts.
     """
 
     round: int

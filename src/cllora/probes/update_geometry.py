@@ -67,10 +67,9 @@ def update_geometry(model: Evaluator, moment: Moment) -> pd.DataFrame:
     sends no whole adapter, or where clients started from different ones.
     """
     starts = [part.start.adapter for part in moment.participants]
-    if not all(np.array_equal(start, starts[0]) for start in starts[1:]):
+    if not starts or not all(start is starts[0] or np.array_equal(start, starts[0]) for start in starts):
         return _table([])
-    updates = [part.update for part in moment.participants]
-    return geometry(starts[0] if starts else moment.initial, updates, moment.layout)
+    return geometry(starts[0], [part.update for part in moment.participants], moment.layout)
 
 
 def geometry(sent: Vector, updates: Sequence[Update], layout: Layout) -> pd.DataFrame:
