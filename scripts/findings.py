@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 import cllora
+from cllora.metrics import metrics
 from cllora.presets import find_study
 from cllora.reports import figures
 
@@ -38,24 +39,19 @@ LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a me
 VERDICTS = "-verdicts"
 JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i", "ablate/context-s2": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
-OUTCOMES = {
-    "final_loss": "global loss",
-    "local_change": "local training",
-    "change_std": "client spread",
-    "oscillation": "oscillation",
-}
-"""The outcomes that are told, and what they are called."""
-KEPT = ["cell", "outcome", "mean", "sd", "seeds", "control", "pairs", "difference", "low", "high", "size", "margin"]
+TOLD = ("final_loss", "local_change", "change_std", "oscillation")
+"""The metrics that are told."""
+KEPT = ["cell", "metric", "mean", "sd", "seeds", "control", "pairs", "difference", "low", "high", "size", "margin"]
 KEPT += ["p", "p_holm", "p_equivalent_holm", "needed", "answer"]
 
 
 def measured(folder: Path) -> pd.DataFrame:
     """The summary of the runs in a folder, of the metrics that are told, rounded to the digits that are known."""
     results = cllora.results(folder)
-    table = results.summary.rename(columns={"metric": "outcome"})
-    table = table[table["outcome"].isin(OUTCOMES)][KEPT]
+    table = results.summary
+    table = table[table["metric"].isin(TOLD)][KEPT]
     order = {cell: i for i, cell in enumerate(results.cells)}
-    table = table.sort_values(["cell", "outcome"], key=lambda c: c.map({**order, **dict.fromkeys(OUTCOMES)}).fillna(0))
+    table = table.sort_values(["cell", "metric"], key=lambda c: c.map({**order, **dict.fromkeys(TOLD)}).fillna(0))
     numbers = table.select_dtypes("float").columns
     return table.assign(**{c: table[c].map(lambda x: float(f"{x:.6g}")) for c in numbers})
 
@@ -82,12 +78,12 @@ def plain_block(table: pd.DataFrame) -> str:
 
 def block(name: str, table: pd.DataFrame) -> str:
     """A study's table as Markdown, with its figure above: one row per cell."""
-    of = {outcome: rows.set_index("cell") for outcome, rows in table.groupby("outcome")}
+    of = {metric: rows.set_index("cell") for metric, rows in table.groupby("metric")}
     lines = [f"![{alt(table)}](images/findings-{file_name(name)}.svg)", ""]
-    lines += [f"| cell | seeds | {' | '.join(f'{said}, difference' for said in OUTCOMES.values())} | answer |"]
-    lines += ["|" + "---|" * (3 + len(OUTCOMES))]
+    lines += [f"| cell | seeds | {' | '.join(f'{metrics.metric(name).short}, difference' for name in TOLD)} | answer |"]
+    lines += ["|" + "---|" * (3 + len(TOLD))]
     for cell in dict.fromkeys(table["cell"]):
-        told = [difference(of[outcome].loc[cell]) for outcome in OUTCOMES]
+        told = [difference(of[name].loc[cell]) for name in TOLD]
         row = of["final_loss"].loc[cell]
         answer = row["answer"] if isinstance(row["answer"], str) else f"control: {row['mean']:.3f}"
         lines.append(f"| {cell} | {int(row['seeds'])} | {' | '.join(told)} | {answer} |")
@@ -107,7 +103,7 @@ def thousandths(nats: float, digits: int = 1) -> str:
 
 
 def alt(table: pd.DataFrame) -> str:
-    rows = table[(table["outcome"] == "final_loss") & table["difference"].notna()]
+    rows = table[(table["metric"] == "final_loss") & table["difference"].notna()]
     told = "; ".join(f"{row['cell']} {difference(row)}" for _, row in rows.iterrows())
     return f"Final global loss against the control, in thousandths of a nat per token, with 95 % intervals: {told}"
 
@@ -121,7 +117,7 @@ KINDS = {"clear": "differs", "none": "equivalent within the margin", "open": "no
 
 def forest(table: pd.DataFrame) -> str:
     """The final global loss against the control: a point, its interval and the margin of equivalence, as SVG."""
-    rows = table[(table["outcome"] == "final_loss") & table["low"].notna()]
+    rows = table[(table["metric"] == "final_loss") & table["low"].notna()]
     margin = float(rows["margin"].max())
     most = 1.1 * max(margin, float(rows[["low", "high"]].abs().max().max()))
     left, width, high = 280, 440, 26

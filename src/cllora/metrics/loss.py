@@ -77,7 +77,9 @@ def reached_control(run: RunRecord, control: RunRecord) -> float:
     return float(curves.rounds_to(run.tables.curve, final_loss(control))[1])
 
 
-@metrics.register(title="oscillation of the global loss", unit=NATS, better="lower", places=("forest",))
+@metrics.register(
+    title="oscillation of the global loss", unit=NATS, better="lower", short="oscillation", places=("forest",)
+)
 def oscillation(run: RunRecord) -> float:
     """How far the global loss swings about its trend over the rounds, in nats per token."""
     return curves.oscillation(run.tables.curve)
@@ -108,7 +110,12 @@ def local_loss(run: RunRecord) -> float:
 
 
 @metrics.register(
-    title="local loss minus the base's, own test texts", unit=NATS, better="lower", places=("forest",), format=signed
+    title="local loss minus the base's, own test texts",
+    unit=NATS,
+    better="lower",
+    short="local training",
+    places=("forest",),
+    format=signed,
 )
 def local_change(run: RunRecord) -> float:
     """`local_loss` minus the untrained base's on the same texts, mean over clients."""

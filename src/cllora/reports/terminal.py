@@ -30,6 +30,8 @@ MOST_CLIENTS = 40
 """More clients than this are not all shown."""
 ROOMY = 70
 """Columns from which on there is room for three texts side by side."""
+AFTER = 2
+"""The metrics that stand before the difference of the first to its control."""
 BAR = 30
 MARKS = "123456789abcdefghijklmnopqrstuvwxyz"
 COLOURS = ("#5b3a8c", "#31688e", "#21918c", "#35b779", "#b5de2b")
@@ -54,12 +56,11 @@ def results_table(source: Path | Runs) -> Sheet:
     for cell in runs.cells:
         rows = runs.averaged[runs.averaged["cell"] == cell]
         against = "control" if cell in runs.controls else words.signed(float(contrasts.get(cell, np.nan)))
-        first, *others = (metric.format(rows[metric.name].mean()).replace(" ", "") for metric in shown)
-        sd = rows["final_loss"].std()
-        first += f"±{words.number(sd)}" if len(rows) > 1 else ""
-        lines.append((runs.short(cell), first, against, *others))
-    first_heading, *headings = (words.begun(runs, metric.short) for metric in shown)
-    headings = [", ".join(runs.axes) or "run", first_heading, "− control", *headings]
+        means = [metric.format(rows[metric.name].mean()).replace(" ", "") for metric in shown]
+        means[0] += f"±{words.number(rows['final_loss'].std())}" if len(rows) > 1 else ""
+        lines.append([runs.short(cell), *means[:AFTER], against, *means[AFTER:]])
+    headings = [words.begun(runs, metric.short) for metric in shown]
+    headings = [", ".join(runs.axes) or "run", *headings[:AFTER], "− control", *headings[AFTER:]]
     return Sheet(headings, lines, caption=_caption(runs), bold=True)
 
 
