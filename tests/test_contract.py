@@ -288,9 +288,13 @@ def test_a_model_with_something_frozen_is_not_the_base(learners):
 def test_what_cannot_be_frozen_is_refused_by_name(change, line, learners):
     learner = learners("opt")
     matrix = learner.layout.matrices[0]
-    with pytest.raises(UsageError, match=line):
-        learner.evaluate("x", Model(learner.initial(0), change(matrix.name, matrix.rows, matrix.columns)), np.arange(2))
-    learner.evaluate("x", learner.initial(0), np.arange(2))
+    wrong, ids = change(matrix.name, matrix.rows, matrix.columns), np.arange(2)
+    last = {learner.layout.matrices[-1].name: np.ones((32, 32), np.float32)}
+    before = learner.evaluate("x", learner.initial(0), ids).nll
+    for frozen in (wrong, {**last, **wrong}, {**wrong, **last}):
+        with pytest.raises(UsageError, match=line):
+            learner.evaluate("x", Model(learner.initial(0), frozen), ids)
+        assert np.array_equal(learner.evaluate("x", learner.initial(0), ids).nll, before)
 
 
 def test_nothing_is_frozen_under_lora_on_an_embedding(tiny_models):
@@ -398,8 +402,7 @@ def test_models_and_personal_choices_that_are_not_there_are_refused():
 
 def test_a_strategy_of_every_part_of_the_contract_runs(tiny_models, texts):
     """The turn in the message, integers on the wire, a look at the loss, and a model on frozen ground."""
-    from cllora.runs.shared import samples_of
-
+    from cllora.runs.study_cache import samples_of
     from support.studies import study_fields
 
     fields = study_fields(tiny_models("opt"), texts)

@@ -265,8 +265,7 @@ def test_the_merged_model_is_the_run_s_too(cells, tmp_path):
 
 
 def assert_says_what_the_run_said(model, cell, name="global"):
-    from cllora.runs.shared import samples_of
-
+    from cllora.runs.study_cache import samples_of
     from cllora.store import read_experiment
 
     experiment = read_experiment(cell)

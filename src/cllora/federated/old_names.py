@@ -25,7 +25,7 @@ def takes_old_names(kind: type[T]) -> type[T]:
     init = kind.__init__
 
     @functools.wraps(init)
-    def __init__(self: T, *functions: Any, **named: Any) -> None:
+    def __init__(self: T, *functions: Any, **named: Any) -> None:  # Any: as 0.1.0 took them
         given = dict(zip([field.name for field in fields(kind)], functions, strict=False))  # type: ignore[arg-type]
         init(self, **_as_now({**given, **named}))
 
@@ -33,7 +33,7 @@ def takes_old_names(kind: type[T]) -> type[T]:
     return kind
 
 
-def _as_now(functions: Mapping[str, Any]) -> dict[str, Any]:
+def _as_now(functions: Mapping[str, Any]) -> dict[str, Any]:  # Any: as 0.1.0 took them
     """The same functions under today's names, with today's arguments."""
     now = {name: function for name, function in functions.items() if name not in NAMES}
     for old, new in NAMES.items():
@@ -56,7 +56,7 @@ def _as_now(functions: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
-def _arguments(function: Callable[..., Any] | None) -> int | None:
+def _arguments(function: Callable[..., object] | None) -> int | None:
     """How many positional arguments a function takes; None where that is not told."""
     if function is None:
         return None
@@ -71,14 +71,14 @@ class NumClients(int):
 
     setting: "Setting"
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.setting, name)
 
 
-def made(make: functools.partial[Any], setting: "Setting") -> "Strategy":
+def made(make: "functools.partial[Strategy]", setting: "Setting") -> "Strategy":
     """The strategy that a registered function makes, be it of a setting or, as in 0.1.0, of a number of clients."""
     strategy: Strategy
-    if next(iter(inspect.signature(make.func).parameters)) != "num_clients":
+    if next(iter(inspect.signature(make.func).parameters), "") != "num_clients":
         strategy = make(setting)
         return strategy
     deprecated(f"{make.func.__name__}(num_clients)", f"{make.func.__name__}(setting)")

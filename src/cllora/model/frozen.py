@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from cllora.errors import UsageError
 from cllora.types import Arrays, Layout, Matrix
 
+Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""A (R, n) and B (m, R), of the product B A."""
+
 
 class FrozenLayer:
     """What is added to one layer's weight (m, n): a dense matrix, and a product B A of two factors; or nothing."""
@@ -20,9 +23,8 @@ class FrozenLayer:
         self._dense: torch.Tensor | None = None
         self._factors: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def write(self, frozen: Arrays) -> None:
-        """Take what of `Model.frozen` is for this layer."""
-        dense, factors = parts_of(frozen, self.matrix)
+    def write(self, dense: NDArray[np.float32] | None, factors: Factors | None) -> None:
+        """Take other parts, as `parts_of` has them."""
         self._dense = None if dense is None else self._tensor(dense)
         self._factors = None if factors is None else (self._tensor(factors[0]), self._tensor(factors[1]))
 
@@ -73,14 +75,13 @@ class Frozen:
             if key not in self._layers and key.removesuffix(".A").removesuffix(".B") not in self._layers:
                 where = "has LoRA, but is no linear layer" if key in self._matrices else "has no LoRA"
                 raise UsageError(f"the strategy freezes something under '{key}', which {where}")
-        for layer in self._layers.values():
-            layer.write(frozen)
+        parts = {name: parts_of(frozen, layer.matrix) for name, layer in self._layers.items()}
+        for name, layer in self._layers.items():
+            layer.write(*parts[name])
         self._written = frozen
 
 
-def parts_of(
-    frozen: Arrays, matrix: Matrix
-) -> tuple[NDArray[np.float32] | None, tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
+def parts_of(frozen: Arrays, matrix: Matrix) -> tuple[NDArray[np.float32] | None, Factors | None]:
     """What of `Model.frozen` is added to a matrix: dense (m, n), and factors A (R, n) and B (m, R); None for neither.
 
     Raises:

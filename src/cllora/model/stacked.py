@@ -9,11 +9,9 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from cllora.model.frozen import parts_of
+from cllora.model.frozen import Factors, parts_of
 from cllora.model.libraries import Adapted, Entries
 from cllora.types import Arrays, Layout, Matrix
-
-Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def stack_frozen(folder: Path, layout: Layout, frozen: Arrays) -> None:
@@ -45,10 +43,11 @@ def merge_frozen(model: Adapted, layout: Layout, frozen: Arrays) -> None:
     """Add what is frozen to the base's own weights in a PEFT model, in place."""
     modules = dict(model.named_modules())
     for matrix in layout.matrices:
-        more = _factors(frozen, matrix)
-        if more is not None:
+        dense, factors = parts_of(frozen, matrix)
+        parts = ([] if dense is None else [dense]) + ([] if factors is None else [factors[1] @ factors[0]])
+        for part in parts:
             layer = modules[matrix.name]
-            added = torch.from_numpy(more[1] @ more[0]).to(layer.base_layer.weight)
+            added = torch.from_numpy(part).to(layer.base_layer.weight)
             layer.base_layer.weight += added.t() if layer.fan_in_fan_out else added
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
 
-Line = Mapping[str, Any]  # of rounds.jsonl: what JSON holds
+from cllora.types.plain import from_plain
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,10 @@ class RoundRecord:
         }
 
     @classmethod
-    def from_json(cls, line: Line) -> "RoundRecord":
-        """The inverse of `to_json`. What it has no field for, as lines of 0.1.0 may have, is passed over."""
-        clients = tuple(ClientRecord(**_own(ClientRecord, client)) for client in line["clients"])
-        return cls(**{**_own(cls, line), "clients": clients})
+    def from_json(cls, line: Mapping[str, object]) -> "RoundRecord":
+        """The inverse of `to_json`. What it has no field for, as lines of 0.1.0 may have, is passed over.
 
-
-def _own(kind: type[ClientRecord] | type[RoundRecord], line: Line) -> dict[str, Any]:  # Any: as the fields have it
-    names = {entry.name for entry in fields(kind)}
-    return {key: value for key, value in line.items() if key in names}
+        Raises:
+            UsageError: a field is missing, or holds what it cannot.
+        """
+        return from_plain(cls, line, "rounds.jsonl")
