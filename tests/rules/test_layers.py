@@ -85,7 +85,9 @@ def of_studies(path: Path) -> list[str]:
     if room_of(path) == "studies":
         return []
     tree, name = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(SOURCE)
-    faults = [f"{name} imports {module}" for module in imported(tree) if f"{module}.".startswith("cllora.studies.")]
+    faults = [
+        f"{name} imports {module}" for module in sorted(imported(tree)) if f"{module}.".startswith("cllora.studies.")
+    ]
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
