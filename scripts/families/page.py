@@ -94,7 +94,8 @@ def _grouped(names: list[str], kept: Kept) -> str:
     """Families by the reason that they are refused for."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        line = next(iter(kept[name]["refusals"].values()))
+        # At the least context: what is kept in a file has its keys in another order than what was found just now.
+        line = min(kept[name]["refusals"].items(), key=lambda said: int(said[0]))[1]
         reasons[re.sub(r"'NAME' \([\w-]+\):? ?|'NAME' ?", "", line)].append(name)
     ordered = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
     return "".join(_item(f'"{reason}": {"; ".join(families)}') for reason, families in ordered)
