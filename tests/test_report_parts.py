@@ -43,7 +43,7 @@ def test_the_main_figure_is_the_forest_or_without_a_control_the_curves(runs: Run
 
 
 def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
-    assert judged(runs, "final_loss")["verdict"].tolist() == ["differs", "undecided", "equivalent"]
+    assert judged(runs, "final_loss")["shows"].tolist() == ["differs", "undecided", "equivalent"]
     plot = figures.get("effects")(runs).plots[0]
     assert list(plot.chart.layout.yaxis.ticktext) == [
         "alpha = 0.1<br>differs",
@@ -57,8 +57,8 @@ def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
 
 def test_thin_intervals_leave_out_zero_just_where_it_differs(runs: Runs) -> None:
     found = judged(runs, "final_loss")
-    assert ((found["low"] > 0) | (found["high"] < 0)).tolist() == [True, False, False]
-    assert ((found["low"] <= found["alone_low"]) & (found["alone_high"] <= found["high"])).all()
+    assert ((found["low_holm"] > 0) | (found["high_holm"] < 0)).tolist() == [True, False, False]
+    assert ((found["low_holm"] <= found["low"]) & (found["high"] <= found["high_holm"])).all()
 
 
 def test_effects_need_a_control(runs: Runs) -> None:
