@@ -1,4 +1,4 @@
-"""The contract of a strategy: a few pure functions over explicit state.
+"""The contract of a strategy: a few pure functions over explicit state. In the order of a round::
 
     server   start      the first state, from the first adapter
              send       the message to a chosen client, from the state and the turn      (crosses the network)
@@ -9,7 +9,7 @@
     client   personal   the model a client finally uses, if it is not the server's
 
 A strategy is registered as a function of a `Setting`, which is all that it may know beforehand, and of its options. It
-returns these functions; what is left out behaves as in FedAvg.
+returns these functions; what is left out behaves as in FedAvg::
 
     >>> @strategies.register()
     ... def fedmedian(setting: Setting) -> Strategy:

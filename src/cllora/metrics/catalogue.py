@@ -37,11 +37,12 @@ C = TypeVar("C", bound=Compute)
 class Unit:
     """The unit of a metric.
 
-    name: as it stands behind a number or at an axis; empty for a pure number.
-    margin: differences smaller than this count as none, in the metric's unit; None where no margin is known, so that a
-        difference can be shown but equivalence cannot.
-    show: formats a value; what it shows is in the unit called `name`, or has a sign of its own (`99.963 %`).
-    scale: how many of the values' own unit are one of that called `name`: 1e6 for bytes that are shown in MB.
+    Attributes:
+        name: as it stands behind a number or at an axis; empty for a pure number.
+        margin: differences smaller than this count as none, in the metric's unit; None where no margin is known, so
+            that a difference can be shown but equivalence cannot.
+        show: formats a value; what it shows is in the unit called `name`, or has a sign of its own (`99.963 %`).
+        scale: how many of the values' own unit are one of that called `name`: 1e6 for bytes that are shown in MB.
     """
 
     name: str
@@ -75,10 +76,11 @@ RATIO = Unit("", None, number)
 class Metric:
     """A registered metric.
 
-    title: names the number in a heading or a sentence, without its unit.
-    short: names it where there is little room.
-    places: where the report shows it; its numbers are in the files and in `cllora.results` in any case.
-    format: formats a value; by default as the unit does.
+    Attributes:
+        title: names the number in a heading or a sentence, without its unit.
+        short: names it where there is little room.
+        places: where the report shows it; its numbers are in the files and in `cllora.results` in any case.
+        format: formats a value; by default as the unit does.
     """
 
     name: str
