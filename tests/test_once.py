@@ -44,10 +44,10 @@ def counted(monkeypatch):
     spy(repeats, "text_hashes")
     evaluate = Learner.evaluate
 
-    def evaluating(self, model, adapter, ids):
+    def evaluating(self, model, adapter, ids, context=None):
         if self.is_base(adapter):
             under_base.update((self.base.model.name_or_path, int(i)) for i in ids)
-        return evaluate(self, model, adapter, ids)
+        return evaluate(self, model, adapter, ids, context)
 
     monkeypatch.setattr(Learner, "evaluate", evaluating)
     return done, under_base

@@ -106,10 +106,10 @@ def asked(monkeypatch):
         loads["base"] += 1
         return load_base(*args)
 
-    def evaluating(self, model, adapter, ids):
+    def evaluating(self, model, adapter, ids, context=None):
         if self.is_base(adapter):
             samples.update((self.samples.fingerprint, int(i)) for i in ids)
-        return evaluate(self, model, adapter, ids)
+        return evaluate(self, model, adapter, ids, context)
 
     monkeypatch.setattr(load, "load_base", loading)
     monkeypatch.setattr(Learner, "evaluate", evaluating)
