@@ -18,7 +18,7 @@ import pandas as pd
 import cllora
 from cllora.metrics import metrics
 from cllora.presets import find_study
-from cllora.reports import figures
+from cllora.reports import drawn
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -35,7 +35,9 @@ STUDIES = (
 LONG = ("longlora", "longlora/rank")
 """The studies whose tables are the report's own, of long contexts."""
 LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
-LONG_COLUMNS += ["loss against control", "of the control's", "peak MB", "MB a message"]
+LONG_COLUMNS += ["loss against control", "of the control's", "peak memory (MB)", "bytes of a message (MB)"]
+CALLED = {"of the control's": "training time of the control's", "peak memory (MB)": "peak MB"}
+CALLED |= {"bytes of a message (MB)": "MB a message"}
 VERDICTS = "-verdicts"
 JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i", "ablate/context-s2": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
@@ -58,14 +60,14 @@ def measured(folder: Path) -> pd.DataFrame:
 
 def judged(folder: Path, letters: str) -> pd.DataFrame:
     """What the runs in a folder say of the claims with these letters: claim, verdict, effect and why."""
-    shown = figures.get("verdicts")(cllora.results(folder)).shown
+    shown = drawn("verdicts", cllora.results(folder)).shown
     return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
 
 
 def write_long_context(name: str, folder: Path) -> None:
     """What the runs in a folder say of long contexts: as the report has it, and the numbers of every run."""
-    figure = figures.get("long_context")(cllora.results(folder))
-    shown = figure.shown[LONG_COLUMNS].rename(columns={"of the control's": "training time of the control's"})
+    figure = drawn("long_context", cllora.results(folder))
+    shown = figure.shown[LONG_COLUMNS].rename(columns=CALLED)
     shown.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
     figure.table.to_csv(TABLES / f"{file_name(name)}-runs.csv", index=False, float_format="%.6g")
 

@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
+from cllora.analysis import results as read_runs
 from cllora.errors import UsageError
 from cllora.model import attention, entropy
 from cllora.model.entropy import head_entropies
 from cllora.probes.loss_surface import barrier
-from cllora.reports import figures, read_runs, report
+from cllora.reports import report
 from cllora.runs import run
 from cllora.spec import Experiment, Study
 from cllora.store import probe_names, read_probe, write_probe
 from support.learning import CONTEXT, learner_of, random_adapter
 from support.models import FAMILIES
+from support.reports import drawn, section
 from support.samples import made_up_samples
 from support.studies import interrupted, study_fields
 from support.synthetic import make_study, write_study
@@ -105,8 +107,7 @@ def test_a_surface_needs_two_clients():
 
 def test_the_figure_shows_the_change_that_there_is_and_is_left_out_without(tmp_path):
     folder = write_study(tmp_path / "it", make_study(num_seeds=2))
-    none = figures.get("attention")(read_runs(folder))
-    assert not none.measured
+    assert not section("attention", read_runs(folder)).asked
     assert 'id="attention"' not in report(folder / make_study().cells()[0].name).read_text()
     for cell in make_study(num_seeds=2).cells():
         change = (0.01 if "0.1" in cell.name else 0) + 0.001 * cell.experiment.seed
@@ -115,10 +116,10 @@ def test_the_figure_shows_the_change_that_there_is_and_is_left_out_without(tmp_p
         kept = kept.assign(after=kept["before"] + kept["change"], nats_before=0.5, nats_after=0.5, texts=64)
         write_probe(folder / cell.name, "attention_entropy", 3, kept, every_round=False)
     runs = read_runs(folder)
-    figure = figures.get("attention")(runs)
+    figure = drawn("attention", runs)
     assert len(figure.plots) == 2
-    drawn = np.array(figure.plots[0].chart.data[0].z, float)
-    np.testing.assert_allclose(drawn, [[0.0105, 0.0105], [0, 0], [-0.0105, 0.0315]], atol=1e-9)
+    change = np.array(figure.plots[0].chart.data[0].z, float)
+    np.testing.assert_allclose(change, [[0.0105, 0.0105], [0, 0], [-0.0105, 0.0315]], atol=1e-9)
     assert "alpha = 0.1" in figure.conclusion
     assert len(figure.table) == 2 * 2 * 3 * 2
     assert math.isclose(figure.table["change"].max(), 0.033)

@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 import cllora
+from cllora.analysis import results as read_runs
 from cllora.errors import UsageError
 from cllora.model import learner as module
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.patterns import FULL, pattern_of
 from cllora.partition.contexts import contexts_of_clients, tokens_in_contexts
-from cllora.reports import partition_view, read_runs
+from cllora.reports import partition_view
 from cllora.reports.sections.clients import client_spread
 from cllora.reports.sections.design import design
 from cllora.runs.partitions import partitions_of

@@ -614,7 +614,7 @@ def test_several_processes_that_start_at_once_share_one_folder(plain_file, tmp_p
 def test_a_run_on_a_file_exports_plain_folders_and_says_where_its_base_is_from(plain_file, tmp_path, command):
     import peft
 
-    from cllora.reports import read_runs
+    from cllora.analysis import results as read_runs
     from cllora.reports.sections.methods import methods
 
     cllora.run(str(study(plain_file, tmp_path, grid={}, control={})), tmp_path / "out")

@@ -12,7 +12,7 @@ import pytest
 
 from cllora.partition import Estimate, partitioners, pool_of
 from cllora.reports import curves_of
-from cllora.reports.yardstick import between, sentences
+from cllora.reports.alpha import between, sentences
 from cllora.runs.inspect import inspect
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec

@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 
 from cllora import claims, seeds, store
+from cllora.analysis import Results as Runs
+from cllora.analysis import results as read_runs
 from cllora.metrics import Tables, metrics
 from cllora.metrics.positions import bits_per_byte_of, last_loss_under, loss_under
 from cllora.presets import find_study
-from cllora.reports import Figure, Runs, figures, read_runs, report
+from cllora.reports import Change, Figure, Range, Share, Statement, report, say
 from cllora.reports.answer import answer
 from cllora.spec import Cell, Study
 from cllora.types import Partition
+from support.reports import drawn, section
 from support.synthetic import make_study, record_of, write_study
 
 EDGES = [0, 64, 128, 256]
@@ -82,8 +85,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def section(runs: Runs) -> Figure:
-    return figures.get("long_context")(runs)
+def figure(runs: Runs) -> Figure:
+    return drawn("long_context", runs)
 
 
 def test_bits_are_of_bytes() -> None:
@@ -110,10 +113,12 @@ def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin(
 
 
 def test_the_claim_is_told_with_its_interval_and_what_it_saved(runs: Runs) -> None:
-    said = figures.get("longlora")(runs).conclusion
-    assert said.startswith("LongLoRA comes as far as full fine-tuning: perplexity 17.")
-    assert "+0.001 nats per token (95 % interval over all 5 comparisons" in said
-    assert "only 2 seeds); equivalent within 0.01. Its training took 0.25 times as long." in said
+    claim, _ = section("longlora", runs).facts
+    assert isinstance(claim, Statement)
+    assert claim.numbers == {"difference": pytest.approx(0.001, abs=1e-3), "time_ratio": pytest.approx(0.25)}
+    assert "comes as far as full fine-tuning: perplexity 17." in claim.text
+    assert "(95 % interval over all 5 comparisons" in claim.text
+    assert "only 2 seeds); equivalent within 0.01. " in claim.text
 
 
 def test_longlora_s_claim_is_judged(runs: Runs) -> None:
@@ -127,66 +132,71 @@ def test_longlora_s_claim_is_judged(runs: Runs) -> None:
     assert claims.verdict("longlora/as-far", other).kind == "not tested"
 
 
-def test_the_table_has_means_ratios_and_both_ways_of_evaluation(runs: Runs, section: Figure) -> None:
-    assert section.shown is not None
-    shown = section.shown.set_index("cell").loc["train = lora, attention = s2"]
+def test_the_table_has_means_ratios_and_both_ways_of_evaluation(runs: Runs, figure: Figure) -> None:
+    assert figure.shown is not None
+    shown = figure.shown.set_index("cell").loc["train = lora, attention = s2"]
     assert shown["of the control's"] == "0.25"
-    assert shown["peak MB"] == "512"
+    assert shown["peak memory (MB)"] == "512"
     own, full = (
         [float(x.strip("()")) for x in shown[name].split()]
         for name in ("under its own pattern (last bin)", "perplexity (last bin)")
     )
     assert own == pytest.approx([math.exp(0.5) * x for x in full], abs=0.02)
-    control = section.shown.set_index("cell").loc["train = full, attention = full"]
+    control = figure.shown.set_index("cell").loc["train = full, attention = full"]
     assert (control["loss against control"], control["under its own pattern (last bin)"]) == ("control", "–")
-    assert len(section.table) == len(runs.members)
-    assert section.table["message_bytes"].notna().all()
+    assert len(figure.table) == len(runs.members)
+    assert figure.table["message_bytes"].notna().all()
 
 
-def test_a_picture_for_each_pattern_of_training_has_a_line_for_the_rest(section: Figure) -> None:
-    assert [plot.title for plot in section.plots] == ["trained under full", "trained under s2"]
-    lines = [trace.name for trace in section.plots[1].chart.data]
-    assert lines == ["the base, before training", *(f"train = {train}" for train in GAP)]
-    assert [key.name for key in section.legend][-1] == lines[0]
-    assert section.plots[0].chart.data[1].y[0] == pytest.approx(math.exp(3), rel=1e-3)
+def test_a_picture_for_each_pattern_of_training_has_a_line_for_the_rest(figure: Figure) -> None:
+    assert [plot.title for plot in figure.plots] == ["trained under full", "trained under s2"]
+    lines = [trace.name for trace in figure.plots[1].chart.data]
+    assert set(lines) == {"the base, before training", *(f"train = {train}" for train in GAP)}
+    assert [key.name for key in figure.legend][-1] == "the base, before training"
+    (full,) = [trace for trace in figure.plots[0].chart.data if trace.name == "train = full"]
+    assert full.y[0] == pytest.approx(math.exp(3), rel=1e-3)
 
 
 def test_what_norms_and_embeddings_bring_is_told_at_every_pattern(runs: Runs) -> None:
-    note = figures.get("longlora")(runs).conclusion
-    assert ("Norms and embeddings beside LoRA changed the loss by −0.199 (") in note
-    assert "at attention = full and −0.199" in note
+    _, parts = section("longlora", runs).facts
+    assert isinstance(parts, Statement)
+    assert parts.numbers == {f"attention = {name}": pytest.approx(-0.199, abs=1e-3) for name in ("full", "s2")}
+    assert "at attention = full and −0.199" in parts.text
 
 
 def test_one_seed_tells_nothing(runs: Runs) -> None:
     one = replace(runs, members=[run for run in runs.members if run.seed == 0])
-    figure = figures.get("longlora")(one)
-    assert figure.conclusion.startswith("One seed cannot tell whether LongLoRA comes as far")
-    assert figure.conclusion.endswith("(one seed: no interval).")
+    claim, parts = (say(fact) for fact in section("longlora", one).facts)
+    assert claim.startswith("One seed cannot tell whether LongLoRA comes as far")
+    assert "one seed: no interval" in parts
 
 
 def test_without_a_control_the_range_is_told_and_nothing_is_compared(runs: Runs) -> None:
-    figure = figures.get("long_context")(replace(runs, control={}))
-    assert figure.conclusion.startswith("The loss over all positions ran from 2.8")
-    assert figure.shown is not None
-    assert set(figure.shown["of the control's"]) == {"–"}
+    alone = replace(runs, control={})
+    made = section("long_context", alone)
+    (fact,) = made.facts
+    assert isinstance(fact, Range)
+    assert min(fact.values.values()) == pytest.approx(2.87, abs=0.1)
+    assert made.table["time_ratio"].isna().all()
+    assert not any("comes as far" in say(fact) for fact in section("longlora", alone).facts)
 
 
 def test_training_under_a_pattern_that_leaks_is_labelled_everywhere(tmp_path: Path) -> None:
     grid = {"lora.train": ["full", "lora"], "model.attention": ["full", "s2_roll"]}
     runs = read_runs(write_long(tmp_path / "study", long_study(1, grid=grid)))
     assert len(runs.leaking) == 2
-    long, keys = figures.get("long_context")(runs), figures.get("passkey")(runs)
+    long, keys = drawn("long_context", runs), drawn("passkey", runs)
     leak = "leaks: not comparable"
     assert long.plots[1].title == f"trained under s2_roll ({leak})"
     for figure in (long, keys):
         assert figure.shown is not None
         assert figure.shown["cell"].str.endswith(f"({leak})").tolist() == [False, True] * 2
     for name in ("long_context", "results"):
-        assert [note.count("attention = s2_roll") for note in figures.get(name)(runs).notes if leak in note] == [2]
+        assert [note.count("attention = s2_roll") for note in drawn(name, runs).notes if leak in note] == [2]
     assert long.shown is not None
     assert long.shown["loss against control"].tolist()[1::2] == ["–", "–"]
     assert runs.contrasts("final_loss")["cell"].tolist() == ["train = lora, attention = full"]
-    assert "s2_roll" not in " ".join(answer(runs).sentences)
+    assert "s2_roll" not in " ".join(say(fact) for fact in answer(runs).section.facts)
 
 
 def test_a_study_of_leaks_alone_compares_nothing(tmp_path: Path) -> None:
@@ -194,30 +204,30 @@ def test_a_study_of_leaks_alone_compares_nothing(tmp_path: Path) -> None:
     study = long_study(1, model=model, grid={"lora.train": ["full", "lora"]}, control={"lora.train": "full"})
     runs = read_runs(write_long(tmp_path / "study", study))
     assert runs.contrasts("final_loss").empty
-    assert figures.get("effects")(runs).plots == ()
+    assert section("effects", runs).figures == ()
 
 
 def test_the_design_says_what_is_of_long_contexts(tmp_path: Path) -> None:
     model = {"name": "embedded", "context": 256, "attention": "s2"}
     both = {"train": "lora+norms+embeddings"}
     study = long_study(1, model=model, lora=both, grid={"lora.r": [2, 4]}, control={"lora.r": 2})
-    told = dict(figures.get("design")(read_runs(write_long(tmp_path / "study", study))).table.to_numpy().tolist())
+    told = dict(section("design", read_runs(write_long(tmp_path / "study", study))).table.to_numpy().tolist())
     assert told["attention in training"] == "s2, groups of 64 tokens"
     assert told["attention in evaluation"] == "full"
     assert told["trained"] == "lora+norms+embeddings"
     whole = {"name": "embedded", "context": 256, "positions": "interpolate"}
     study = long_study(1, model=whole, lora={"train": "full"}, grid={"local.epochs": [1, 2]}, control={})
-    told = dict(figures.get("design")(read_runs(write_long(tmp_path / "full", study))).table.to_numpy().tolist())
+    told = dict(section("design", read_runs(write_long(tmp_path / "full", study))).table.to_numpy().tolist())
     assert told["trained"] == "full"
     assert told["positions"] == "interpolate"
     assert not {"attention in training", "LoRA r", "lora_alpha"} & set(told)
 
 
 def test_a_model_that_finds_no_passkey_is_said_to_find_none(runs: Runs) -> None:
-    figure = figures.get("passkey")(runs)
-    assert figure.conclusion == (
-        "These models retrieve no passkey at any length or depth, neither before training nor after. "
-        "The mean loss on a key's token went from 4.500 to 2.500 nats."
+    figure = drawn("passkey", runs)
+    assert section("passkey", runs).facts == (
+        Change("passkeys_found", Share(0, 24), Share(0, 144)),
+        Change("key_loss", 4.5, 2.5),
     )
     assert figure.plots[0].title == "the base, before training"
     assert figure.plots[1].chart.data[0].text[0] == ["0/4", "0/4", "0/4"]
@@ -227,11 +237,11 @@ def test_a_model_that_finds_no_passkey_is_said_to_find_none(runs: Runs) -> None:
 def test_found_passkeys_are_counted(tmp_path: Path) -> None:
     study = long_study(1, grid={}, control={})
     runs = read_runs(write_long(tmp_path / "study", study, 1))
-    figure = figures.get("passkey")(runs)
-    assert figure.conclusion.startswith("Found before training: 0 of 12; after: 6 of 12. ")
+    figure = drawn("passkey", runs)
+    assert section("passkey", runs).facts[0] == Change("passkeys_found", Share(0, 12), Share(6, 12))
     assert figure.shown is not None
     assert figure.shown["found at 256 tokens"].tolist() == ["3 of 6"]
-    long = figures.get("long_context")(runs)
+    long = drawn("long_context", runs)
     assert long.shown is not None
     assert long.shown[["trained", "attention"]].iloc[0].tolist() == ["lora", "full"]
 
@@ -239,14 +249,15 @@ def test_found_passkeys_are_counted(tmp_path: Path) -> None:
 def test_a_base_is_counted_once_whatever_saves_memory(tmp_path: Path) -> None:
     axes = {"model.checkpointing": [False, True], "model.loss_piece": [64, 128]}
     runs = read_runs(write_long(tmp_path / "study", long_study(1, grid=axes, control={}), 1))
-    assert figures.get("passkey")(runs).conclusion.startswith("Found before training: 0 of 12; after: 24 of 48")
-    names = [trace.name for trace in figures.get("long_context")(runs).plots[0].chart.data]
+    fact = section("passkey", runs).facts[0]
+    assert (fact.before, fact.after) == (Share(0, 12), Share(24, 48))
+    names = [trace.name for trace in drawn("long_context", runs).plots[0].chart.data]
     assert names.count("the base, before training") == 1
 
 
 def test_a_message_is_split_by_part_where_there_is_more_than_lora(runs: Runs) -> None:
-    figure = figures.get("communication")(runs)
-    assert figure.conclusion.endswith(" Beside LoRA's 0.3 MB a message, embeddings weigh 3 MB.")
+    figure = drawn("communication", runs)
+    assert section("communication", runs).facts[-1].numbers == {"lora": 3e5, "embeddings": 3e6}
     assert [trace.name for trace in figure.plots[1].chart.data] == ["LoRA", "norms", "embeddings", "all other weights"]
     assert figure.plots[1].chart.data[2].x == (3, 3, 0, 0, 3, 3)
     assert figure.shown is not None
@@ -259,7 +270,7 @@ def test_the_page_has_both_sections_and_only_where_they_were_measured(tmp_path: 
     assert 'id="long_context"' in html
     assert 'id="passkey"' in html
     short = read_runs(write_study(tmp_path / "short", make_study(), per_client=12, tested=5))
-    assert not any(figures.get(name)(short).measured for name in ("long_context", "passkey"))
+    assert not any(section(name, short).asked for name in ("long_context", "passkey"))
 
 
 def test_what_is_trained_is_all_that_differs_between_the_presets_cells() -> None:

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 import cllora
+from cllora.analysis import results as read_runs
 from cllora.errors import UsageError
 from cllora.probes import probes
 from cllora.probes.update_geometry import NUMBERS
-from cllora.reports import figures, read_runs
+from cllora.reports import drawn
 from cllora.runs.tracking import probe_figures
 from cllora.spec import Experiment, Study
 from cllora.spec.sections import PROBE_FIELDS
@@ -254,7 +255,7 @@ def test_the_report_of_a_folder_of_0_1_0_shows_all_that_was_measured(tmp_path):
     shutil.copytree(OLD, tmp_path / "old")
     runs = read_runs(tmp_path / "old")
     for section in ("attention", "landscape", "long_context", "passkey", "mechanism"):
-        assert figures.get(section)(runs).plots, section
+        assert drawn(section, runs).plots, section
     assert runs.metrics["barrier"].tolist() == [read_rounds(OLD)[-1]["barrier"]]
     assert 'id="passkey"' in cllora.report(tmp_path / "old").read_text()
 

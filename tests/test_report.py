@@ -1,4 +1,4 @@
-"""The report on folders of made-up runs: laws for every figure, and that its sentences say what the data says."""
+"""The report on folders of made-up runs: laws for every section, and that its facts are what the data says."""
 
 import functools
 import json
@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 
 from cllora import store
+from cllora.analysis import Results as Runs
+from cllora.analysis import results as read_runs
 from cllora.errors import UsageError
-from cllora.reports import Figure, Runs, figures, read_runs, report
+from cllora.reports import Comparison, Figure, NotMeasured, Range, Section, Statement, report, say, sections
 from cllora.reports.answer import answer
 from cllora.reports.page import page
-from cllora.reports.sections import in_order
+from cllora.reports.section import caption, in_order
+from support.reports import drawn as draw
+from support.reports import section
 from support.synthetic import make_study, write_run, write_study
 
 KINDS = (
@@ -68,21 +72,20 @@ def read(folders: dict[str, Path]) -> dict[str, Runs]:
 
 @pytest.fixture(scope="module")
 def drawn(read: dict[str, Runs]) -> Callable[[str, str], Figure]:
-    """A function to a kind's figure by name, drawn once."""
-    return functools.cache(lambda kind, name: figures.get(name)(read[kind]))
+    """A function to a kind's section by name, drawn once."""
+    return functools.cache(lambda kind, name: draw(name, read[kind]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", figures.names())
-def test_every_figure_draws_and_concludes_in_one_sentence(
+@pytest.mark.parametrize("name", sections.names())
+def test_every_section_draws_and_says_each_fact_in_a_sentence(
     name: str, kind: str, drawn: Callable[[str, str], Figure]
 ) -> None:
     figure = drawn(kind, name)
     assert isinstance(figure, Figure)
     assert figure.title
     assert figure.conclusion.endswith(".")
-    assert "nan" not in figure.conclusion.lower()
-    assert not re.search(r"\. [A-Z]", figure.conclusion), "one sentence"
+    assert not re.search(r"\bnan\b|,,|\.\.|  |the the", figure.conclusion.lower())
     assert all(note.endswith(".") for note in figure.notes)
     for plot in figure.plots:
         assert len(plot.alt) > 20
@@ -91,13 +94,37 @@ def test_every_figure_draws_and_concludes_in_one_sentence(
         json.loads(plot.chart.to_json())
 
 
-@pytest.mark.parametrize("name", figures.names())
-def test_every_figure_has_a_caption(name: str) -> None:
-    assert figures.help(name)
+@pytest.mark.parametrize("name", sections.names())
+def test_every_section_has_a_caption(name: str) -> None:
+    assert caption(name)
 
 
-def test_every_figure_is_in_the_report_once() -> None:
-    assert sorted(in_order()) == sorted(figures.names())
+def test_every_section_is_in_the_report_once() -> None:
+    assert sorted(in_order()) == sorted(sections.names())
+    assert (in_order()[0], in_order()[-1]) == ("design", "methods")
+
+
+def test_a_section_is_read_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("_members", "_facts"):
+        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+    made = Section("Mine", (Statement("It is there."),))
+    sections.register("mine", after="effects")(lambda results: made)
+    sections.register("nowhere")(lambda results: made)
+    order = in_order()
+    assert order[order.index("effects") + 1] == "mine"
+    assert order[-2:] == ["nowhere", "methods"]
+    sections.register("lost", after="efects")(lambda results: made)
+    with pytest.raises(UsageError, match="section 'lost' is to come after 'efects'; did you mean 'effects'"):
+        in_order()
+
+
+def test_sections_that_wait_for_each_other_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("_members", "_facts"):
+        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+    for name, after in (("one", "other"), ("other", "one")):
+        sections.register(name, after=after)(lambda results: Section("It", ()))
+    with pytest.raises(UsageError, match="'one' is to come after 'other', and that after 'one'"):
+        in_order()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,7 +165,7 @@ def test_by_default_the_report_goes_into_the_folder(folders: dict[str, Path]) ->
 def test_names_cannot_break_the_page(read: dict[str, Runs]) -> None:
     evil = "</script><b>"
     runs = replace(read["single run"], name=evil)
-    html = page(runs, {name: figures.get(name)(runs) for name in ("global_loss", "design", "methods")})
+    html = page(runs, {name: draw(name, runs) for name in ("global_loss", "design", "methods")})
     assert evil not in html
 
 
@@ -170,9 +197,10 @@ def test_two_axes_compare_within_the_other_axis(read: dict[str, Runs]) -> None:
 
 
 def test_one_seed_says_so_and_gives_no_interval(read: dict[str, Runs]) -> None:
-    said = figures.get("global_loss")(read["study"]).conclusion
-    assert said.startswith("One seed cannot tell whether the final global loss differs: it was ")
-    assert "interval" not in said
+    (fact,) = section("global_loss", read["study"]).facts
+    assert isinstance(fact, Comparison)
+    assert (fact.contrast.metric, fact.contrast.seeds, fact.clear) == ("final_loss", 1, False)
+    assert "interval" not in say(fact)
 
 
 def made_up(read: dict[str, Runs], losses: dict[tuple[str, int], float]) -> Runs:
@@ -188,19 +216,23 @@ def made_up(read: dict[str, Runs], losses: dict[tuple[str, int], float]) -> Runs
 @pytest.mark.parametrize(("shift", "way"), [(0.5, "higher"), (-0.5, "lower")])
 def test_the_direction_is_the_data_s(shift: float, way: str, read: dict[str, Runs]) -> None:
     losses = {("0.1", 0): 3 + shift, ("0.1", 1): 3.1 + shift * 1.01, ("iid", 0): 3.0, ("iid", 1): 3.1}
-    said = figures.get("global_loss")(made_up(read, losses)).conclusion
-    assert re.fullmatch(rf"The final global loss was .*0\.50\d+ {way} than at alpha = iid \(95 % interval .*\)\.", said)
+    (fact,) = section("global_loss", made_up(read, losses)).facts
+    assert fact.clear
+    assert fact.contrast.difference == pytest.approx(shift, rel=0.01)
+    assert f" {way} than at alpha = iid (95 % interval" in say(fact)
 
 
 def test_a_difference_within_the_noise_is_none(read: dict[str, Runs]) -> None:
     runs = made_up(read, {("0.1", 0): 3.5, ("0.1", 1): 2.7, ("iid", 0): 3.0, ("iid", 1): 3.1})
-    assert figures.get("global_loss")(runs).conclusion.startswith("No clear difference in the final global loss")
-    assert len(answer(runs).sentences) == 1
+    (fact,) = answer(runs).section.facts
+    assert not fact.clear
+    assert say(fact).startswith("No clear difference in the final global loss")
+    assert say(*section("global_loss", runs).facts) == say(fact)
 
 
 def test_a_clear_difference_never_reads_as_zero(read: dict[str, Runs]) -> None:
     runs = made_up(read, {("0.1", 0): 3.00011, ("0.1", 1): 3.00012, ("iid", 0): 3.0, ("iid", 1): 3.0})
-    said = figures.get("global_loss")(runs).conclusion
+    said = say(section("global_loss", runs).facts[0])
     assert "higher" in said
     assert "0.000 " not in said
 
@@ -208,14 +240,17 @@ def test_a_clear_difference_never_reads_as_zero(read: dict[str, Runs]) -> None:
 def test_without_a_control_no_difference_is_claimed(read: dict[str, Runs]) -> None:
     runs = read["no control"]
     assert runs.controls == []
-    assert "without a control no difference is tested" in figures.get("global_loss")(runs).conclusion
+    (fact,) = section("global_loss", runs).facts
+    assert isinstance(fact, Range)
+    assert list(fact.values) == runs.cells
+    assert "no difference is tested" in fact.reason
     assert runs.class_names == ["class 1 (smallest)", *(f"class {c}" for c in range(2, 6))]
 
 
 def test_unfinished_runs_are_named_and_not_compared(read: dict[str, Runs]) -> None:
-    figure = figures.get("global_loss")(read["unfinished"])
-    assert figure.notes[0].startswith("Unfinished: alpha = 0.1, seed 0 stopped after round 1 of 3.")
-    assert figure.conclusion.startswith("No cell can be compared with its control yet")
+    made = section("global_loss", read["unfinished"])
+    assert made.notes[0].startswith("Unfinished: alpha = 0.1, seed 0 stopped after round 1 of 3.")
+    assert made.facts == (NotMeasured("final_loss", "No cell can be compared with its control yet"),)
 
 
 def test_cells_not_begun_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -224,7 +259,7 @@ def test_cells_not_begun_are_named(folders: dict[str, Path], tmp_path: Path) -> 
     shutil.rmtree(study / "alpha=iid,seed=0")
     runs = read_runs(study)
     assert runs.controls == []
-    assert "Not begun: alpha=iid,seed=0." in figures.get("global_loss")(runs).notes
+    assert "Not begun: alpha=iid,seed=0." in section("global_loss", runs).notes
 
 
 def test_losses_beyond_the_last_whole_round_are_left_out(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -240,8 +275,8 @@ def test_without_an_environment_nothing_is_made_up(folders: dict[str, Path], tmp
     shutil.copytree(folders["single run"], run)
     (run / "environment.json").unlink()
     runs = read_runs(run)
-    assert "was not recorded" in figures.get("communication")(runs).conclusion
-    assert "not recorded" in figures.get("methods")(runs).table["value"].tolist()
+    assert isinstance(section("communication", runs).facts[1], NotMeasured)
+    assert "not recorded" in section("methods", runs).table["value"].tolist()
 
 
 def test_what_costs_no_less_than_the_full_model_saves_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -250,9 +285,11 @@ def test_what_costs_no_less_than_the_full_model_saves_nothing(folders: dict[str,
     environment = store.read_json(run / "environment.json")
     environment["communication"]["full_bytes"] = 1
     store.write_json(run / "environment.json", environment)
-    said = figures.get("communication")(read_runs(run)).conclusion
-    assert said.endswith("MB for as many messages would have been no more.")
-    assert "%" not in said
+    sent, saved = section("communication", read_runs(run)).facts
+    assert isinstance(sent, Range)
+    assert isinstance(saved, Statement)
+    assert saved.numbers["saved"] < 0
+    assert "%" not in say(saved)
 
 
 def test_warnings_of_the_partition_are_plain_sentences(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -260,7 +297,7 @@ def test_warnings_of_the_partition_are_plain_sentences(folders: dict[str, Path],
     shutil.copytree(folders["study"], study)
     path = study / "alpha=0.1,seed=0" / "partition.json"
     store.write_json(path, {**store.read_json(path), "warnings": ["clients overlap"]})
-    assert "Clients overlap (alpha = 0.1)." in figures.get("partition")(read_runs(study)).notes
+    assert "Clients overlap (alpha = 0.1)." in section("partition", read_runs(study)).notes
 
 
 @pytest.mark.parametrize("empty", [True, False])

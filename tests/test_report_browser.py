@@ -11,9 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cllora.reports import Figure, Run, Runs, figures, read_runs
+from cllora.analysis import Results as Runs
+from cllora.analysis import Run
+from cllora.analysis import results as read_runs
+from cllora.reports import Figure
 from cllora.reports.page import page as draw
-from cllora.reports.sections import in_order
+from cllora.reports.section import in_order
+from support.reports import drawn
 from support.synthetic import make_study, write_study
 
 ARGUMENTS = [
@@ -69,7 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="module")
 def made(runs: Runs) -> dict[str, Figure]:
-    found = {name: figures.get(name)(runs) for name in in_order()}
+    found = {name: drawn(name, runs) for name in in_order()}
     return {name: figure for name, figure in found.items() if figure.measured}
 
 

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from cllora import store
+from cllora.analysis import Results as Runs
+from cllora.analysis import results as read_runs
+from cllora.analysis.names import class_names, feature_text
 from cllora.errors import UsageError
-from cllora.reports import Runs, figures, read_runs, report, words
+from cllora.reports import Comparison, Range, Statement, effect, report, say, sections
 from cllora.reports.answer import answer
-from cllora.reports.labels import class_names, feature_text
 from cllora.spec import Choice
 from cllora.types import DataRecord, Environment
+from support.reports import drawn, section
 from support.synthetic import make_partition, make_study, write_run, write_study
 
 
@@ -41,8 +44,16 @@ def made_up(runs: Runs, losses: Mapping[str, tuple[float, ...]]) -> Runs:
     )
 
 
-def said_of(runs: Runs) -> str:
-    return words.effect(runs, "final_loss", "the final global loss")
+def fact_of(runs: Runs) -> Comparison:
+    fact = effect(runs, "final_loss")
+    assert isinstance(fact, Comparison)
+    return fact
+
+
+def numbers_of(runs: Runs, number: str) -> list[float]:
+    """The numbers of that name in the statements of the first screen."""
+    facts = [fact for fact in answer(runs).section.facts if isinstance(fact, Statement)]
+    return [fact.numbers[number] for fact in facts if number in fact.numbers]
 
 
 def test_what_failed_is_on_the_page_with_its_reason(folder: Path, tmp_path: Path) -> None:
@@ -52,8 +63,8 @@ def test_what_failed_is_on_the_page_with_its_reason(folder: Path, tmp_path: Path
     failed.mkdir()
     store.write_json(failed / "failed.json", {"error": "cannot load the model"})
     runs = read_runs(tmp_path / "study")
-    assert "Not all is finished: 8 of 9 runs; 1 failed, see Design." in answer(runs).sentences
-    assert figures.get("design")(runs).notes == ("Failed: alpha=1,seed=2: cannot load the model",)
+    assert [numbers_of(runs, name) for name in ("finished", "runs", "failed")] == [[8], [9], [1]]
+    assert section("design", runs).notes == ("Failed: alpha=1,seed=2: cannot load the model",)
 
 
 def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) -> None:
@@ -63,11 +74,10 @@ def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) 
         for run in runs.members
         if run.labels["alpha"] == "0.1"
     ]
-    plot = answer(
-        replace(runs, members=[*many, *(r for r in runs.members if r.labels["alpha"] == "iid")])
-    ).figure.plots[0]
-    assert "the 12 largest of 20 differences" in plot.title
-    assert plot.alt.count(" against ") == 12
+    controls = [run for run in runs.members if run.labels["alpha"] == "iid"]
+    (forest,) = answer(replace(runs, members=[*many, *controls])).section.figures
+    assert "the 12 largest of 20 differences" in forest.title
+    assert len(forest.table) == 12
 
 
 def test_the_first_screen_names_cells_so_that_they_can_be_told_apart(runs: Runs) -> None:
@@ -77,7 +87,9 @@ def test_the_first_screen_names_cells_so_that_they_can_be_told_apart(runs: Runs)
         control={"alpha": "iid", "r": "2"},
         members=[replace(run, labels={**run.labels, "r": "2"}) for run in runs.members],
     )
-    assert "(alpha = 0.1, r = 2)" in answer(two).headline
+    headline = answer(two).headline
+    assert headline is not None
+    assert "(alpha = 0.1, r = 2)" in say(headline)
     full = [replace(run, outcome={**run.outcome, "saved": -0.0002}) for run in runs.members[:3]]
     assert answer(replace(runs, members=[*full, *runs.members[3:]])).numbers[-1][0].startswith("0.0 to ")
 
@@ -100,7 +112,7 @@ def test_means_are_over_finished_runs(folder: Path, tmp_path: Path) -> None:
             write_run(study / name, cell, stop=1)
     runs = read_runs(study)
     assert runs.averaged.groupby("cell", sort=False)["seed"].count().tolist() == [2, 3, 3]
-    shown = figures.get("results")(runs).shown
+    shown = drawn("results", runs).shown
     assert shown is not None
     assert shown["finished seeds"].tolist() == ["2 of 3", "0 of 3", "3"]
     assert runs.contrasts("final_loss")["seeds"].tolist() == [2, 0]
@@ -109,31 +121,34 @@ def test_means_are_over_finished_runs(folder: Path, tmp_path: Path) -> None:
 
 def test_the_chosen_comparison_answers_for_all(runs: Runs) -> None:
     seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (3.1, 3.3, 3.0), "iid": (3.0, 3.0, 3.0)})
-    row = words.largest(seen.contrasts("final_loss"))
-    assert row is not None
-    assert row["low_holm"] < row["low"] < row["high"] < row["high_holm"]
-    assert "the largest clear one of 2; 95 % interval over all 2 comparisons" in said_of(seen)
+    fact = fact_of(seen)
+    row = fact.contrast
+    assert (row.cell, row.comparisons, fact.clear) == ("alpha = 0.1", 2, True)
+    assert row.low_holm < row.low < row.high < row.high_holm
+    assert "the largest clear one of 2; 95 % interval over all 2 comparisons" in say(fact)
 
 
 def test_what_is_clear_alone_but_not_among_all_is_not_called_clear(runs: Runs) -> None:
     seen = made_up(runs, {"0.1": (3.067, 3.1, 3.133), "1": (3.0, 3.01, 2.99), "iid": (3.0, 3.0, 3.0)})
-    assert seen.contrasts("final_loss")["low"].iloc[0] > 0
-    assert not words.is_clear(seen.contrasts("final_loss").iloc[0])
-    assert said_of(seen).startswith("No clear difference")
+    fact = fact_of(seen)
+    assert fact.contrast.low > 0 > fact.contrast.low_holm
+    assert not fact.clear
+    assert say(fact).startswith("No clear difference")
 
 
 def test_a_comparison_without_pairs_is_not_counted(runs: Runs) -> None:
     seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (), "iid": (3.0, 3.0, 3.0)})
-    assert "comparisons" not in said_of(seen)
+    assert fact_of(seen).contrast.comparisons == 1
+    assert "comparisons" not in say(fact_of(seen))
 
 
 def test_equal_means_in_doubt_are_no_clear_difference(runs: Runs) -> None:
     seen = made_up(runs, {"0.1": (2.0, 3.0, 4.0), "1": (), "iid": (3.0, 3.0, 3.0)})
-    assert said_of(seen).startswith("No clear difference in the final global loss: it was 3.000")
+    assert say(fact_of(seen)).startswith("No clear difference in the final global loss: it was 3.000")
     one = made_up(runs, {"0.1": (3.0,), "1": (), "iid": (3.0,)})
-    assert said_of(one).startswith("One seed cannot tell")
+    assert say(fact_of(one)).startswith("One seed cannot tell")
     two = made_up(runs, {"0.1": (3.0, 3.1), "1": (), "iid": (3.0, 3.0)})
-    assert "only 2 seeds" in said_of(two)
+    assert "only 2 seeds" in say(fact_of(two))
 
 
 def test_only_runs_on_the_same_data_are_paired(runs: Runs) -> None:
@@ -144,29 +159,28 @@ def test_only_runs_on_the_same_data_are_paired(runs: Runs) -> None:
     ]
     mixed = replace(runs, members=members)
     assert mixed.contrasts("final_loss")["seeds"].tolist() == [2, 2]
-    assert any("2 different sets of data" in sentence for sentence in answer(mixed).sentences)
-    assert not any("sets of data" in sentence for sentence in answer(runs).sentences)
+    assert numbers_of(mixed, "sets of data") == [2]
+    assert numbers_of(runs, "sets of data") == []
 
 
 def test_the_strength_is_counted_in_pairs(runs: Runs) -> None:
     seen = made_up(runs, {"0.1": (3.2, 3.21, 3.19), "1": (3.1,), "iid": (3.0, 3.0, 3.0)})
-    said = figures.get("methods")(seen).conclusion
-    assert "at least 1 pair of runs" in said
-    assert "the split into training and global test texts" in said
+    (fact,) = section("methods", seen).facts
+    assert isinstance(fact, Statement)
+    assert fact.numbers == {"pairs": 1}
+    assert "the split into training and global test texts" in fact.text
 
 
 def test_both_numbers_of_the_clients_are_of_one_cell(runs: Runs) -> None:
     about = [what for _, what in answer(runs).numbers if "on their own test texts" in what]
     assert len(about) == 2
-    cell = words.largest(runs.contrasts("final_loss"))
-    assert cell is not None
-    assert all(f"at {cell['cell']}," in what for what in about)
+    assert all(f"at {fact_of(runs).contrast.cell}," in what for what in about)
 
 
 def test_nothing_varied_is_said_to_be_fixed(tmp_path: Path) -> None:
     grid = {"lora.r": [1, 2], "partition.by.unit": ["characters", "words"]}
     seen = read_runs(write_study(tmp_path, make_study(grid=grid, control={})))
-    fixed = dict(figures.get("design")(seen).table.to_numpy().tolist())
+    fixed = dict(section("design", seen).table.to_numpy().tolist())
     assert fixed["r (varied)"] == "1, 2"
     assert not {"LoRA r", "feature"} & set(fixed)
     assert {"lora_alpha", "lora_dropout", "target_modules"} <= set(fixed)
@@ -177,13 +191,13 @@ def test_stand_ins_and_what_goes_with_them_are_not_hidden(tmp_path: Path) -> Non
     where = {"model.name": {"embedded-64": {"local.epochs": 10}, "embedded": {"local.epochs": 2}}}
     grid = {"model.name": names, "partition.alpha": ["iid"]}
     seen = read_runs(write_study(tmp_path / "two", make_study(grid=grid, where=where, control={})))
-    design = figures.get("design")(seen)
+    design = section("design", seen)
     assert dict(design.table.to_numpy().tolist())["local epochs (with what is varied)"] == "10, 2"
     assert design.notes[0].startswith(
         "Briefly trained models of 2 widths stand in for the paper's: embedded-64 (width 64)"
     )
     one = read_runs(write_study(tmp_path / "one", make_study()))
-    assert figures.get("design")(one).notes == ()
+    assert section("design", one).notes == ()
 
 
 def test_a_feature_is_named_with_its_unit() -> None:
@@ -210,7 +224,7 @@ def test_the_results_are_written_as_numbers(tmp_path: Path) -> None:
     assert all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers)
     loss = table[table["metric"] == "final_loss"].set_index("cell")
     assert loss["pairs"].to_dict() == {"alpha = 0.1": 2, "alpha = iid": 0}
-    shown = figures.get("communication")(read_runs(folder)).shown
+    shown = drawn("communication", read_runs(folder)).shown
     assert shown is not None
     assert shown["saved"].tolist() == ["99.996 %"] * 2
 
@@ -218,14 +232,15 @@ def test_the_results_are_written_as_numbers(tmp_path: Path) -> None:
 def test_a_study_s_own_figures_are_in_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(figures, "_members", dict(figures._members))
+    for part in ("_members", "_facts"):
+        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
     own = tmp_path / "own_figure.py"
     own.write_text(
-        "from cllora.reports import Figure, figures\n"
-        "@figures.register()\n"
-        "def of_the_study(runs):\n"
-        '    """A figure."""\n'
-        '    return Figure("Of the study", "It is there.")\n'
+        "from cllora.reports import Section, Statement, sections\n"
+        "@sections.register(after='effects')\n"
+        "def of_the_study(results):\n"
+        '    """A section."""\n'
+        '    return Section("Of the study", (Statement("It is there."),), table=results.metrics)\n'
     )
     study = write_study(tmp_path / "study", make_study(("iid",), load=[str(tmp_path / "gone.py"), str(own)]))
     with caplog.at_level(logging.WARNING, logger="cllora"):
@@ -236,9 +251,10 @@ def test_a_study_s_own_figures_are_in_its_report(
 
 def test_the_range_of_classes_is_signed_and_of_one_cell(tmp_path: Path) -> None:
     seen = read_runs(write_study(tmp_path, make_study(grid={"partition.alpha": [0.1, 1]}, control={})))
-    said = figures.get("classes")(seen).conclusion
-    assert said.startswith("The change of loss by training ran from −")
-    assert said.endswith("at alpha = 0.1.")
+    (fact,) = section("classes", seen).facts
+    assert isinstance(fact, Range)
+    assert all(name.endswith(" at alpha = 0.1") for name in fact.values)
+    assert "ran from −" in say(fact)
 
 
 def test_a_seed_not_begun_is_counted_as_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -246,6 +262,6 @@ def test_a_seed_not_begun_is_counted_as_asked_for(folder: Path, tmp_path: Path) 
     shutil.copytree(folder, study)
     for run in study.glob("*,seed=2"):
         shutil.rmtree(run)
-    shown = figures.get("results")(read_runs(study)).shown
+    shown = drawn("results", read_runs(study)).shown
     assert shown is not None
     assert shown["finished seeds"].tolist() == ["2 of 3"] * 3

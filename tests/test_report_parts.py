@@ -8,10 +8,24 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from cllora.reports import Runs, figures, latex, read_runs, report, results_table
+from cllora.analysis import Results as Runs
+from cllora.analysis import results as read_runs
+from cllora.reports import (
+    Answers,
+    Figure,
+    Forest,
+    NotMeasured,
+    Share,
+    figures,
+    latex,
+    report,
+    results_table,
+    say,
+    sections,
+)
 from cllora.reports.answer import answer
-from cllora.reports.forest import judged
-from cllora.reports.markup import legend
+from cllora.reports.html import toggled
+from support.reports import drawn, section
 from support.synthetic import make_study, write_study
 
 
@@ -29,22 +43,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 def test_the_answer_in_short_says_all_three_things(runs: Runs) -> None:
-    said = answer(runs).headline
+    fact = answer(runs).headline
+    assert isinstance(fact, Answers)
+    assert [row.shows for row in fact.contrasts] == ["differs", "undecided", "equivalent"]
+    said = say(fact)
     assert said.startswith("The final global loss is higher at alpha = 0.1 (by 0.500 nats per token); ")
     assert "no difference worth naming at alpha = 100; " in said
     assert re.search(r"not enough seeds to tell at alpha = 1 \(about [\d,]+ needed\)\.$", said)
     one = replace(runs, members=[run for run in runs.members if run.seed == 0])
-    assert answer(one).headline.startswith("One seed cannot tell")
+    assert say(answer(one).headline).startswith("One seed cannot tell")
 
 
 def test_the_main_figure_is_the_forest_or_without_a_control_the_curves(runs: Runs) -> None:
-    assert answer(runs).figure.plots[0].title == "Final global loss"
-    assert answer(replace(runs, control={})).figure.plots[0].title == "Loss"
+    (spec,) = answer(runs).section.figures
+    assert isinstance(spec, Forest)
+    (spec,) = answer(replace(runs, control={})).section.figures
+    assert (spec.x, spec.y) == ("round", "loss")
 
 
 def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
-    assert judged(runs, "final_loss")["shows"].tolist() == ["differs", "undecided", "equivalent"]
-    plot = figures.get("effects")(runs).plots[0]
+    plot = drawn("effects", runs).plots[0]
     assert list(plot.chart.layout.yaxis.ticktext) == [
         "alpha = 0.1<br>differs",
         "alpha = 1<br>not enough seeds to tell",
@@ -56,13 +74,15 @@ def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
 
 
 def test_thin_intervals_leave_out_zero_just_where_it_differs(runs: Runs) -> None:
-    found = judged(runs, "final_loss")
-    assert ((found["low_holm"] > 0) | (found["high_holm"] < 0)).tolist() == [True, False, False]
-    assert ((found["low_holm"] <= found["low"]) & (found["high"] <= found["high_holm"])).all()
+    rows = section("effects", runs).figures[0].table.query("metric == 'final_loss'")
+    assert ((rows["low_holm"] > 0) | (rows["high_holm"] < 0)).tolist() == [True, False, False]
+    assert ((rows["low_holm"] <= rows["low"]) & (rows["high"] <= rows["high_holm"])).all()
 
 
 def test_effects_need_a_control(runs: Runs) -> None:
-    assert figures.get("effects")(replace(runs, control={})).conclusion.startswith("No cell can be compared")
+    (fact,) = section("effects", replace(runs, control={})).facts
+    assert isinstance(fact, NotMeasured)
+    assert fact.asked
 
 
 def test_marks_lie_on_the_curve_of_their_run(runs: Runs) -> None:
@@ -75,24 +95,27 @@ def test_marks_lie_on_the_curve_of_their_run(runs: Runs) -> None:
         "divergence",
         1,
     ]
-    marks = [trace for trace in figures.get("global_loss")(failed).plots[0].chart.data if "divergence" in trace.name]
+    marks = [trace for trace in drawn("global_loss", failed).plots[0].chart.data if "divergence" in trace.name]
     assert [(list(mark.x), list(mark.y)) for mark in marks] == [([1], [4.0])]
-    section = figures.get("signatures")(failed)
-    assert section.table["client"].isna().all()
-    assert "Divergence: 1 of 3 runs at alpha = 0.1." in section.notes
+    made = section("signatures", failed)
+    assert made.numbers["client"].isna().all()
+    assert made.facts[0].share == Share(1, len(runs.members))
+    assert "Divergence: 1 of 3 runs at alpha = 0.1." in made.notes
 
 
 def test_keys_that_show_and_hide_are_buttons(runs: Runs) -> None:
-    html = legend(figures.get("effects")(runs))
-    assert html.count("<button") == 3
-    assert "<span>" in html, "the margin is always there"
+    figure = drawn("effects", runs)
+    names = [key.name for key in figure.legend]
+    assert names == ["differs", "equivalent", "not enough seeds to tell", "smaller than the margin"]
+    assert set(names) - toggled(figure) == {"smaller than the margin"}, "the margin is always there"
 
 
 def test_every_key_of_every_figure_does_something_or_is_the_margin(runs: Runs) -> None:
     few = replace(runs, members=[run for run in runs.members if run.labels["alpha"] in ("0.1", "iid") and run.seed < 2])
-    for name in figures.names():
-        html = legend(figures.get(name)(few))
-        assert html.count("<span>") == (name == "effects"), name
+    for name in sections.names():
+        figure = drawn(name, few)
+        without = [key.name for key in figure.legend if key.name not in toggled(figure)]
+        assert without == ["smaller than the margin"] * (name == "effects"), name
 
 
 def test_tables_for_latex(tmp_path: Path) -> None:
@@ -113,7 +136,7 @@ def test_tables_for_latex(tmp_path: Path) -> None:
 
 
 def test_signs_that_mean_something_to_latex_are_written_out() -> None:
-    text = latex.booktabs(pd.DataFrame({"a_b": ["50 %", "x & y"], "n": [-0.5, float("nan")]}), "c", "l")
+    text = latex.booktabs(pd.DataFrame({"a_b": ["50 %", "x & y"], "n": ["−0.5", "–"]}), "c", "l")
     assert r"a\_b & n \\" in text
     assert r"50 \% & $-$0.5 \\" in text
     assert r"x \& y & -- \\" in text
@@ -140,4 +163,22 @@ def test_where_runs_begin_at_an_adapter_round_0_is_called_the_start(tmp_path):
             console.print(results_table(tmp_path / name))
         words = "base" if name == "bare" else "start"
         assert f"− {words}" in shown.get()
-        assert f"of loss minus {words}" in " ".join(shown.get().split())
+        assert f"against {words}" in " ".join(shown.get().split())
+
+
+def test_a_figure_of_0_1_0_is_still_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("_members", "_facts"):
+        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+    with pytest.warns(FutureWarning, match="register a section"):
+        register = figures.register()
+
+    @register
+    def best_round(runs: Runs) -> Figure:
+        """The round after which the global model was best."""
+        table = runs.outcomes[["cell", "seed", "best_round", "best_loss"]]
+        earliest = int(runs.results["best_round"].min())
+        return Figure(title="Best round", conclusion=f"No cell was best before round {earliest}.", table=table)
+
+    html = report(write_study(tmp_path, make_study())).read_text()
+    assert "No cell was best before round " in html
+    assert (tmp_path / "tables" / "best_round.csv").is_file()

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 import cllora
+from cllora.analysis import results as read_runs
 from cllora.corpus import load_samples
 from cllora.partition import assign
-from cllora.reports import partition_view, read_runs
+from cllora.reports import partition_view
 from cllora.spec import DataSpec, Experiment, Study
 from cllora.store import read_json
 from support.corpus import ByteTokenizer

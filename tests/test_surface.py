@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from cllora.analysis import results as read_runs
 from cllora.probes.loss_surface import LINE, Plane, barrier, finite, rise, surface
-from cllora.reports import figures, read_runs, report
+from cllora.reports import report
 from cllora.runs import run
 from cllora.runs.probing import TEXTS
 from cllora.spec import Study
 from cllora.store import probe_names, read_partition, read_probe, read_rounds, write_probe
 from support.learning import learner_of, random_adapter
+from support.reports import drawn, section
 from support.studies import study_fields
 from support.synthetic import make_study, write_study
 
@@ -152,17 +154,18 @@ def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
     study = make_study(num_seeds=3)
     folder = write_study(tmp_path, study)
     one = folder / study.cells()[0].name
-    assert not figures.get("landscape")(read_runs(folder)).measured
+    assert not section("landscape", read_runs(folder)).asked
     assert 'id="landscape"' not in report(one).read_text()
     for cell in study.cells():
         high = (0.5 if "0.1" in cell.name else 0.1) + 0.01 * cell.experiment.seed
         write_probe(folder / cell.name, "loss_surface", 3, made_up_surface(high), every_round=False)
-    figure = figures.get("landscape")(read_runs(folder))
+    figure = drawn("landscape", read_runs(folder))
     assert [plot.title for plot in figure.plots] == ["alpha = 0.1, seed 0", "alpha = iid, seed 0"]
     contour, marks = figure.plots[0].chart.data
     assert np.shape(contour.z) == (5, 5)
     assert list(marks.text) == ["sent", "client 2", "client 7", "average"], "global is the average"
-    assert "barrier between two clients' adapters was 0.510" in figure.conclusion
+    (fact,) = section("landscape", read_runs(folder)).facts
+    assert (fact.contrast.metric, fact.contrast.mean) == ("barrier", pytest.approx(0.51))
     assert len(figure.table) == 6
     np.testing.assert_allclose(
         figure.table["gain_of_averaging"], figure.table["clients_mean"] - figure.table["average"]

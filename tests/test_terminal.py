@@ -14,9 +14,9 @@ from cllora.corpus.sources import open_sources
 from cllora.errors import UsageError, visible
 from cllora.model.source import gguf_file
 from cllora.places import cache_folder, expanded
-from cllora.reports.inspection import inspection_view
+from cllora.reports.mixes import inspection_view, partition_view
 from cllora.reports.sheet import Sheet, cell_len, cut_apart
-from cllora.reports.terminal import members_view, partition_view, results_table
+from cllora.reports.terminal import members_view, results_table
 from cllora.runs.inspect import inspect
 from cllora.spec import DataSpec
 from support.fixtures import refused

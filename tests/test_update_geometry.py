@@ -10,10 +10,12 @@ import pytest
 from scipy.special import rel_entr
 from scipy.stats import spearmanr
 
+from cllora.analysis import results as read_runs
 from cllora.metrics.update_geometry import NUMBERS, by_layer, by_round, client_drifts, correlation, disagreements
-from cllora.reports import figures, read_runs
+from cllora.reports import NotMeasured, Trend
 from cllora.stats import dyads
 from cllora.types import Partition
+from support.reports import drawn, section
 from support.synthetic import make_study, write_study
 
 LAYERS = ["a", "b"]
@@ -183,15 +185,17 @@ def test_a_run_with_very_many_pairs_has_the_wider_interval(monkeypatch):
 
 
 def test_the_figure_says_what_the_rounds_were_made_to_say(runs):
-    figure = figures.get("mechanism")(runs)
-    assert figure.conclusion.startswith("Two clients' updates disagree more the further apart their texts are at alpha")
-    assert "at alpha = 0.5, where distances between clients vary most" in figure.conclusion
-    assert [plot.title for plot in figure.plots] == [
+    made = section("mechanism", runs)
+    (fact,) = made.facts
+    assert isinstance(fact, Trend)
+    assert fact.where.startswith("alpha = 0.5, where distances between clients vary most")
+    assert 0 < fact.low < fact.rho < fact.high
+    assert [spec.title for spec in made.figures] == [
         "Disagreement of two clients' updates",
         "Error of averaging A and B apart",
     ]
-    assert figure.table["seed"].nunique() == 3
-    assert figure.shown["cell"].tolist() == runs.cells
+    assert made.numbers["seed"].nunique() == 3
+    assert made.table["cell"].tolist() == runs.cells
 
 
 def changed(runs, change):
@@ -202,9 +206,9 @@ def changed(runs, change):
 
 
 def test_without_a_record_the_figure_says_so(runs):
-    figure = figures.get("mechanism")(changed(runs, lambda table: table[:0]))
-    assert figure.conclusion == "Nothing was recorded of how the clients' updates relate."
-    assert not figure.plots
+    made = section("mechanism", changed(runs, lambda table: table[:0]))
+    assert made.facts == (NotMeasured("relation of clients' updates"),)
+    assert not made.figures
 
 
 def test_one_client_a_round_has_nobody_to_disagree_with(runs):
@@ -213,7 +217,7 @@ def test_one_client_a_round_has_nobody_to_disagree_with(runs):
         table = table[(table["scope"] != "client") | ~table.duplicated(["round", "scope"])]
         return table.assign(cosine=np.nan, averaging_error=table["averaging_error"] * 0)
 
-    figure = figures.get("mechanism")(changed(runs, alone))
+    figure = drawn("mechanism", changed(runs, alone))
     assert figure.conclusion.startswith("No two clients")
     assert [plot.title for plot in figure.plots] == ["Error of averaging A and B apart"]
     assert "nan" not in str(figure.shown.to_numpy()).lower()

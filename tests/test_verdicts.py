@@ -13,13 +13,14 @@ import pytest
 
 from cllora import claims, stats
 from cllora.analysis import Results, Run
+from cllora.analysis import results as read_runs
 from cllora.claims import Rule, Verdict, decide, over_all
 from cllora.metrics import MARGIN, curves, losses
-from cllora.reports import figures, read_runs
 from cllora.seeds import rng
 from cllora.spec import Experiment, PartitionSpec
 from cllora.studies.cllora_paper.skew import skew_of
 from cllora.types.environment import DataRecord, Environment, MessageSizes
+from support.reports import drawn, section
 from support.synthetic import make_partition, make_study, write_study
 
 ROUNDS, CLIENTS = 8, 6
@@ -434,7 +435,7 @@ def test_chance_alone_is_no_unfairness_in_simulated_federations() -> None:
 
 def test_the_report_has_a_row_for_every_tested_claim(tmp_path: Path) -> None:
     runs = read_runs(write_study(tmp_path, make_study(num_seeds=3, rounds=5)))
-    figure = figures.get("verdicts")(runs)
+    figure = drawn("verdicts", runs)
     assert figure.shown is not None
     assert [claim[:3] for claim in figure.shown["claim"]] == ["(a)", "(b)", "(c)", "(h)"]
     assert figure.shown["verdict"].str.contains("✔ supported|✘ contradicted|\\? undecided").all()
@@ -444,9 +445,8 @@ def test_the_report_has_a_row_for_every_tested_claim(tmp_path: Path) -> None:
     assert about.startswith("The claims of the paper that this study tests, and the question (i)")
     assert all(letter in untested for letter in ("(d)", "(e)", "(f)", "(g)", "(i)"))
     assert "`cllora run paper/quantity`" in untested
-    assert figure.measured
 
 
 def test_a_study_that_tests_no_claim_has_no_such_section(tmp_path: Path) -> None:
     study = make_study(grid={"lora.r": [4, 8]}, control={})
-    assert not figures.get("verdicts")(read_runs(write_study(tmp_path, study))).measured
+    assert not section("verdicts", read_runs(write_study(tmp_path, study))).asked

@@ -1,6 +1,10 @@
 """Everything that a study can name, by the kinds that `cllora list` shows."""
 
+import logging
+
 from cllora.registry import AnyRegistry
+
+log = logging.getLogger("cllora")
 
 
 def registries() -> dict[str, AnyRegistry]:
@@ -13,7 +17,7 @@ def registries() -> dict[str, AnyRegistry]:
     from cllora.partition import partitioners
     from cllora.presets import presets
     from cllora.probes import probes
-    from cllora.reports import figures
+    from cllora.reports import sections
     from cllora.runs import trackers
 
     return {
@@ -27,9 +31,21 @@ def registries() -> dict[str, AnyRegistry]:
         "presets": presets,
         "metrics": metrics,
         "claims": claims,
-        "figures": figures,
+        "sections": sections,
         "trackers": trackers,
     }
+
+
+RENAMED = {"figures": "sections"}
+"""Kinds by what they were called in 0.1.0."""
+
+
+def named_today(kind: str | None) -> str | None:
+    """A kind by its name of today; with a warning if it was given by the name that it had in 0.1.0."""
+    if kind not in RENAMED:
+        return kind
+    log.warning("%s are called %s; the old name will go", kind, RENAMED[kind])
+    return RENAMED[kind]
 
 
 def options_of(registry: AnyRegistry, name: str) -> dict[str, object]:

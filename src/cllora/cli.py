@@ -146,19 +146,19 @@ def list_(
         str | None,
         typer.Argument(
             help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, metrics, "
-            "claims, figures or trackers"
+            "claims, sections or trackers"
         ),
     ] = None,
     load: Load = None,
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
-    from cllora.catalog import options_of, registries
+    from cllora.catalog import named_today, options_of, registries
     from cllora.registry import guess, load_plugins
     from cllora.reports import members_view
 
     load_plugins(str(file) for file in load or ())
-    every = registries()
+    every, kind = registries(), named_today(kind)
     if kind is not None and kind not in every:
         raise UsageError(f"there is no list of '{kind}'; {guess(kind, every)}")
     chosen = {kind: every[kind]} if kind else every

@@ -41,7 +41,7 @@ def test_every_python_block_in_extending_runs_and_registers(tmp_path):
     check = (
         "\nfrom cllora.runs import trackers\nassert 'lines' in trackers.names()"
         "\nfrom cllora.corpus import features, corpora\n"
-        "from cllora.reports import figures\n"
+        "from cllora.reports import sections\nassert 'best_round' in sections.names()\n"
         "from cllora.probes import probes\nassert 'hardest_texts' in probes.names()\n"
         "assert {'fedmedian'} <= set(strategies.names()) and 'digits' in features.names()\n"
         "assert 'rank_helps' in claims.names()\n"

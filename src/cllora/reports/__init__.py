@@ -1,28 +1,68 @@
 """What a person looks at: the HTML page with its figures, and tables for the terminal."""
 
-from cllora.reports.figure import Figure, Key, Plot, figures
-from cllora.reports.inspection import inspection_view
-from cllora.reports.page import report
-from cllora.reports.reading import read_runs
-from cllora.reports.runs import Run, Runs
-from cllora.reports.terminal import members_view, partition_view, result_rows, results_table, verdict_rows
-from cllora.reports.yardstick import curves_of, sentences
+import cllora.reports.sections  # noqa: F401 (registers them)
+from cllora.reports.alpha import curves_of, sentences
+from cllora.reports.facts import (
+    Answers,
+    Change,
+    Comparison,
+    Count,
+    Fact,
+    Interval,
+    Mean,
+    NotMeasured,
+    Range,
+    Share,
+    Statement,
+    Tally,
+    Trend,
+    effect,
+)
+from cllora.reports.figure import Figure, Key, Plot
+from cllora.reports.figures import Runs, figures
+from cllora.reports.mixes import inspection_view, partition_view
+from cllora.reports.page import drawn, report
+from cllora.reports.say import interval, say
+from cllora.reports.section import Bars, Dots, Forest, Heatmap, Lines, Section, sections
+from cllora.reports.terminal import members_view, result_rows, results_table, verdict_rows
 
 __all__ = [
+    "Answers",
+    "Bars",
+    "Change",
+    "Comparison",
+    "Count",
+    "Dots",
+    "Fact",
     "Figure",
+    "Forest",
+    "Heatmap",
+    "Interval",
     "Key",
+    "Lines",
+    "Mean",
+    "NotMeasured",
     "Plot",
-    "Run",
+    "Range",
     "Runs",
+    "Section",
+    "Share",
+    "Statement",
+    "Tally",
+    "Trend",
     "curves_of",
+    "drawn",
+    "effect",
     "figures",
     "inspection_view",
+    "interval",
     "members_view",
     "partition_view",
-    "read_runs",
     "report",
     "result_rows",
     "results_table",
+    "say",
+    "sections",
     "sentences",
     "verdict_rows",
 ]

@@ -2,196 +2,145 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
-import pandas as pd
+from cllora.analysis import Results, typed
+from cllora.metrics.formats import number, percent
+from cllora.reports.columns import column
+from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, effect, largest
+from cllora.reports.formats import count, listed
+from cllora.reports.say import interval
+from cllora.reports.section import Forest, Section
+from cllora.reports.sections.global_loss import global_loss
 
-from cllora.reports import words
-from cllora.reports.figure import Figure, figures
-from cllora.reports.forest import ANSWERS, forest, judged, keys
-from cllora.reports.runs import Runs
-from cllora.stats import MOST_SEEDS
-
-MOST_NAMES = 4
-"""Cells that one sentence names."""
+MAIN = "final_loss"
 MOST_ROWS = 12
 """Comparisons that the first figure has room for."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, its answer in short (or nothing), what there is to say of it, and the main figure.
+    """A question, its answer in short (or nothing), and a section with what there is to say of it and the main figure.
 
     numbers: those to remember: (number, what it is).
     """
 
     question: str
-    headline: str
-    sentences: tuple[str, ...]
+    headline: Fact | None
+    section: Section
     numbers: tuple[tuple[str, str], ...]
-    figure: Figure
 
 
-def answer(runs: Runs) -> Answer:
+def answer(results: Results) -> Answer:
     """How much does what was varied change the result? In a study of one cell: what did training bring?"""
-    known = _saved(runs)
-    if len(runs.cells) == 1:
-        said = (_one_cell(runs), _of_different_data(runs), _unfinished(runs))
-        return Answer(
-            "What did training bring?", "", _given(said), (*_change(runs, runs.cells[0]), *known), _main(runs)
-        )
-    axes = words.listed(list(runs.axes))
-    verb = "does" if len(runs.axes) == 1 else "do"
-    skew = all(path.startswith("partition.") for path in runs.axes.values())
-    question = f"How much does the skew ({axes}) hurt?" if skew else f"How much {verb} {axes} matter?"
-    row = words.largest(runs.contrasts("final_loss"))
-    if row is None:
-        main, cell = [], [*runs.controls, *runs.cells][0]
-    else:
-        main, cell = [(words.signed(row["difference"]), _what(row))], str(row["cell"])
-    effect = words.effect(runs, "final_loss", "the final global loss")
-    sentences = (effect, _of_the_gain(runs), _of_different_data(runs), _unfinished(runs))
-    return Answer(question, _headline(runs), _given(sentences), (*main, *_change(runs, cell), *known), _main(runs))
+    saved, others = _saved(results), (*_of_different_data(results), *_unfinished(results))
+    if len(results.cells) == 1:
+        section = replace(_main(results), facts=(*_one_cell(results), *others))
+        return Answer("What did training bring?", None, section, (*_change(results, results.cells[0]), *saved))
+    chosen = largest(results.contrasts(MAIN))
+    numbers = [] if chosen is None else [(column(MAIN).signed(chosen.contrast.difference), _what(chosen))]
+    cell = [*results.controls, *results.cells][0] if chosen is None else chosen.contrast.cell
+    section = replace(_main(results), facts=(effect(results, MAIN), *_of_the_gain(results, chosen), *others))
+    return Answer(_question(results), _headline(results), section, (*numbers, *_change(results, cell), *saved))
 
 
-def _saved(runs: Runs) -> list[tuple[str, str]]:
-    """The share of the communication saved; from the least to the most where cells differ in it."""
-    shares = runs.averaged.groupby("cell")["saved"].mean().dropna()
-    if shares.empty:
-        return []
-    least, most = (words.percent(share) for share in (shares.min(), shares.max()))
-    told = most if least == most else f"{least.removesuffix(' %')} to {most}"
-    return [(told, "of the communication saved against sending the full model")]
+def _question(results: Results) -> str:
+    axes = listed(list(results.axes))
+    if all(path.startswith("partition.") for path in results.axes.values()):
+        return f"How much does the skew ({axes}) hurt?"
+    return f"How much {'does' if len(results.axes) == 1 else 'do'} {axes} matter?"
 
 
-def _main(runs: Runs) -> Figure:
+def _headline(results: Results) -> Fact | None:
+    rows = typed(results.contrasts(MAIN).dropna(subset=["difference"]))
+    return Answers(MAIN, tuple(rows)) if rows else None
+
+
+def _main(results: Results) -> Section:
     """Every cell against the control in the final global loss; where there is nothing to compare, the global loss."""
-    found = judged(runs, "final_loss")
-    if found.empty:
-        curves = figures.get("global_loss")(runs)
-        return replace(curves, plots=curves.plots[:1])
-    subject = "final global loss"
-    if len(found) > MOST_ROWS:
-        subject += f": the {MOST_ROWS} largest of {len(found)} differences"
-        found = found.loc[found["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
-    drawn = forest(runs, found, subject, words.NATS)
-    return Figure("Final global loss against the control", "", (drawn,), keys(found))
-
-
-def _headline(runs: Runs) -> str:
-    """The answer in plain words: what differs, what is shown to make no difference, and what cannot be told."""
-    found = judged(runs, "final_loss")
-    if found.empty:
-        return ""
-    if found["seeds"].max() < 2:
-        return "One seed cannot tell: run more seeds before you believe a difference."
-    rows = {verdict: found[found["shows"] == verdict] for verdict in ANSWERS}
-    differ, same, undecided = (rows[verdict] for verdict in ("differs", "equivalent", "undecided"))
-    parts = [
-        *_changed("higher", differ[differ["difference"] > 0], len(found)),
-        *_changed("lower", differ[differ["difference"] < 0], len(found)),
-        *([f"no difference worth naming at {_named(same, len(found))}"] if len(same) else []),
-        *(
-            [f"not enough seeds to tell at {_named(undecided, len(found))}{_needed(undecided)}"]
-            if len(undecided)
-            else []
-        ),
-    ]
-    return words.capital(f"{'; '.join(parts)}.")
-
-
-def _changed(way: str, rows: pd.DataFrame, of: int) -> list[str]:
+    rows = results.contrasts(MAIN).dropna(subset=["difference"])
     if rows.empty:
-        return []
-    most = words.number(rows["difference"].abs().max())
-    by = f"by {most}" if len(rows) == 1 else f"by up to {most}"
-    return [f"the final global loss is {way} at {_named(rows, of)} ({by} {words.NATS})"]
+        curves = global_loss(results)
+        assert isinstance(curves, Section)
+        return replace(curves, figures=curves.figures[:1])
+    title = column(MAIN).title
+    if len(rows) > MOST_ROWS:
+        title += f": the {MOST_ROWS} largest of {len(rows)} differences"
+        rows = rows.loc[rows["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
+    return Section("Against the control", (), (Forest(rows, title=title.capitalize()),))
 
 
-def _named(rows: pd.DataFrame, of: int) -> str:
-    """The cells of some comparisons `of` so many; a name with a comma in it stands in brackets."""
-    if len(rows) == of > MOST_NAMES:
-        return f"all {of} other cells"
-    names = [f"({cell})" if ", " in str(cell) else str(cell) for cell in rows["cell"][:MOST_NAMES]]
-    more = len(rows) - len(names)
-    return words.listed([*names, f"{more} more"] if more else names)
+def _what(chosen: Comparison) -> str:
+    row = chosen.contrast
+    return f"{column(row.metric).unit}: {row.cell} against {row.against} ({interval(chosen)})"
 
 
-def _needed(rows: pd.DataFrame) -> str:
-    """About how many seeds it would take: of all these comparisons, from the least to the most."""
-    known = rows["needed"].dropna()
-    known = known[known <= MOST_SEEDS]
-    if known.empty:
-        return ""
-    return f" (about {words.span(int(known.min()), int(known.max()))} needed)"
-
-
-def _given(sentences: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sentence for sentence in sentences if sentence)
-
-
-def _of_different_data(runs: Runs) -> str:
-    kinds = len({run.fingerprint for run in runs.members})
-    if kinds == 1:
-        return ""
-    return f"The runs are on {kinds} different sets of data; only runs on the same data are compared."
-
-
-def _unfinished(runs: Runs) -> str:
-    whole = sum(run.finished for run in runs.members)
-    wanted = len(runs.members) + len(runs.missing)
-    if whole == wanted:
-        return ""
-    failed = f"; {len(runs.failed)} failed, see Design" if runs.failed else ""
-    return f"Not all is finished: {whole} of {words.count(wanted, 'run')}{failed}."
-
-
-def _what(row: "pd.Series[Any]") -> str:
-    return f"nats per token: {row['cell']} against {row['against']} ({words.interval(row)})"
-
-
-def _change(runs: Runs, cell: str) -> list[tuple[str, str]]:
+def _change(results: Results, cell: str) -> list[tuple[str, str]]:
     """What training did for the clients of one cell: for all of them, and for the tenth that it helped least.
 
     Without texts of the clients' own to test on, what it did on the global test set.
     """
-    means = runs.averaged[runs.averaged["cell"] == cell].mean(numeric_only=True)
-    found = [
-        (means["change_mean"], "mean over clients, on their own test texts"),
-        (means["change_worst_tenth"], "the worst tenth of clients, on their own test texts"),
-    ]
+    means = results.averaged[results.averaged["cell"] == cell].mean(numeric_only=True)
+    where = {
+        "change_mean": "mean over clients, on their own test texts",
+        "change_worst_tenth": "the worst tenth of clients, on their own test texts",
+    }
     if math.isnan(means["change_mean"]):
-        found = [(means["change"], "on the global test set")]
+        where = {"change": "on the global test set"}
     what = f"nats per token: change of loss by training at {cell}"
-    return [(words.signed(x), f"{what}, {where}") for x, where in found if not math.isnan(x)]
+    known = {metric: text for metric, text in where.items() if not math.isnan(means[metric])}
+    return [(column(metric).signed(means[metric]), f"{what}, {text}") for metric, text in known.items()]
 
 
-def _one_cell(runs: Runs) -> str:
+def _saved(results: Results) -> list[tuple[str, str]]:
+    """The share of the communication saved; from the least to the most where cells differ in it."""
+    shares = results.averaged.groupby("cell")["saved"].mean().dropna()
+    if shares.empty:
+        return []
+    least, most = percent(shares.min()), percent(shares.max())
+    told = most if least == most else f"{least.removesuffix(' %')} to {most}"
+    return [(told, "of the communication saved against sending the full model")]
+
+
+def _of_different_data(results: Results) -> list[Fact]:
+    kinds = len({run.fingerprint for run in results.members})
+    if kinds == 1:
+        return []
+    text = f"The runs are on {kinds} different sets of data; only runs on the same data are compared."
+    return [Statement(text, {"sets of data": kinds})]
+
+
+def _unfinished(results: Results) -> list[Fact]:
+    whole, wanted = sum(run.finished for run in results.members), len(results.members) + len(results.missing)
+    if whole == wanted:
+        return []
+    failed = f"; {len(results.failed)} failed, see Design" if results.failed else ""
+    text = f"Not all is finished: {whole} of {count(wanted, 'run')}{failed}."
+    return [Statement(text, {"finished": whole, "runs": wanted, "failed": len(results.failed)})]
+
+
+def _one_cell(results: Results) -> list[Fact]:
     """The change of the global loss, over all seeds of the only cell."""
-    mean = runs.averaged.mean(numeric_only=True)
+    mean = results.averaged.mean(numeric_only=True)
     if math.isnan(mean["change"]) or mean["rounds"] == 0:
-        return "Nothing was trained yet."
-    seeds = f" (mean over {len(runs.averaged)} seeds)" if len(runs.averaged) > 1 else ""
-    way = "lowered" if mean["change"] < 0 else "raised"
-    return (
-        f"{words.number(mean['rounds'], 0)} rounds {way} the global loss from {words.number(mean['base_loss'])} to "
-        f"{words.number(mean['final_loss'])} {words.NATS}{seeds}. "
-        "There is one cell only, so nothing to compare it with."
-    )
+        return [Statement("Nothing was trained yet.")]
+    over = f"{number(mean['rounds'], 0)} rounds, {count(len(results.averaged), 'seed')}"
+    return [
+        Change("global_loss", float(mean["base_loss"]), float(mean[MAIN])),
+        Statement(f"That is of {over}; there is one cell only, so nothing to compare it with."),
+    ]
 
 
-def _of_the_gain(runs: Runs) -> str:
+def _of_the_gain(results: Results, chosen: Comparison | None) -> list[Fact]:
     """The main difference as a share of what training gained in the control, so that it has a scale."""
-    row = words.largest(runs.contrasts("final_loss"))
-    if row is None or (row["seeds"] > 1 and not words.is_clear(row)):
-        return ""
-    control = runs.averaged[runs.averaged["cell"] == row["control"]]
-    gain = -control["change"].mean()
-    ratio = math.expm1(row["difference"])
-    perplexity = f"a perplexity {words.percent(abs(ratio))} {'higher' if ratio > 0 else 'lower'}"
+    if chosen is None or (chosen.contrast.seeds > 1 and not chosen.clear):
+        return []
+    row = chosen.contrast
+    gain = -float(results.averaged.loc[results.averaged["cell"] == row.control, "change"].mean())
+    ratio = math.expm1(row.difference)
+    perplexity = f"a perplexity {percent(abs(ratio))} {'higher' if ratio > 0 else 'lower'}"
     if not gain > 0:
-        return f"That is {perplexity}. Training itself did not lower the loss at {row['control']}."
-    return (
-        f"That is {perplexity}, and {words.percent(abs(row['difference']) / gain)} of the "
-        f"{words.number(gain)} {words.NATS} that training gained at {row['control']}."
-    )
+        text = f"That is {perplexity}. Training itself did not lower the loss at {row.control}."
+        return [Statement(text, {"perplexity": ratio})]
+    share = abs(row.difference) / gain
+    text = f"That is {perplexity}, and {percent(share)} of the {column(MAIN).with_unit(gain)} that training gained at"
+    return [Statement(f"{text} {row.control}.", {"perplexity": ratio, "share of the gain": share})]

@@ -1,14 +1,9 @@
-"""A figure: one section of the report, made by one registered function."""
+"""A section as it is shown: charts, a legend, sentences and a table of text. Renderers write it as HTML or LaTeX."""
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pandas as pd
 import plotly.graph_objects as go
-
-from cllora.registry import Registry
-from cllora.reports.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -36,9 +31,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """A section of the report. Its caption is the docstring of the function that made it.
+    """A section as it is shown. Its caption is the docstring of the function that made it.
 
-    conclusion: one sentence computed from the data. It names a direction only where the data has one.
+    conclusion: what the data says, in sentences.
     plots: charts, side by side where there is room.
     legend: what the plots share; it stands above them, where it has room on any screen.
     table: the numbers, written as a CSV file.
@@ -57,12 +52,3 @@ class Figure:
     folded: bool = True
     notes: tuple[str, ...] = ()
     measured: bool = True
-
-
-figures: Registry[Callable[[Runs], Figure]] = Registry("figure")
-"""The report's sections, in order. A figure is `@figures.register() def name(runs: Runs) -> Figure`."""
-
-
-def caption(name: str) -> str:
-    """The docstring of a figure, its lines joined."""
-    return " ".join((inspect.getdoc(figures.get(name)) or "").split())

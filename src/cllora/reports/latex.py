@@ -1,38 +1,35 @@
 """The report's tables for a paper: LaTeX with the rules of the package booktabs."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from cllora.reports.figure import Figure
-from cllora.reports.markup import MOST_ROWS, cell
+from cllora.reports.html import MOST_ROWS, as_text
 
-_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "−": r"$-$",
-    "±": r"$\pm$",
-    "·": r"$\cdot$",
-    "²": r"$^2$",
-    "–": "--",
-    "\u00a0": "~",
-}
+_SIGNS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"${sign}$" for sign in "<>"},
+        "−": r"$-$",
+        "±": r"$\pm$",
+        "·": r"$\cdot$",
+        "²": r"$^2$",
+        "–": "--",
+        "\u00a0": "~",
+    }
+)
 
 
-def tables(made: dict[str, Figure]) -> dict[str, str]:
+def tables(made: Mapping[str, Figure]) -> dict[str, str]:
     """The table of every figure as the page shows it, by the figure's name; none of over `MOST_ROWS` rows.
 
     Those are numbers for a machine (single rounds, single clients), and are in the CSV files.
     """
-    shown = {name: figure.table if figure.shown is None else figure.shown for name, figure in made.items()}
+    shown = {name: as_text(figure) for name, figure in made.items()}
     return {
         name: booktabs(table, f"{made[name].title}. {made[name].conclusion}", name)
         for name, table in shown.items()
@@ -45,35 +42,23 @@ def booktabs(table: pd.DataFrame, caption: str, label: str) -> str:
 
     It is made smaller where it is wider than the line. Columns of numbers stand right; one with anything longer than 40
     characters has four tenths of the line.
+
+    Args:
+        table: of text, as `columns.shown` makes it.
     """
-    texts = [[cell(value) for value in row] for row in table.itertuples(index=False)]
-    columns = "".join(_column([row[i] for row in texts]) for i in range(table.shape[1]))
-    lines = [" & ".join(map(escaped, row)) + r" \\" for row in texts]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs, adjustbox}",
-            r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{{escaped(caption)}}}",
-            rf"\label{{tab:{label}}}",
-            r"\begin{adjustbox}{max width=\linewidth}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(escaped(str(column)) for column in table.columns) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{adjustbox}",
-            r"\end{table}",
-            "",
-        ]
+    columns = "".join(_column(table[name].tolist()) for name in table.columns)
+    style = table.map(escaped).rename(columns=escaped).style.hide(axis="index")
+    tabular = style.to_latex(hrules=True, column_format=columns)
+    return (
+        "% needs \\usepackage{booktabs, adjustbox}\n\\begin{table}\n\\centering\\small\n"
+        f"\\caption{{{escaped(caption)}}}\n\\label{{tab:{label}}}\n\\begin{{adjustbox}}{{max width=\\linewidth}}\n"
+        f"{tabular}\\end{{adjustbox}}\n\\end{{table}}\n"
     )
 
 
 def escaped(plain: str) -> str:
     """Text with every sign that means something to LaTeX written out."""
-    return "".join(_SIGNS.get(sign, sign) for sign in plain)
+    return str(plain).translate(_SIGNS)
 
 
 def _column(values: list[str]) -> str:

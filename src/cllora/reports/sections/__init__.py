@@ -1,6 +1,5 @@
-"""The report's own sections, and the order in which all are read."""
+"""The report's own sections."""
 
-from cllora.reports.figure import figures
 from cllora.reports.sections import attention as attention
 from cllora.reports.sections import classes as classes
 from cllora.reports.sections import clients as clients
@@ -18,29 +17,3 @@ from cllora.reports.sections import passkey as passkey
 from cllora.reports.sections import results as results
 from cllora.reports.sections import signatures as signatures
 from cllora.reports.sections import verdicts as verdicts
-
-_FIRST = (
-    "design",
-    "partition",
-    "global_loss",
-    "effects",
-    "results",
-    "verdicts",
-    "local_against_global",
-    "client_spread",
-    "fairness",
-    "classes",
-    "mechanism",
-    "attention",
-    "landscape",
-    "long_context",
-    "passkey",
-    "communication",
-    "signatures",
-)
-_LAST = ("methods",)
-
-
-def in_order() -> list[str]:
-    """The names of all figures as they are read: the report's own, those a user registered, and the methods."""
-    return [*_FIRST, *(name for name in figures.names() if name not in (*_FIRST, *_LAST)), *_LAST]

@@ -1,74 +1,70 @@
-"""Every outcome of every cell against the control, in one picture with its doubt."""
+"""Every metric of every cell against the control, in one picture with its doubt."""
 
 import pandas as pd
 
+from cllora.analysis import Results
 from cllora.metrics import metrics
-from cllora.reports import labels, words
-from cllora.reports.figure import Figure, figures
-from cllora.reports.forest import ANSWERS, forest, judged, keys
-from cllora.reports.runs import Runs
+from cllora.reports import notes
+from cllora.reports.columns import column
+from cllora.reports.facts import Interval, NotMeasured, Tally
+from cllora.reports.formats import capital
+from cllora.reports.section import Forest, Section, sections
 
 NUMBERS = ("difference", "low", "high", "low_holm", "high_holm", "seeds", "margin")
-DECIDED = ("p_holm", "p_equivalent_holm", "needed", "answer")
+KINDS = {
+    "differs": "that differ",
+    "equivalent": "shown to be equivalent to none",
+    "undecided": "with not enough seeds to tell",
+}
+DECIDED = ("p_holm", "p_equivalent_holm", "needed", "answer", "shows")
 
 
-@figures.register()
-def effects(runs: Runs) -> Figure:
+@sections.register(after="global_loss")
+def effects(results: Results) -> Section:
     """Every cell minus its control, paired by seed, one picture an outcome, each on its own scale; left of zero is
     lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
     which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
     it differs. The grey band is the margin: an effect that is shown to lie within it is called equivalent to none."""
-    compared = {metric: judged(runs, metric.name) for metric in metrics.shown_in("forest")}
-    known = {metric: rows for metric, rows in compared.items() if len(rows)}
-    if not known:
-        return Figure("Effects against the control", "No cell can be compared with a control, so no effect is known.")
-    table = pd.concat(list(known.values()), ignore_index=True)
-    table = table[["metric", "cell", "control", *NUMBERS, *DECIDED, "shows"]]
-    return Figure(
+    parts = [results.contrasts(metric.name).dropna(subset=["difference"]) for metric in metrics.shown_in("forest")]
+    parts = [rows for rows in parts if len(rows)]
+    if not parts:
+        unknown = NotMeasured("effects", "No cell can be compared with a control")
+        return Section("Effects against the control", (unknown,))
+    rows = pd.concat(parts, ignore_index=True)
+    kinds = {text: int((rows["shows"] == shows).sum()) for shows, text in KINDS.items()}
+    among = f" in {rows['metric'].nunique()} outcomes"
+    titles = [capital(column(metric).title) for metric in rows["metric"]]
+    return Section(
         title="Effects against the control",
-        conclusion=_conclusion(table),
-        plots=tuple(forest(runs, rows, metric.title, metric.unit.name) for metric, rows in known.items()),
-        legend=keys(table),
-        table=table,
-        shown=pd.DataFrame([_row(runs, row) for _, row in table.iterrows()]),
-        notes=_notes(runs, table),
+        facts=(Tally(len(rows), "comparison", kinds, among),),
+        figures=(Forest(rows.assign(title=titles), facet="title"),),
+        table=_table(rows),
+        file=rows[["metric", "cell", "control", *NUMBERS, *DECIDED]],
+        notes=_notes(results, rows),
     )
 
 
-def _row(runs: Runs, row: pd.Series) -> dict[str, str]:
-    doubt = "–" if row["seeds"] < 2 else f"{words.signed(row['low'])} to {words.signed(row['high'])}"
-    return {
-        "outcome": metrics.metric(row["metric"]).title,
-        "cell": row["cell"],
-        "difference": words.signed(row["difference"]),
-        "95 % interval by itself": doubt,
-        "seeds": f"{row['seeds']:.0f}",
-        "margin": words.number(row["margin"], 2),
-        "p, Holm": words.number(row["p_holm"]),
-        "p equivalent, Holm": words.number(row["p_equivalent_holm"]),
-        "answer": row["answer"],
-    }
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    doubted = zip(*(rows[name] for name in ("difference", "low", "high")), strict=True)
+    return pd.DataFrame(
+        {
+            "outcome": [column(metric).heading for metric in rows["metric"]],
+            "cell": rows["cell"],
+            "difference, 95 % interval by itself": [Interval(*numbers) for numbers in doubted],
+            **{name: rows[name] for name in ("seeds", "margin", "p_holm", "p_equivalent_holm", "answer")},
+        }
+    )
 
 
-def _conclusion(table: pd.DataFrame) -> str:
-    counts = table["shows"].value_counts()
-    differ, same, open_ = (int(counts.get(verdict, 0)) for verdict in ANSWERS)
-    of = f"Of {words.count(len(table), 'comparison')} in {words.count(table['metric'].nunique(), 'outcome')}"
-    verbs = [
-        f"{differ} {'differs' if differ == 1 else 'differ'}",
-        f"{same} {'is' if same == 1 else 'are'} shown to be equivalent to none",
-        f"for {open_} there are not enough seeds to tell",
+def _notes(results: Results, rows: pd.DataFrame) -> tuple[str, ...]:
+    most = int(rows["seeds"].max())
+    made = [
+        "One seed: points without intervals, and nothing can be told." if most < 2 else "",
+        "Two seeds: t intervals are that wide because two seeds hardly know their own spread." if most == 2 else "",
+        "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own.",
+        "A run that never reached its control's final loss counts its last round."
+        if (rows["metric"] == "rounds_to_control").any()
+        else "",
+        *notes.leaks(results),
     ]
-    return f"{of}, {words.listed(verbs)}."
-
-
-def _notes(runs: Runs, table: pd.DataFrame) -> tuple[str, ...]:
-    most = int(table["seeds"].max())
-    few = "One seed: points without intervals, and nothing can be told." if most < 2 else ""
-    two = "Two seeds: t intervals are that wide because two seeds hardly know their own spread." if most == 2 else ""
-    each = (
-        "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own."
-    )
-    censored = "A run that never reached its control's final loss counts its last round."
-    reached = censored if "rounds_to_control" in set(table["metric"]) else ""
-    return tuple(note for note in (few, two, each, reached, *labels.leak_note(runs.leaking)) if note)
+    return tuple(note for note in made if note)

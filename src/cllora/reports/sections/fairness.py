@@ -1,48 +1,29 @@
 """How evenly the global model serves the clients, round by round."""
 
+from cllora.analysis import Results
 from cllora.metrics.fairness import fairness as over_clients
-from cllora.reports import words
-from cllora.reports.curves import BAND, SINGLE, by_round, marks
-from cllora.reports.figure import Figure, Plot, figures
-from cllora.reports.runs import Runs
-from cllora.reports.sections.clients import NO_TESTS
-from cllora.reports.style import ZERO_LINE, chart, keys, looks
+from cllora.reports.facts import NotMeasured, effect
+from cllora.reports.notes import NO_TESTS, bands
+from cllora.reports.section import Lines, Section, sections
+from cllora.reports.sections.signatures import marks
 
 
-@figures.register()
-def fairness(runs: Runs) -> Figure:
+@sections.register(after="client_spread")
+def fairness(results: Results) -> Section:
     """The global model on clients' own test texts, minus the untrained base's loss on the same texts, after every
     round. First the tenth of the clients, at least one, that it helped least: above zero it harms them. Then the
     standard deviation over clients: at zero all are helped alike. Thick: mean over seeds; thin: single seeds."""
-    rows = runs.stacked((run, over_clients(run.tables.clients)) for run in runs.members)
+    rows = results.stacked((run, over_clients(run.tables.clients)) for run in results.members)
     if rows.empty:
-        return Figure("Fairness by round", NO_TESTS)
-    worst = chart("round", "change of loss<br>(nats per token)", 320, hovermode="x unified")
-    by_round(worst, runs, rows, "change_worst_tenth")
-    worst.add_hline(y=0, line=ZERO_LINE)
-    spread = chart("round", "standard deviation<br>(nats per token)", 320, hovermode="x unified")
-    by_round(spread, runs, rows, "change_std")
-    found = marks(spread, runs, rows, "change_std", ["fairness collapse"])
-    collapsed = len(runs.signatures.query("signature == 'fairness collapse'"))
-    several = len(runs.seeds) > 1
-    return Figure(
+        return Section("Fairness by round", (NotMeasured("spread over clients", NO_TESTS),))
+    collapsed = marks(results, rows, ["fairness collapse"])
+    return Section(
         title="Fairness by round",
-        conclusion=words.effect(runs, "change_worst_tenth", "the change of loss for the worst tenth of clients"),
-        plots=(
-            Plot(worst, f"Lines by round. At the end: {_ends(runs, 'change_worst_tenth')}.", "The worst tenth"),
-            Plot(
-                spread,
-                f"Lines by round. At the end: {_ends(runs, 'change_std')}. Fairness collapse marked in "
-                f"{words.count(collapsed, 'run')}.",
-                "Spread over clients",
-            ),
+        facts=(effect(results, "change_worst_tenth"),),
+        figures=(
+            Lines(rows, "round", "change_worst_tenth", zero=True, title="The worst tenth"),
+            Lines(rows, "round", "change_std", marks=collapsed, title="Spread over clients"),
         ),
-        legend=(*keys(looks(runs.cells, runs.controls)), *((SINGLE,) if several else ()), *found),
         table=rows,
-        notes=(BAND,) if several else (),
+        notes=bands(results),
     )
-
-
-def _ends(runs: Runs, column: str) -> str:
-    means = runs.averaged.groupby("cell", sort=False)[column].mean().dropna()
-    return ", ".join(f"{words.signed(mean)} at {cell}" for cell, mean in means.items()) or "nothing was measured"

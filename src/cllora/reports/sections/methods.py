@@ -1,114 +1,104 @@
 """How it was measured, and on what."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 
 import pandas as pd
 
-from cllora.metrics import MARGIN
-from cllora.reports import words
-from cllora.reports.figure import Figure, figures
-from cllora.reports.runs import Run, Runs
+from cllora.analysis import Results, Run
+from cllora.metrics import MARGIN, metrics
+from cllora.reports.columns import column
+from cllora.reports.facts import Fact, Statement
+from cllora.reports.formats import count, listed
+from cllora.reports.section import Section, sections
 from cllora.types import DataRecord, Environment, Origin, to_plain
 
-DEFINITIONS = (
-    (
-        "loss per token",
-        "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the perplexity",
-    ),
-    ("base", "the untrained model on the same texts: round 0, where the adapter changes nothing"),
-    (
-        "local loss",
-        "a client's own adapter just after its last local training, on its own test texts; mean over clients",
-    ),
-    ("client spread", "standard deviation over clients (population: divided by their number) of loss minus base"),
-    ("worst tenth", "mean of loss minus base over the tenth of clients, at least one, where it is highest"),
-    ("Jain's index", "(sum x)² / (K · sum x²) of x = loss over base loss; 1 is even, 1/K the most uneven"),
-    (
-        "difference",
-        "cell minus control, paired by seed; Student's t interval over the pairs, 95 %: in tables for each comparison "
-        "by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
-    ),
-    ("differs, clear", "p of the paired t test at most 0.05 after Holm's correction over all N comparisons"),
-    (
-        "equivalent within m",
-        f"two one-sided t tests find the difference smaller than m, {MARGIN:g} for losses (1 % of perplexity), at 5 % "
-        "after Holm's correction",
-    ),
-    (
-        "seeds needed",
-        "at the observed spread of differences, to find one as large as m, or to show equivalence where there is none, "
-        "with 80 % power: a rough number, as the spread of few seeds is",
-    ),
-    ("means", "over the finished runs of a cell; where none is finished, over all that it has"),
-    ("saved", "1 − bytes sent / (messages · parameters · 4 bytes)"),
-)
-
-STARTED = (
-    "start",
-    "the model before training on the same texts, round 0: the base with the adapter of lora.start where one is named",
-)
+DEFINITIONS = {
+    "loss per token": "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the "
+    "perplexity",
+    "base": "the untrained model on the same texts: round 0, where the adapter changes nothing",
+    "difference": "cell minus control, paired by seed; Student's t interval over the pairs, 95 %: in tables for each "
+    "comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
+    "differs, clear": "p of the paired t test at most 0.05 after Holm's correction over all N comparisons",
+    "equivalent within m": f"two one-sided t tests find the difference smaller than m, {MARGIN:g} for losses (1 % of "
+    "perplexity), at 5 % after Holm's correction",
+    "seeds needed": "at the observed spread of differences, to find one as large as m, or to show equivalence where "
+    "there is none, with 80 % power: a rough number, as the spread of few seeds is",
+    "means": "over the finished runs of a cell; where none is finished, over all that it has",
+}
+STARTED = {
+    "base": "the model before training on the same texts, round 0: the base with the adapter of lora.start where one "
+    "is named"
+}
 """Takes the place of `base` there."""
 
 
-@figures.register()
-def methods(runs: Runs) -> Figure:
+@sections.register(after="signatures")
+def methods(results: Results) -> Section:
     """What the words mean, and the machine, the versions and the data that the numbers come from."""
-    rows = [*(STARTED if runs.has_start and row[0] == "base" else row for row in DEFINITIONS), *_recorded(runs.members)]
-    return Figure(
-        title="Methods and environment",
-        conclusion=_strength(runs),
-        table=pd.DataFrame(rows, columns=["what", "value"]),
-    )
-
-
-def _strength(runs: Runs) -> str:
-    """How often each comparison was repeated, and what its interval therefore covers."""
-    if len(runs.seeds) == 1:
-        return "One seed: no interval is given, and a second seed may turn a difference round."
-    pairs = runs.contrasts("final_loss")["seeds"]
-    if pairs.empty:
-        fewest = words.count(int(runs.averaged.groupby("cell")["seed"].nunique().min()), "seed")
-        return f"Every cell has at least {fewest}, which differ in {_redrawn(runs)}."
-    return (
-        f"Every comparison has at least {words.count(int(pairs.min()), 'pair')} of runs of equal seed; its interval "
-        f"covers what a seed draws anew ({_redrawn(runs)}), not another model or other data."
-    )
-
-
-def _redrawn(runs: Runs) -> str:
-    named = all(isinstance(run.experiment.data.test, str) for run in runs.members)
-    split = [] if named else ["the split into training and global test texts"]
-    return words.listed(
-        [*split, "the partition", "the clients chosen", "the order of their texts", "the adapter's start"]
-    )
-
-
-def _recorded(members: Iterable[Run]) -> list[tuple[str, str]]:
-    """What the runs' environment.json say, every differing value listed."""
-    found: dict[str, dict[str, None]] = {}
-    for run in members:
+    shown = [m for m in metrics.every() if "table" in m.places or "forest" in m.places]
+    defined = {metric.title: _titled(metrics.help(metric.name)) for metric in shown}
+    recorded: dict[str, dict[str, None]] = {}
+    for run in results.members:
         for what, value in _environment(run):
-            found.setdefault(what, {})[value] = None
-    return [(what, "; ".join(values)) for what, values in found.items()]
+            recorded.setdefault(what, {})[value] = None
+    base = {**DEFINITIONS, **STARTED} if results.has_start else DEFINITIONS
+    rows = {**base, **defined, **{what: "; ".join(values) for what, values in recorded.items()}}
+    return Section(
+        title="Methods and environment",
+        facts=(_strength(results),),
+        table=pd.DataFrame(rows.items(), columns=["what", "value"]),
+    )
 
 
-def _environment(run: Run) -> list[tuple[str, str]]:
+def _titled(text: str) -> str:
+    """A metric's help with other metrics by their titles."""
+    return re.sub(r"`(\w+)`", lambda name: f"the {column(name[1]).title}", text).removesuffix(".")
+
+
+def _strength(results: Results) -> Fact:
+    """How often each comparison was repeated, and what its interval therefore covers."""
+    if len(results.seeds) == 1:
+        text = "One seed: no interval is given, and a second seed may turn a difference round."
+        return Statement(text, {"seeds": 1})
+    pairs = results.contrasts("final_loss")["seeds"]
+    if pairs.empty:
+        fewest = int(results.averaged.groupby("cell")["seed"].nunique().min())
+        text = f"Every cell has at least {count(fewest, 'seed')}, which differ in {_redrawn(results)}."
+        return Statement(text, {"seeds": fewest})
+    text = (
+        f"Every comparison has at least {count(int(pairs.min()), 'pair')} of runs of equal seed; its interval "
+        f"covers what a seed draws anew ({_redrawn(results)}), not another model or other data."
+    )
+    return Statement(text, {"pairs": int(pairs.min())})
+
+
+def _redrawn(results: Results) -> str:
+    named = all(isinstance(run.experiment.data.test, str) for run in results.members)
+    split = [] if named else ["the split into training and global test texts"]
+    return listed([*split, "the partition", "the clients chosen", "the order of their texts", "the adapter's start"])
+
+
+def _environment(run: Run) -> Iterator[tuple[str, str]]:
+    """What a run's environment.json says."""
     ran_on = run.environment
     if ran_on == Environment():
-        return [("environment", "not recorded")]
-    data, sizes, hardware = ran_on.data, ran_on.communication, to_plain(ran_on.hardware)
+        yield "environment", "not recorded"
+        return
+    data, sizes = ran_on.data, ran_on.communication
     dropped = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items() if n) or "none"
-    rows = [
-        ("versions", ", ".join(f"{name} {version}" for name, version in ran_on.versions.items())),
-        ("hardware", ", ".join(f"{key}: {value}" for key, value in hardware.items())),
-        ("precision", ran_on.precision or ""),
-        ("base", _base(ran_on.model.origin)),
-        ("data fingerprint", data.fingerprint or ""),
-        ("texts", "" if data.samples is None else f"{data.samples:,}"),
-        ("dropped rows", "" if data == DataRecord() else dropped),
-        ("trainable parameters", _of(sizes.trainable_parameters, sizes.full_parameters)),
-    ]
-    return [(what, value) for what, value in rows if value]
+    parameters = sizes.trainable_parameters, sizes.full_parameters
+    rows = {
+        "versions": ", ".join(f"{name} {version}" for name, version in ran_on.versions.items()),
+        "hardware": ", ".join(f"{key}: {value}" for key, value in to_plain(ran_on.hardware).items()),
+        "precision": ran_on.precision,
+        "base model": _base(ran_on.model.origin),
+        "data fingerprint": data.fingerprint,
+        "texts": "" if data.samples is None else f"{data.samples:,}",
+        "dropped rows": "" if data == DataRecord() else dropped,
+        "trainable parameters": "" if None in parameters else " of ".join(f"{many:,}" for many in parameters),
+    }
+    yield from ((what, value) for what, value in rows.items() if value)
 
 
 def _base(origin: Origin | None) -> str:
@@ -125,7 +115,3 @@ def _base(origin: Origin | None) -> str:
         package = origin.package
         parts += [f"from the package {package.name} {package.version} ({package.license})", *package.urls]
     return "; ".join(parts)
-
-
-def _of(trained: int | None, full: int | None) -> str:
-    return f"{trained:,} of {full:,}" if trained is not None and full is not None else ""

@@ -1,112 +1,79 @@
 """Whether a number hidden in a long text is found again."""
 
-from collections.abc import Sequence
-
 import pandas as pd
-import plotly.graph_objects as go
 
-from cllora.reports import words
-from cllora.reports.figure import Figure, Plot, figures
-from cllora.reports.runs import Runs
-from cllora.reports.style import chart
+from cllora.analysis import Results
+from cllora.reports.facts import Change, NotMeasured, Share
+from cllora.reports.section import BASE, Heatmap, Section, sections
+from cllora.reports.tables import groups
 
 TITLE = "Passkey retrieval"
 MOST_CELLS = 5
 """Cells that the page draws; the file has all."""
-BEFORE = "the base, before training"
 
 
-@figures.register()
-def passkey(runs: Runs) -> Figure:
+@sections.register(after="long_context")
+def passkey(results: Results) -> Section:
     """A number is hidden in a text at some depth (0: the beginning, 1: the end), and asked for behind it. In each
     square how many were found of how many, over seeds: the greedy continuation is the number, digit for digit. The
     colour grades what counting does not: the mean loss on a token of the number, lower is better; to guess a digit
     costs ln 10 = 2.30 nats."""
-    measured = runs.measured("passkey")
+    measured = results.measured("passkey")
     if not measured:
-        return Figure(TITLE, "Passkey retrieval was not measured.", measured=False)
-    table = runs.stacked((run, of_run.assign(base=run.base)) for run, of_run in measured)
-    cells = list(dict.fromkeys(table["cell"]))
+        return Section(TITLE, (NotMeasured("retrieval of passkeys", asked=False),))
+    table = results.stacked((run, of_run.assign(base=run.base)) for run, of_run in measured)
     # Of a base there is one measurement a seed, whatever was trained on it.
     base = table.drop_duplicates(["base", "seed", "length", "depth"])
-    most = float(table[["nats_before", "nats_after"]].to_numpy().max())
-    drawn = [_plot(BEFORE, base, "before", most)]
-    drawn += [_plot(runs.named(cell), table[table["cell"] == cell], "after", most) for cell in _drawn(runs, table)]
-    return Figure(
+    cells = groups(table)
+    before = base.assign(picture=BASE, passkeys_found=base["found_before"], key_loss=base["nats_before"])
+    after = table.assign(picture=table["cell"].map(results.named), passkeys_found=table["found_after"])
+    after = after.assign(key_loss=table["nats_after"])[table["cell"].isin(_drawn(results, cells))]
+    square = ["picture", "length", "depth"]
+    sums = {"passkeys_found": "sum", "keys": "sum", "key_loss": "mean"}
+    squares = pd.concat([before, after]).groupby(square, sort=False, as_index=False).agg(sums)
+    squares["text"] = [
+        f"{found}/{keys}" for found, keys in zip(squares["passkeys_found"], squares["keys"], strict=True)
+    ]
+    losses = (float(base["nats_before"].mean()), float(table["nats_after"].mean()))
+    left_out = len(cells) - MOST_CELLS
+    return Section(
         title=TITLE,
-        conclusion=_conclusion(runs, table, base, cells),
-        plots=tuple(drawn),
-        table=table.drop(columns="base"),
-        shown=pd.DataFrame([_row(runs.named(cell), table[table["cell"] == cell]) for cell in cells]),
-        notes=words.not_drawn(len(cells) - MOST_CELLS),
+        facts=(
+            Change("passkeys_found", _found(base, "before"), _found(table, "after"), _most(results, cells)),
+            Change("key_loss", *losses),
+        ),
+        figures=(Heatmap(squares, "depth", "length", "key_loss", text="text", facet="picture"),),
+        table=pd.DataFrame([_row(results.named(cell), rows) for cell, rows in cells.items()]),
+        file=table.drop(columns="base"),
+        notes=(f"{left_out} more cells are not drawn; their numbers are in the file.",) if left_out > 0 else (),
     )
 
 
-def _drawn(runs: Runs, table: pd.DataFrame) -> list[str]:
-    """The control, and the cells that found the most or, of those, were nearest to it; in the study's order."""
-    found = table.groupby("cell", sort=False).agg(found=("found_after", "sum"), nats=("nats_after", "mean"))
-    ranked = found.sort_values(["found", "nats"], ascending=[False, True], kind="stable").index
-    chosen = list(dict.fromkeys([*runs.controls, *ranked]))[:MOST_CELLS]
-    return [cell for cell in found.index if cell in chosen]
+def _drawn(results: Results, cells: dict[str, pd.DataFrame]) -> list[str]:
+    """The control, and the cells that found the most or, of those, were nearest to it."""
+    ranked = sorted(cells, key=lambda cell: (-cells[cell]["found_after"].sum(), cells[cell]["nats_after"].mean()))
+    return list(dict.fromkeys([*results.controls, *ranked]))[:MOST_CELLS]
 
 
-def _plot(name: str, rows: pd.DataFrame, when: str, most: float) -> Plot:
-    sums = rows.groupby(["length", "depth"]).agg(
-        found=(f"found_{when}", "sum"), keys=("keys", "sum"), nats=(f"nats_{when}", "mean")
-    )
-    nats = sums["nats"].unstack("depth")
-    counts = (sums["found"].astype(str) + "/" + sums["keys"].astype(str)).unstack("depth")
-    figure = chart("depth in the text", "tokens of the text", height=max(240, 110 + 40 * len(nats)))
-    figure.add_trace(
-        go.Heatmap(
-            x=[f"{depth:g}" for depth in nats.columns],
-            y=[f"{length:,}" for length in nats.index],
-            z=nats.to_numpy().tolist(),
-            text=counts.to_numpy().tolist(),
-            texttemplate="%{text}",
-            zmin=0,
-            zmax=most,
-            colorscale="Viridis_r",
-            colorbar={"title": {"text": "nats per key token", "side": "right", "font": {"size": 12}}, "thickness": 12},
-            hovertemplate="%{y} tokens, depth %{x}: %{text} found, %{z:.3f} nats per key token<extra></extra>",
-        )
-    )
-    figure.update_xaxes(type="category")
-    figure.update_yaxes(type="category", showgrid=False)
-    alt = f"Heat map by length and depth, {name}: {_found(rows, when)}; {_nats(rows, when)} nats per key token."
-    return Plot(figure, alt, name)
+def _most(results: Results, cells: dict[str, pd.DataFrame]) -> tuple[str, Share] | None:
+    """The cell that found the largest share, if there are several and any was found."""
+    shares = {cell: _found(rows, "after") for cell, rows in cells.items()}
+    best = max(shares, key=lambda cell: shares[cell].n / shares[cell].total)
+    return (results.named(best), shares[best]) if len(cells) > 1 and shares[best].n else None
 
 
-def _row(name: str, rows: pd.DataFrame) -> dict[str, str]:
+def _row(name: str, rows: pd.DataFrame) -> dict[str, object]:
     longest = rows[rows["length"] == rows["length"].max()]
     return {
         "cell": name,
         "found before": _found(rows, "before"),
         "found": _found(rows, "after"),
         f"found at {int(longest['length'].iloc[0]):,} tokens": _found(longest, "after"),
-        "nats per key token before": _nats(rows, "before"),
-        "nats per key token": _nats(rows, "after"),
-        "at the longest": _nats(longest, "after"),
+        "nats_per_key_token_before": rows["nats_before"].mean(),
+        "nats_per_key_token": rows["nats_after"].mean(),
+        "at the longest": longest["nats_after"].mean(),
     }
 
 
-def _found(rows: pd.DataFrame, when: str) -> str:
-    return f"{rows[f'found_{when}'].sum()} of {rows['keys'].sum()}"
-
-
-def _nats(rows: pd.DataFrame, when: str) -> str:
-    return words.number(rows[f"nats_{when}"].mean())
-
-
-def _conclusion(runs: Runs, table: pd.DataFrame, base: pd.DataFrame, cells: Sequence[str]) -> str:
-    """How much was found before and after; and that it was nothing, where it was nothing."""
-    before, after = base["found_before"].sum(), table["found_after"].sum()
-    graded = f"The mean loss on a key's token went from {_nats(base, 'before')} to {_nats(table, 'after')} nats."
-    if before == after == 0:
-        whose = "This model retrieves" if len(cells) == 1 else "These models retrieve"
-        return f"{whose} no passkey at any length or depth, neither before training nor after. {graded}"
-    share = table.groupby("cell", sort=False)[["found_after", "keys"]].sum()
-    best = (share["found_after"] / share["keys"]).idxmax()
-    most = f"most at {runs.named(str(best))}: {_found(table[table['cell'] == best], 'after')}"
-    which = f", {most}" if len(cells) > 1 and after else ""
-    return f"Found before training: {_found(base, 'before')}; after: {_found(table, 'after')}{which}. {graded}"
+def _found(rows: pd.DataFrame, when: str) -> Share:
+    return Share(int(rows[f"found_{when}"].sum()), int(rows["keys"].sum()))

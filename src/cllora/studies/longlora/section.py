@@ -1,68 +1,70 @@
 """The section of the report on LongLoRA: does it come as far as full fine-tuning, and what do its parts bring?"""
 
 import math
-from typing import Any
 
-import pandas as pd
-
-from cllora.analysis import contrasts, control_values
-from cllora.reports import Figure, Runs, figures, words
+from cllora.analysis import Contrast, Results, contrasts, control_values, typed
+from cllora.metrics.formats import number, signed
+from cllora.reports import Comparison, Fact, NotMeasured, Section, Statement, interval, sections
 from cllora.studies.longlora.claims import LOSS, WITH_BOTH, compares_recipe, is_recipe
 
+NATS = "nats per token"
 
-@figures.register()
-def longlora(runs: Runs) -> Figure:
+
+@sections.register(after="long_context")
+def longlora(results: Results) -> Section:
     """Training under shifted sparse attention with LoRA, norms and embeddings (Chen et al. 2024, arXiv 2309.12307),
     against full fine-tuning under full attention, both evaluated under full attention."""
-    sentences = [*_claim(runs), *_of_parts(runs)]
-    conclusion = " ".join(sentences) or "LongLoRA was not compared with full fine-tuning."
-    return Figure("LongLoRA against full fine-tuning", conclusion, measured=bool(sentences))
+    facts = (*_claim(results), *_of_parts(results))
+    return Section("LongLoRA against full fine-tuning", facts or (NotMeasured("claim of LongLoRA", asked=False),))
 
 
-def _claim(runs: Runs) -> list[str]:
+def _claim(results: Results) -> list[Fact]:
     """LongLoRA against full fine-tuning; nothing where the study does not compare these two."""
-    if not compares_recipe(runs):
+    if not compares_recipe(results):
         return []
-    against = runs.contrasts(LOSS).dropna(subset=["difference"])
-    rows = against[[is_recipe(runs.first[cell]) for cell in against["cell"]]]
-    if rows.empty:
+    against = typed(results.contrasts(LOSS).dropna(subset=["difference"]))
+    row = next((row for row in against if is_recipe(results.first[row.cell])), None)
+    if row is None:
         return []
-    row = rows.iloc[0]
-    table = runs.metrics.dropna(subset=[LOSS])
-    seconds = control_values(table, list(runs.axes), runs.control, "training_seconds")
-    means = table.assign(ratio=table["training_seconds"] / seconds).groupby("cell")[[LOSS, "ratio"]].mean()
-    losses, ratio = (means.loc[row[name], LOSS] for name in ("cell", "control")), means.loc[row["cell"], "ratio"]
-    perplexities = " against ".join(words.number(math.exp(loss), 2) for loss in losses)
-    return [
-        f"{_lead(row)}: perplexity {perplexities}, {words.signed(row['difference'])} {words.NATS} "
-        f"({words.interval(row)}); {row['answer']}. Its training took {words.number(ratio, 2)} times as long."
-    ]
+    table = results.metrics.dropna(subset=[LOSS])
+    seconds = control_values(table, list(results.axes), results.control, "training_seconds")
+    table = table.assign(ratio=table["training_seconds"] / seconds)
+    own, control = (table[table["cell"] == cell] for cell in (row.cell, row.control))
+    perplexities = " against ".join(number(math.exp(rows[LOSS].mean()), 2) for rows in (own, control))
+    ratio = float(own["ratio"].mean())
+    text = (
+        f"{_lead(row)}: perplexity {perplexities}, {signed(row.difference)} {NATS} ({interval(Comparison(row))}); "
+        f"{row.answer}. Its training took {number(ratio, 2)} times as long."
+    )
+    return [Statement(text, {"difference": row.difference, "time_ratio": ratio})]
 
 
-def _lead(row: "pd.Series[Any]") -> str:
-    if row["seeds"] < 2:
+def _lead(row: Contrast) -> str:
+    if row.seeds < 2:
         return "One seed cannot tell whether LongLoRA comes as far as full fine-tuning"
-    if row["equivalent"]:
+    if row.equivalent:
         return "LongLoRA comes as far as full fine-tuning"
-    if row["differs"]:
-        return f"LongLoRA ends {'above' if row['difference'] > 0 else 'below'} full fine-tuning"
+    if row.differs:
+        return f"LongLoRA ends {'above' if row.difference > 0 else 'below'} full fine-tuning"
     return "Whether LongLoRA comes as far as full fine-tuning cannot be told yet"
 
 
-def _of_parts(runs: Runs) -> list[str]:
+def _of_parts(results: Results) -> list[Fact]:
     """What norms and embeddings bring beside LoRA, all else equal."""
-    axis = runs.axis("lora.train")
-    if axis is None or runs.averaged[LOSS].isna().all():
+    axis = results.axis("lora.train")
+    if axis is None or results.averaged[LOSS].isna().all():
         return []
-    comparable = runs.averaged[~runs.averaged["cell"].isin(runs.leaking)]
-    rows = contrasts(comparable, list(runs.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
+    comparable = results.averaged[~results.averaged["cell"].isin(results.leaking)]
+    rows = contrasts(comparable, list(results.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
     rows = rows[[set(value.split("+")) == WITH_BOTH for value in rows[axis]]]
-    told = []
+    told, numbers = [], {}
     for _, row in rows.iterrows():
-        where = ", ".join(f"{name} = {row[name]}" for name in runs.axes if name != axis)
-        doubt = f" ({words.signed(row['low'])} to {words.signed(row['high'])})" if row["seeds"] > 1 else ""
-        told.append(f"{words.signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
+        where = ", ".join(f"{name} = {row[name]}" for name in results.axes if name != axis)
+        doubt = f" ({signed(row['low'])} to {signed(row['high'])})" if row["seeds"] > 1 else ""
+        told.append(f"{signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
+        numbers[where] = float(row["difference"])
     if not told:
         return []
     doubt = "95 % intervals, each by itself" if rows["seeds"].max() > 1 else "one seed: no interval"
-    return [f"Norms and embeddings beside LoRA changed the loss by {words.listed(told)} {words.NATS} ({doubt})."]
+    listed = " and ".join(told)
+    return [Statement(f"Norms and embeddings beside LoRA changed the loss by {listed} {NATS} ({doubt}).", numbers)]

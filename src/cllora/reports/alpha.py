@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from cllora.analysis import Results, Run
+from cllora.analysis import results as read
+from cllora.analysis.names import feature_text
 from cllora.errors import UsageError
+from cllora.metrics.formats import signed
 from cllora.partition import Estimate, Inspection
-from cllora.reports import words
-from cllora.reports.labels import feature_text
-from cllora.reports.reading import read_runs
-from cllora.reports.runs import Run, Runs
+from cllora.reports import formats as words
 from cllora.spec import Choice, axis_text
 
+NATS = "nats per token"
 ALPHA = "partition.alpha"
 WIDE, EVEN = 4, 10
 """An interval is called wide if its ends differ by more than a factor, or if it goes from below an alpha to iid."""
@@ -53,13 +55,13 @@ def curves_of(folder: Path) -> list[Curve]:
     Raises:
         UsageError: there are no runs, alpha was not varied against `iid`, or with a scheme that has no alpha here.
     """
-    runs = read_runs(folder)
-    axis = runs.axis(ALPHA)
+    results = read(folder)
+    axis = results.axis(ALPHA)
     if axis is None:
         raise UsageError(f"{folder} does not vary {ALPHA}, so it has no effects by alpha")
-    if runs.control.get(axis) != "iid":
+    if results.control.get(axis) != "iid":
         raise UsageError(f"{folder} does not compare with {ALPHA}: iid, so it has no effects against no skew")
-    found = list(_curves(runs, axis))
+    found = list(_curves(results, axis))
     if not found:
         raise UsageError(f"{folder} has no finite alpha yet whose runs can be compared with those at iid")
     unknown = {curve.scheme for curve in found} - {"client_mix", "quantity"}
@@ -71,16 +73,16 @@ def curves_of(folder: Path) -> list[Curve]:
     return found
 
 
-def _curves(runs: Runs, axis: str) -> Iterator[Curve]:
-    table = runs.contrasts("final_loss").dropna(subset=["difference"])
+def _curves(results: Results, axis: str) -> Iterator[Curve]:
+    table = results.contrasts("final_loss").dropna(subset=["difference"])
     table = table[(table["seeds"] > 0) & (table[axis] != "iid")]
-    others = [name for name in runs.axes if name != axis]
+    others = [name for name in results.axes if name != axis]
     for _, rows in table.groupby(others, sort=False) if others else [("", table)]:
         if rows.empty:
             continue
         rows = rows.assign(at=rows[axis].astype(float)).sort_values("at")
         labels = {name: str(rows[name].iloc[0]) for name in others}
-        run = next(run for run in runs.members if labels.items() <= run.labels.items() and run.labels[axis] != "iid")
+        run = next(run for run in results.members if labels.items() <= run.labels.items() and run.labels[axis] != "iid")
         partition = run.experiment.partition
         yield Curve(
             scheme=partition.scheme,
@@ -175,8 +177,8 @@ def _point(curve: Curve, place: int) -> str:
 
 def _nats(difference: float, low: float, high: float) -> str:
     """A difference with its interval, if there is one."""
-    doubt = "" if math.isnan(low) else f" ({words.signed(low)} to {words.signed(high)})"
-    return f"{words.signed(difference)}{doubt} {words.NATS}"
+    doubt = "" if math.isnan(low) else f" ({signed(low)} to {signed(high)})"
+    return f"{signed(difference)}{doubt} {NATS}"
 
 
 def between(curve: Curve, of: str, alpha: float) -> float:
@@ -200,4 +202,4 @@ def _over_interval(curve: Curve, alpha: Estimate) -> str:
     values = [between(curve, "difference", each) for each in (low, *inside, high)]
     if math.isinf(alpha.high):
         values.append(0.0)
-    return f" Over your interval of alpha: {words.signed(min(values))} to {words.signed(max(values))}.{beyond}"
+    return f" Over your interval of alpha: {signed(min(values))} to {signed(max(values))}.{beyond}"

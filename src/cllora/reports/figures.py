@@ -1,0 +1,54 @@
+"""The report's figures as 0.1.0 had them: functions that draw a section themselves."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import pandas as pd
+
+from cllora.analysis import Results
+from cllora.reports.figure import Figure
+from cllora.reports.section import sections
+
+
+@dataclass(frozen=True)
+class Runs(Results):
+    """`Results` with the names that it had in 0.1.0."""
+
+    @property
+    def outcomes(self) -> pd.DataFrame:
+        return self.metrics
+
+    @property
+    def results(self) -> pd.DataFrame:
+        return self.averaged
+
+
+Draw = Callable[[Runs], Figure]
+
+
+class Figures:
+    """What `sections` were called, of functions `(runs: Runs) -> Figure`."""
+
+    def register(self, name: str | None = None) -> Callable[[Draw], Draw]:
+        """Decorator: adds a drawn section to the report, and warns that `sections.register` takes its place."""
+        warnings.warn(
+            "figures.register will go: register a section, which returns facts and figure specifications "
+            "(docs/extending.md, A section)",
+            FutureWarning,
+            stacklevel=2,
+        )
+
+        def add(draw: Draw) -> Draw:
+            @functools.wraps(draw)
+            def section(results: Results) -> Figure:
+                return draw(Runs(**{field.name: getattr(results, field.name) for field in fields(Results)}))
+
+            sections.register(name)(section)
+            return draw
+
+        return add
+
+
+figures = Figures()

@@ -1,0 +1,37 @@
+"""Notes that several sections have."""
+
+import re
+
+from cllora.analysis import Results
+from cllora.analysis.names import LEAKS
+
+NO_TESTS = "Clients kept no test texts of their own (partition.local_test is 0)"
+
+
+def bands(results: Results) -> tuple[str, ...]:
+    """What a band is, where there are several seeds to draw one of."""
+    note = "The band is the mean plus and minus one standard deviation over seeds."
+    return (note,) if len(results.seeds) > 1 else ()
+
+
+def leaks(results: Results) -> tuple[str, ...]:
+    """A warning of the cells that leak, if any does."""
+    cells = "; ".join(results.leaking)
+    return (f"Tokens see later ones of their text ({LEAKS}): {cells}.",) if cells else ()
+
+
+FROM_START = (
+    (r"\b([Tt]he )?untrained base\b", r"the start"),
+    (r"\b(against|minus|above|over)( the)? base\b(?! model)", r"\1\2 start"),
+    (r"− base\b", "− start"),
+    (r"\b([Tt]he) base(, before training| \(last bin\)| is stretched)", r"\1 start\2"),
+    (r'(data-label="|>|& )base(?="|<| &)', r"\1start"),
+)
+"""How the model before training is called, and how where it has an adapter already."""
+
+
+def begun(results: Results, text: str) -> str:
+    """The text as it is true of runs of which some begin at an adapter: round 0 is not the bare base there."""
+    for base, start in FROM_START if results.has_start else ():
+        text = re.sub(base, start, text)
+    return text
