@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import cllora
+from cllora.errors import UsageError
 from cllora.model.generation import Writer
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
@@ -279,6 +280,9 @@ def test_other_folders_and_changed_runs_are_refused(runs, tmp_path, command):
         changed = {**environment, key: {**environment[key], "fingerprint": "other"}}
         (run / "environment.json").write_text(json.dumps(changed))
         refused(command("generate", run, "x"), said)
+    refused(command("export", run, "--out", tmp_path / "out"), "have changed since")
+    refused(command("export", run, "--merged", "--out", tmp_path / "out"), "have changed since")
+    assert not (tmp_path / "out").exists()
     (run / "state.safetensors").unlink()
     refused(command("generate", run, "x"), "is not finished (no round of 1 rounds)")
 
@@ -314,6 +318,9 @@ def test_chats_written_by_a_template_of_the_study_are_gone_on_with_by_it(tiny_mo
     for merged in (True, False):
         out = export_run(run, tmp_path / f"exported-{merged}", merged=merged)
         assert transformers.AutoTokenizer.from_pretrained(out).chat_template == CHAT
+    (tmp_path / "chat.jinja").write_text(CHAT + " ")
+    with pytest.raises(UsageError, match="the texts have changed"):
+        export_run(run, tmp_path / "exported-other")
 
 
 def test_the_folder_of_a_study_is_told_which_runs_it_holds(runs, command):

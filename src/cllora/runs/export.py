@@ -7,6 +7,7 @@ from pathlib import Path
 from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
 from cllora.registry import load_plugins
+from cllora.runs.again import base_again, samples_again
 from cllora.store import last_round, read_experiment
 from cllora.types import Model
 
@@ -17,7 +18,8 @@ def export_run(run: Path, out: Path, *, merged: bool = False, model: str | None 
     `model` names one, such as `global/1`, where the strategy has several.
 
     Raises:
-        UsageError: `run` is no run folder, has no finished round or no such model, or `out` exists already.
+        UsageError: `run` is no run folder, has no finished round or no such model, its base or its template has changed
+            since, or `out` exists already.
     """
     experiment = read_experiment(run)
     if out.exists():
@@ -30,9 +32,13 @@ def export_run(run: Path, out: Path, *, merged: bool = False, model: str | None 
     from cllora.model.load import load_base, save_adapter, save_merged, save_tokenizer
     from cllora.model.stacked import merge_frozen, stack_frozen
 
-    # In float32: in a narrower type adding the adapter to the weights would round most of it away.
-    base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
     load_plugins(experiment.load)
+    if experiment.data.template is not None:
+        samples_again(run, experiment)  # a template is exported as it was when texts were written by it
+    base = base_again(run, experiment)
+    if base.precision != "float32":
+        # In a narrower type adding the adapter to the weights would round most of it away.
+        base = load_base(experiment.model.model_copy(update={"precision": "float32"}), experiment.lora)
     adapters = Adapters(base.model)
     if base.start is not None:
         adapters.start_at(adapters.layout.join(base.start))

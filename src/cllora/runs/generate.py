@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from cllora.corpus.recipes import read_template
 from cllora.errors import UsageError
 from cllora.registry import load_plugins
+from cllora.runs.again import base_again, samples_again
 from cllora.spec import Experiment
-from cllora.store import last_round, read_environment, read_experiment, read_partition
+from cllora.store import last_round, read_experiment, read_partition
 from cllora.types import Model, Round
 
 if TYPE_CHECKING:
@@ -166,22 +167,11 @@ def _clients(experiment: Experiment, clients: Sequence[int] | None) -> list[int]
 def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner]":
     """The run's texts, partition, strategy and base again, held to be those that it ran with."""
     from cllora.federated import Federation, strategy_of
-    from cllora.model.fingerprint import fingerprint_of_arrays
     from cllora.model.learner import Learner
-    from cllora.model.load import load_base
-    from cllora.runs.study_cache import attention_of, samples_of
+    from cllora.runs.study_cache import attention_of
 
     load_plugins(experiment.load)
-    ran_on = read_environment(run)
-    samples = samples_of(experiment)
-    if samples.fingerprint != (ran_on.data.fingerprint or samples.fingerprint):
-        raise UsageError(f"the texts have changed since {run} was run; bring them back")
-    precision = ran_on.precision or experiment.model.precision
-    base = load_base(experiment.model.model_copy(update={"precision": precision}), experiment.lora)
-    if base.fingerprint != (ran_on.model.fingerprint or base.fingerprint):
-        raise UsageError(f"the weights of '{experiment.model.name}' have changed since {run} was run")
-    if base.start is not None and fingerprint_of_arrays(base.start) != ran_on.model.start_fingerprint:
-        raise UsageError(f"the adapter in {experiment.lora.start} has changed since {run} was run")
+    samples, base = samples_again(run, experiment), base_again(run, experiment)
     trained, evaluated = attention_of(experiment)
     learner = Learner(base, samples, experiment.model.context, trained, evaluated)
     return Federation(experiment, read_partition(run), strategy_of(experiment, learner), learner), learner
