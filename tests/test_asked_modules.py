@@ -160,6 +160,8 @@ def test_dropout_in_dora_is_on_what_comes_in_twice():
         ({"target_modules": "q_proj,v_proj"}, "several names go into a list"),
         ({"target_modules": r"model\..*\.query"}, "is not the whole path of any module"),
         ({"target_modules": "(q_proj"}, "is no regex"),
+        ({"target_modules": r".*\.(q_proj|v_porj)"}, "matches nothing by its 'v_porj'; did you mean 'v_proj'"),
+        ({"target_modules": r".*\.(?:k_prj|q_proj)"}, "matches nothing by its 'k_prj'"),
         ({"target_modules": ("q_proj", "self_attn")}, "is a OPTAttention; leave it out"),
         ({"layers_to_transform": (0, 2)}, r"has no layer 2 .* 0 to 1"),
         ({"target_modules": ".*q_proj", "layers_to_transform": (0,)}, "say the layers in the regex"),

@@ -623,6 +623,20 @@ def test_an_answer_that_the_template_says_again_behind_it_ends_once(answer, make
     assert samples.tokens.tolist() == stock.apply_chat_template(turns, tokenize=True, return_dict=False)
 
 
+def test_a_token_that_ends_the_last_turn_and_begins_like_the_next_turn_s_header_is_no_part_of_an_earlier_answer(
+    make, tmp_path
+):
+    """`</s>` behind the last answer, and `<|u|>`, which is plain text to this tokenizer, behind one before it."""
+    template = (
+        "{% for m in messages %}{{ '<|' + m['role'][0] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+        "{{ '<|a|>' if add_generation_prompt else eos_token }}"
+    )
+    tokenizer, stock = make(template, "</s>", ("<|end|>",))
+    samples = load(tmp_path, tokenizer, [{"messages": [SAID, ANSWERED, SAID, ANSWERED]}], loss_on="answer")
+    answer = ANSWERED["content"]
+    assert [stock.decode(part) for part in parts_of(labels(samples, 0))] == [f"{answer}<|end|>", f"{answer}<|end|></s>"]
+
+
 @pytest.mark.parametrize("answer", ["t", "hin", "one", "(", "last"])
 def test_an_answer_within_what_the_template_writes_about_it_has_its_own_place(answer, make, tmp_path):
     """The last turn is written otherwise than those before, and what is written has the answer's letters."""

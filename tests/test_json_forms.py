@@ -30,6 +30,9 @@ TABLES: list[tuple[Any, list[Any]]] = [
     ({"ann": {"text": ["a", "b"]}}, [{"text": "a", "owner": "ann"}, {"text": "b", "owner": "ann"}]),
     ({"ann": [{"text": "a", "owner": None}], "bob": [{"text": "b", "owner": "me"}]},
      [{"text": "a", "owner": "ann"}, {"text": "b", "owner": "me"}]),
+    ({"ann": ["a", None], "bob": [None, "b"]},
+     [{"text": "a", "owner": "ann"}, {"text": None, "owner": "ann"},
+      {"text": None, "owner": "bob"}, {"text": "b", "owner": "bob"}]),
     (CHAT, CHAT),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -237,6 +237,10 @@ class Kind(Enum):
         ("2024-05-01T00:00:00Z", "2024-05-01 00:00:00+00:00"), (np.datetime64("2024-05-01", "ns"), "2024-05-01"),
         ("true", "True"), ("TRUE", "True"), ("false", "False"), ("tRue", "tRue"), (b"", ""), (b" ", ""),
         ("e\u0301".encode(), "\u00e9"), (str(uuid.UUID(int=255)).upper(), str(uuid.UUID(int=255))),
+        (Single(np.float32(0.1)), "0.1"), (Half(np.float16(0.1)), "0.1"), (0.1, "0.1"), (Single(2.5), "2.5"),
+        (timedelta(seconds=1), "0:00:01"), (pd.Timedelta(seconds=1), "0:00:01"), (np.timedelta64(1, "s"), "0:00:01"),
+        (pd.Timedelta(days=1, nanoseconds=7), "1 day, 0:00:00.000000007"),
+        (np.timedelta64(1500, "ms"), "0:00:01.500000"),
         (f"{{{uuid.UUID(int=255)}}}", str(uuid.UUID(int=255))), (uuid.UUID(int=255).hex, uuid.UUID(int=255).hex),
     ],
 )  # fmt: skip

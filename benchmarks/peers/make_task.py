@@ -21,7 +21,7 @@ from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.source import EMBEDDED
 from cllora.partition import assign
-from cllora.runs.shared import samples_of
+from cllora.runs.study_cache import samples_of
 from cllora.seeds import rng
 from cllora.spec import Experiment, Study
 from cllora.types import Partition

@@ -61,8 +61,8 @@ def rows_of(file: Path, line: int, value: Value, columns: Sequence[str]) -> Iter
         return
     log.info("%s has a list for every one of %d owners, who are column 'owner'", file, len(owners))
     for owner, held in owners.items():
-        for each in _columns(held) if isinstance(held, dict) else held:
-            row = row_of(file, line, each)
+        for entry in _columns(held) if isinstance(held, dict) else held:
+            row = {"text": None} if entry is None else row_of(file, line, entry)
             yield row if row.get("owner") is not None else {**row, "owner": owner}
 
 
@@ -136,11 +136,14 @@ def _owners(file: Path, value: Object, known: frozenset[str]) -> Object | None:
 
 
 def _is_list(held: Value) -> bool:
-    """Whether it is a list of texts, of rows, or of chats; the turns of one chat are none."""
+    """Whether it is a list of texts, of rows, or of chats, some of them blank; the turns of one chat are none."""
     if not isinstance(held, list) or any(isinstance(each, dict) and is_turn(each) for each in held):
         return False
     return all(
-        isinstance(each, str | dict) or (isinstance(each, list) and each and all(map(is_turn, each))) for each in held
+        entry is None
+        or isinstance(entry, str | dict)
+        or (isinstance(entry, list) and entry and all(map(is_turn, entry)))
+        for entry in held
     )
 
 

@@ -24,6 +24,7 @@ MOST_BYTES = 256
 WRITTEN = (Decimal, UUID, date, time, timedelta, bytes)
 """Types of single values, besides text, numbers and truth values, that are kept as they are written."""
 
+_NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "D": 86400 * 10**9}
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
@@ -76,9 +77,21 @@ def plain(value: object) -> object:
         value = value.value
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, np.timedelta64) and (duration := _python_duration(value)) is not None:
+        return duration
     if isinstance(value, np.datetime64 | np.timedelta64):
         return None if np.isnat(value) else str(value).replace("T", " ")
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _python_duration(value: np.timedelta64) -> timedelta | None:
+    """The duration as Python has it; None for none, in months or years, below a microsecond, or too long for Python."""
+    unit, step = np.datetime_data(value.dtype)
+    if np.isnat(value) or unit not in _NANOSECONDS:
+        return None
+    microseconds, rest = divmod(int(value.astype(np.int64)) * step * _NANOSECONDS[unit], 1000)
+    limit = timedelta.max // timedelta(microseconds=1)
+    return None if rest or abs(microseconds) > limit else timedelta(microseconds=microseconds)
 
 
 def is_one(value: object) -> bool:
@@ -100,11 +113,27 @@ def value_text(value: object) -> str | None:
     if value is None or value != value:
         return None
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else _shortest(value)
+    if isinstance(value, timedelta):
+        return _duration(value)
     if isinstance(value, Decimal):
         whole = value.is_finite() and value == value.to_integral_value()
         return str(int(value)) if whole else format(value, "f")
     return _bytes_text(value) if isinstance(value, bytes) else str(value)
+
+
+def _shortest(value: float) -> str:
+    """The fewest digits that are this number, of those with as many bits."""
+    if isinstance(value, Half):
+        return str(np.float16(value))
+    return str(np.float32(value)) if isinstance(value, Single) else repr(value)
+
+
+def _duration(value: timedelta) -> str:
+    """A duration as Python writes it, whoever's type it is; nanoseconds, which pandas alone has, behind it."""
+    text = str(timedelta(value.days, value.seconds, value.microseconds))
+    more = getattr(value, "nanoseconds", 0)
+    return f"{text}{'' if value.microseconds else '.000000'}{more:03d}" if more else text
 
 
 def _bytes_text(value: bytes) -> str:

@@ -185,10 +185,12 @@ class ChatWriter:
         own, closed = self._around(text, turns, number, tools), self._around(alone, upto, number, tools)
         if own is None or closed is None:
             return None
-        after = len(text) - len(own[1])
-        stop = after + _common(closed[1], own[1])
-        inside = [a for a, b in self._control.found(text) if a < stop < b]
-        return inside[0] if inside else stop
+        shared = _common(closed[1], own[1])
+        for whole, behind in ((text, own[1]), (alone, closed[1])):
+            # A control token that only begins like the other's is no part of what they share.
+            stop = len(whole) - len(behind) + shared
+            shared -= next((stop - a for a, b in self._control.found(whole) if a < stop < b), 0)
+        return len(text) - len(own[1]) + shared
 
     def _around(self, text: str, turns: Turns, number: int, tools: object) -> tuple[str, str] | None:
         """What the text of a chat has before and behind what a turn says, which may occur in it elsewhere too: what

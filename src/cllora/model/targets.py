@@ -6,7 +6,7 @@ to be of a module that text goes through.
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -192,6 +192,12 @@ def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
     except re.error as error:
         raise UsageError(f"lora.target_modules: '{asked}' is no regex: {error}") from None
     if found:
+        for word, alone in _alternatives(asked):
+            if not any(re.fullmatch(alone, path) for path in inside):
+                names = _last_names(_linear(causal, inside))
+                raise UsageError(
+                    f"lora.target_modules: in '{name}' the regex matches nothing by its '{word}'; {guess(word, names)}"
+                )
         matched = [path for path in inside if re.fullmatch(asked, path)]
         some = ", ".join(_last_names(matched))
         log.info("lora.target_modules: the regex matches %s in %s places", some, f"{len(matched):,}")
@@ -202,6 +208,13 @@ def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
         f"lora.target_modules: the regex '{asked}' is not the whole path of any module of '{name}'; "
         f"a path is such as {next(iter(_linear(causal, inside)), '')}; several names go into a list: [q_proj, v_proj]"
     )
+
+
+def _alternatives(asked: str) -> Iterator[tuple[str, str]]:
+    """Each name of a regex that is one of several in brackets, and the regex with that alone."""
+    for group in re.finditer(r"\((?:\?:)?(\w+(?:\|\w+)+)\)", asked):
+        for word in group[1].split("|"):
+            yield word, f"{asked[: group.start(1)]}{word}{asked[group.end(1) :]}"
 
 
 def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ...], name: str) -> Modules:
