@@ -623,8 +623,8 @@ def test_a_run_on_a_file_exports_plain_folders_and_says_where_its_base_is_from(p
     assert origin["file"] == "tiny.gguf"
     assert len(origin["sha256"]) == 64
     rows = dict(methods(read_runs(tmp_path / "out")).table.itertuples(index=False))
-    assert "license: cc0-1.0" in rows["base"]
-    assert origin["sha256"] in rows["base"]
+    assert "license: cc0-1.0" in rows["base model"]
+    assert origin["sha256"] in rows["base model"]
     for out, options in (("adapter", ()), ("merged", ("--merged",))):
         assert command("export", run, "--out", tmp_path / out, *options)[0] == 0
     base_name = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]

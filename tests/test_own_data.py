@@ -90,7 +90,7 @@ def test_three_lines_are_a_study(command: Any, tiny_models: Any, tmp_path: Path)
     code, out, err = command("run", "first.yaml", "--out", tmp_path / "run", *asked)
     assert code == 0, err
     assert "Report:" in out
-    assert "shards/*.jsonl+reviews.csv" in (tmp_path / "run" / "report.html").read_text()
+    assert "shards/*.jsonl, reviews.csv" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("line", [line for text in blocks("Owners", "sh") for line in text.splitlines()])
