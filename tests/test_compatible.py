@@ -15,6 +15,7 @@ from cllora.model.learner import Learner
 from cllora.model.load import load_base
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LoraSpec, ModelSpec
+from support.learning import stock_losses
 from support.samples import made_up_samples
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
@@ -37,15 +38,6 @@ def learner_of(folder, context, samples=None, **lora):
     model = ModelSpec(name=str(folder), context=context, precision="float32", device="cpu")
     samples = samples or made_up_samples(longest=100)
     return Learner(load_base(model, LoraSpec(lora_dropout=0, **lora)), samples, context)
-
-
-def losses(model, learner, ids):
-    found = []
-    with torch.no_grad():
-        for i in ids:
-            text = torch.from_numpy(learner.samples.tokens_of(int(i), learner.context))[None]
-            found.append(float(model(input_ids=text, labels=text).loss) * (text.shape[1] - 1))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +72,7 @@ def test_a_tower_that_no_text_reaches_is_not_trained_counted_or_sent(sees, tmp_p
         stock = t.AutoModelForCausalLM.from_pretrained(tmp_path / "adapter")
     else:
         stock = PeftModel.from_pretrained(t.AutoModelForCausalLM.from_pretrained(sees), tmp_path / "adapter").eval()
-    np.testing.assert_allclose(found, losses(stock, learner, ids), rtol=2e-5)
+    np.testing.assert_allclose(found, stock_losses(stock, learner, ids), rtol=2e-5)
 
 
 @pytest.mark.parametrize(("context", "line"), [(WINDOW + 1, "windows of 48"), (129, "has 128 positions")])
@@ -167,7 +159,7 @@ def test_positions_that_depend_on_the_longest_text_of_a_pass(tmp_path, kind):
     ids = np.arange(20)
     stock = t.AutoModelForCausalLM.from_pretrained(folder)
     np.testing.assert_allclose(
-        learner.evaluate("base", learner.initial(0), ids).nll, losses(stock, learner, ids), rtol=2e-5
+        learner.evaluate("base", learner.initial(0), ids).nll, stock_losses(stock, learner, ids), rtol=2e-5
     )
     with pytest.raises(UsageError, match=rf"\({kind}\) change for all texts of a pass .* set model.context to 64"):
         learner_of(folder, 65)

@@ -10,10 +10,9 @@ import numpy as np
 from cllora.analysis import Results, Run
 from cllora.analysis import results as read
 from cllora.analysis.names import feature_text
-from cllora.errors import UsageError
+from cllora.errors import UsageError, counted
 from cllora.metrics.formats import signed
 from cllora.partition import Estimate, Inspection
-from cllora.reports import formats as words
 from cllora.spec import Choice, axis_text
 
 NATS = "nats per token"
@@ -146,7 +145,7 @@ def at_alpha(alpha: float) -> str:
 def _effect(curve: Curve, alpha: Estimate | None) -> str:
     """What was measured at the alphas around the estimate; between them a line, beyond them nothing."""
     apart = f" at {curve.setting}" if curve.setting else ""
-    where = f"In the study{apart} ({curve.measured_on}; {words.count(curve.seeds, 'seed')})"
+    where = f"In the study{apart} ({curve.measured_on}; {counted(curve.seeds, 'seed')})"
     if alpha is None:
         return f"{where}, effects by alpha were measured, but there is no alpha to look up."
     first, last = curve.alphas[0], curve.alphas[-1]

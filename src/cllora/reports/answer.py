@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass, replace
 
 from cllora.analysis import Results, typed
+from cllora.errors import counted
 from cllora.metrics.formats import number, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, effect, largest
-from cllora.reports.formats import count, listed
+from cllora.reports.formats import listed
 from cllora.reports.say import interval
 from cllora.reports.section import Forest, Section
 from cllora.reports.sections.global_loss import global_loss
@@ -114,7 +115,7 @@ def _unfinished(results: Results) -> list[Fact]:
     if whole == wanted:
         return []
     failed = f"; {len(results.failed)} failed, see Design" if results.failed else ""
-    text = f"Not all is finished: {whole} of {count(wanted, 'run')}{failed}."
+    text = f"Not all is finished: {whole} of {counted(wanted, 'run')}{failed}."
     return [Statement(text, {"finished": whole, "runs": wanted, "failed": len(results.failed)})]
 
 
@@ -123,7 +124,7 @@ def _one_cell(results: Results) -> list[Fact]:
     mean = results.averaged.mean(numeric_only=True)
     if math.isnan(mean["change"]) or mean["rounds"] == 0:
         return [Statement("Nothing was trained yet.")]
-    over = f"{number(mean['rounds'], 0)} rounds, {count(len(results.averaged), 'seed')}"
+    over = f"{number(mean['rounds'], 0)} rounds, {counted(len(results.averaged), 'seed')}"
     return [
         Change("global_loss", float(mean["base_loss"]), float(mean[MAIN])),
         Statement(f"That is of {over}; there is one cell only, so nothing to compare it with."),

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from cllora.metrics.formats import signed
-
 
 def brief(x: float) -> str:
     """A number with four digits that count."""
@@ -13,16 +11,6 @@ def brief(x: float) -> str:
 
 def whole(x: float) -> str:
     return "–" if math.isnan(x) else f"{x:,.0f}".replace("-", "−")
-
-
-def interval_text(difference: float, low: float, high: float) -> str:
-    """`+0.012 [−0.003, +0.027]`; the difference alone where there is no interval."""
-    doubt = "" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]"
-    return f"{signed(difference)}{doubt}"
-
-
-def count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def span(low: int, high: int) -> str:

@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cllora.analysis.names import feature_text, range_text
-from cllora.errors import visible
+from cllora.errors import counted, visible
 from cllora.partition import Estimate, FeatureSkew, Inspection, gini
 from cllora.partition.heterogeneity import effective_number
 from cllora.reports.alpha import at_alpha
-from cllora.reports.formats import capital, count
+from cllora.reports.formats import capital
 from cllora.reports.sheet import Sheet
 from cllora.spec import Experiment, axis_text
 from cllora.types import Heterogeneity, Partition, TextClass
@@ -54,7 +54,7 @@ def inspection_view(inspected: Inspection, sentences: Sequence[str]) -> Renderab
     An owner's bar shows its shares of the first feature's classes by their numbers. Of many owners the largest and
     the smallest are shown.
     """
-    owners = f"{count(len(inspected.names), 'owner')}, {count(int(inspected.texts.sum()), 'text')}"
+    owners = f"{counted(len(inspected.names), 'owner')}, {counted(int(inspected.texts.sum()), 'text')}"
     return Group(
         Text(owners, style="bold"),
         *_owners(inspected),

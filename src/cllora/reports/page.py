@@ -5,12 +5,11 @@ from pathlib import Path
 from cllora import store
 from cllora.analysis import Results
 from cllora.analysis import results as read
-from cllora.errors import UsageError
+from cllora.errors import UsageError, counted
 from cllora.reports import draw, html, latex
 from cllora.reports.answer import answer
 from cllora.reports.columns import shown as as_text
 from cllora.reports.figure import Figure
-from cllora.reports.formats import count
 from cllora.reports.notes import begun
 from cllora.reports.say import say
 from cllora.reports.section import Section, caption, in_order, sections
@@ -64,7 +63,7 @@ def shown(section: Section | Figure, results: Results) -> Figure:
     if isinstance(section, Figure):
         return section
     left_out = sum(draw.left_out(spec) for spec in section.figures)
-    more = (f"Not drawn: {count(left_out, 'more picture')}; the numbers are in the file.",) if left_out else ()
+    more = (f"Not drawn: {counted(left_out, 'more picture')}; the numbers are in the file.",) if left_out else ()
     return Figure(
         title=section.title,
         conclusion=" ".join(say(fact) for fact in section.facts),

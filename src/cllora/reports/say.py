@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from cllora.analysis import Contrast
+from cllora.errors import counted
 from cllora.metrics.formats import number
 from cllora.reports.columns import cell, column
 from cllora.reports.facts import (
@@ -20,7 +21,7 @@ from cllora.reports.facts import (
     Tally,
     Trend,
 )
-from cllora.reports.formats import capital, count, listed, span
+from cllora.reports.formats import capital, listed, span
 from cllora.stats import MOST_SEEDS
 
 SHOWS = {"differs": "differs", "equivalent": "equivalent", "undecided": "not enough seeds to tell"}
@@ -103,7 +104,7 @@ def pair(row: Contrast) -> str:
     show = column(row.metric).signed
     doubt = "one seed: no interval"
     if row.seeds > 1:
-        doubt = f"95 % interval {show(row.low)} to {show(row.high)}, {count(row.seeds, 'seed')}"
+        doubt = f"95 % interval {show(row.low)} to {show(row.high)}, {counted(row.seeds, 'seed')}"
     return f"{row.cell} against {row.against}: {show(row.difference)} ({doubt}), {row.answer}"
 
 
@@ -171,13 +172,13 @@ def _(fact: Change) -> str:
 @say.register
 def _(fact: Count) -> str:
     most = f", most often at {fact.most[0]} ({cell(fact.most[1], '')})" if fact.most else ""
-    return f"{fact.share.n:,} of {count(fact.share.total, fact.noun)} {fact.verb}{most}."
+    return f"{fact.share.n:,} of {counted(fact.share.total, fact.noun)} {fact.verb}{most}."
 
 
 @say.register
 def _(fact: Tally) -> str:
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in fact.kinds.items())
-    return f"{count(fact.total, fact.noun)}{fact.among}: {kinds}."
+    return f"{counted(fact.total, fact.noun)}{fact.among}: {kinds}."
 
 
 @say.register
@@ -186,7 +187,7 @@ def _(fact: Trend) -> str:
         return f"Too little varies at {fact.where}, to say whether {fact.y} goes with {fact.x}."
     doubt = (
         f"Spearman's rho {number(fact.rho, 2)}, 95 % interval {number(fact.low, 2)} to {number(fact.high, 2)}, "
-        f"{count(fact.pairs, 'pair')} of {count(fact.clients, 'client')}"
+        f"{counted(fact.pairs, 'pair')} of {counted(fact.clients, 'client')}"
     )
     if fact.low <= 0 <= fact.high:
         return f"It cannot be told at {fact.where}, whether {fact.y} goes with {fact.x} ({doubt})."

@@ -15,10 +15,10 @@ from rich.text import Text
 from cllora.analysis import Results
 from cllora.analysis import results as read
 from cllora.claims import verdict_table, verdicts
-from cllora.errors import visible
+from cllora.errors import counted, visible
 from cllora.metrics import metrics
 from cllora.reports.columns import cell as text_of
-from cllora.reports.formats import count, listed
+from cllora.reports.formats import listed
 from cllora.reports.notes import begun
 from cllora.reports.say import say
 from cllora.reports.sections.results import MAIN, finished_seeds, result_table
@@ -89,7 +89,7 @@ def _caption(results: Results, shown: dict[str, str]) -> str:
     if unfinished:
         seeds = {results.short(cell): finished_seeds(results, cell) for cell in results.cells}
         few = "; ".join(f"{cell}: {many} seeds" for cell, many in seeds.items() if " of " in many)
-        told.append(f"{count(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
+        told.append(f"{counted(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
     return visible(begun(results, " ".join(told)))
 
 

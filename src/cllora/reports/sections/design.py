@@ -7,10 +7,11 @@ import pandas as pd
 from cllora import store
 from cllora.analysis import Results, Run
 from cllora.analysis.names import feature_text
+from cllora.errors import counted
 from cllora.model.patterns import pattern_of, patterns
 from cllora.presets import WIDTHS, StandIns, stand_ins
 from cllora.reports.facts import Statement
-from cllora.reports.formats import count, listed
+from cllora.reports.formats import listed
 from cllora.reports.section import Section, sections
 from cllora.spec import Choice, Experiment, axis_text
 
@@ -55,7 +56,7 @@ def design(results: Results) -> Section:
     """What was varied, what was held fixed, and how often it was repeated. Fields that are not told have their default;
     the whole of them is in every run's spec.json."""
     numbers = {"cells": len(results.cells), "seeds": len(results.seeds), "runs": len(results.members)}
-    cells, seeds, runs = (count(many, noun[:-1]) for noun, many in numbers.items())
+    cells, seeds, runs = (counted(many, noun[:-1]) for noun, many in numbers.items())
     against = f", compared with {results.against}" if results.controls and len(results.cells) > 1 else ""
     failed = [f"Failed: {listed(names)}: {reason}" for reason, names in store.by_reason(results.failed).items()]
     stand_for = [note for asked in stand_ins() for note in _stand_ins(results, asked)]
@@ -138,7 +139,7 @@ def _text(run: Run, path: str, value: object) -> str:
         case "data.spoil.kind", _ if asked.data.spoil is not None:
             return axis_text({"name": asked.data.spoil.kind, **asked.data.spoil.options})
         case "model.context", int(context):
-            return count(context, "token")
+            return counted(context, "token")
         case "model.attention", _:
             return _in_groups(asked.model.attention, asked.model.context)
         case "evaluation.pattern", _:
@@ -152,7 +153,7 @@ def _text(run: Run, path: str, value: object) -> str:
         case "lora.target_modules", None:
             return "the model's default"
         case "lora.embedding_rows", list(rows):
-            return count(len(rows), "row")
+            return counted(len(rows), "row")
         case "local.contexts", Mapping():
             return ", ".join(f"{name} {context:,}" for name, context in value.items())
         case "local.contexts", list(contexts):
@@ -167,4 +168,4 @@ def _text(run: Run, path: str, value: object) -> str:
 
 def _in_groups(choice: Choice, context: int) -> str:
     group = pattern_of(choice, context).group if choice.name in patterns else None
-    return axis_text(choice.model_dump()) if group is None else f"{choice.name}, groups of {count(group, 'token')}"
+    return axis_text(choice.model_dump()) if group is None else f"{choice.name}, groups of {counted(group, 'token')}"

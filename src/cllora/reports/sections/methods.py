@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cllora.analysis import Results, Run
+from cllora.errors import counted
 from cllora.metrics import MARGIN, metrics
 from cllora.reports.columns import column
 from cllora.reports.facts import Fact, Statement
-from cllora.reports.formats import count, listed
+from cllora.reports.formats import listed
 from cllora.reports.section import Section, sections
 from cllora.types import DataRecord, Environment, Origin, to_plain
 
@@ -64,10 +65,10 @@ def _strength(results: Results) -> Fact:
     pairs = results.contrasts("final_loss")["seeds"]
     if pairs.empty:
         fewest = int(results.averaged.groupby("cell")["seed"].nunique().min())
-        text = f"Every cell has at least {count(fewest, 'seed')}, which differ in {_redrawn(results)}."
+        text = f"Every cell has at least {counted(fewest, 'seed')}, which differ in {_redrawn(results)}."
         return Statement(text, {"seeds": fewest})
     text = (
-        f"Every comparison has at least {count(int(pairs.min()), 'pair')} of runs of equal seed; its interval "
+        f"Every comparison has at least {counted(int(pairs.min()), 'pair')} of runs of equal seed; its interval "
         f"covers what a seed draws anew ({_redrawn(results)}), not another model or other data."
     )
     return Statement(text, {"pairs": int(pairs.min())})

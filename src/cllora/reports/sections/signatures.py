@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from cllora.analysis import Results
+from cllora.errors import counted
 from cllora.metrics.formats import signed
 from cllora.reports.facts import Count, Share, Statement
-from cllora.reports.formats import capital, count, listed
+from cllora.reports.formats import capital, listed
 from cllora.reports.lines import SHAPES
 from cllora.reports.section import Lines, Section, sections
 
@@ -93,6 +94,6 @@ def _counts(results: Results, every: pd.DataFrame) -> Iterator[str]:
     for name, rows in every.groupby("signature", sort=False):
         told = []
         for cell, own in rows.groupby("cell", sort=False):
-            clients = f" ({count(len(own), 'client')})" if name in OF_CLIENTS else ""
-            told.append(f"{own['seed'].nunique()} of {count(_runs(results, str(cell)), 'run')} at {cell}{clients}")
+            clients = f" ({counted(len(own), 'client')})" if name in OF_CLIENTS else ""
+            told.append(f"{own['seed'].nunique()} of {counted(_runs(results, str(cell)), 'run')} at {cell}{clients}")
         yield f"{capital(str(name))}: {', '.join(told)}."

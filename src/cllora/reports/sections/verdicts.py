@@ -8,8 +8,9 @@ import pandas as pd
 from cllora import claims
 from cllora.analysis import Results
 from cllora.claims import ComparisonVerdict, Source, Verdict, VerdictKind
+from cllora.errors import counted
 from cllora.reports.facts import Fact, NotMeasured, Statement
-from cllora.reports.formats import capital, count, listed, span
+from cllora.reports.formats import capital, listed, span
 from cllora.reports.section import Section, sections
 
 MARKS: Mapping[VerdictKind, str] = {"supported": "✔", "contradicted": "✘", "undecided": "?", "not tested": "–"}
@@ -44,7 +45,7 @@ def facts(tested: Sequence[Verdict]) -> tuple[Fact, ...]:
 
 def _fact(source: Source | None, verdicts: Sequence[Verdict]) -> Fact:
     own = sum(claims.claims.facts(name).source is None for name in claims.claims.names())
-    asked = f"{count(own, 'claim')} of your own" if source is None else source.counted
+    asked = f"{counted(own, 'claim')} of your own" if source is None else source.counted
     of = {kind: [f"({verdict.claim.label})" for verdict in verdicts if verdict.kind == kind] for kind in MARKS}
     told = "; ".join(f"{kind}: {listed(labels)}" for kind, labels in of.items() if labels)
     text = f"Of {asked} this study tests {len(verdicts)}; {told}."
