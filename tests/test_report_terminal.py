@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from cllora.analysis import results as read_runs
+from cllora.metrics import metrics
 from cllora.reports.mixes import BAR, partition_view
 from cllora.reports.terminal import results_table
 from support.synthetic import make_partition, make_study, write_study
@@ -34,6 +35,13 @@ def test_results_of_one_seed_say_so(tmp_path: Path) -> None:
     text = printed(results_table(read_runs(write_study(tmp_path, make_study()))))
     assert "One seed" in " ".join(text.split())
     assert "±" not in text
+
+
+def test_what_stands_in_a_column_is_told_below(tmp_path: Path) -> None:
+    text = " ".join(printed(results_table(read_runs(write_study(tmp_path, make_study())))).split())
+    for name in ("change", "local_loss", "change_std", "change_worst_tenth", "bytes_sent"):
+        shown = metrics.metric(name)
+        assert f"{shown.short}: {shown.title}" in text
 
 
 @pytest.mark.parametrize("clients", [4, 60])

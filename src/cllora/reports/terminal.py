@@ -78,7 +78,7 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _caption(results: Results, shown: dict[str, str]) -> str:
     titles = {name: metrics.metric(name).title for name in shown if name in metrics}
-    named = "; ".join(f"{shown[name]}: {title}" for name, title in titles.items() if shown[name] not in title)
+    named = "; ".join(f"{shown[name]}: {title}" for name, title in titles.items() if shown[name] != title)
     told = [f"Losses in nats per token. {named}." if named else "Losses in nats per token."]
     if len(results.seeds) == 1:
         told.append("One seed: no difference can be told from chance.")
