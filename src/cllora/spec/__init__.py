@@ -1,4 +1,4 @@
-"""What a user asks for: a `Study`, and the `Experiment`s (cells) that it stands for."""
+"""A user's request: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
 from cllora.spec.aliases import ALIASES
 from cllora.spec.data import DataSpec, SpoilSpec

@@ -16,7 +16,7 @@ class SpoilSpec(WithOptions):
 
 
 class DataSpec(Section):
-    """Where texts come from (exactly one of `corpus`, `path`, `hub`), and what is tested on.
+    """The source of the texts (exactly one of `corpus`, `path`, `hub`), and the test texts.
 
     `path` is a file, a folder of files, a pattern such as `owners/*.jsonl`, or a list of these.
 

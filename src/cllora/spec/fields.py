@@ -50,7 +50,7 @@ def has_field(fields: Mapping[str, object], path: str) -> bool:
 
 
 def field_of(fields: Mapping[str, object], path: str) -> object:
-    """What is at the path; None if nothing is."""
+    """The value at the path; None if there is none."""
     place: object = fields
     for name in path.split("."):
         place = place.get(name) if isinstance(place, Mapping) else None
@@ -58,8 +58,8 @@ def field_of(fields: Mapping[str, object], path: str) -> object:
 
 
 def alike(value: object) -> object:
-    """What two values have in common that are the same in a study: 1 and 1.0, `fedavg` and `{name: fedavg}`, options in
-    another order; but not 1 and true, or 1 and the text "1"."""
+    """A form that is equal for values that a study takes for the same: 1 and 1.0, `fedavg` and `{name: fedavg}`,
+    options in another order; but not 1 and true, or 1 and the text "1"."""
     if isinstance(value, Mapping):
         if set(value) == {"name"}:
             return alike(value["name"])
@@ -86,12 +86,12 @@ def set_value(fields: Fields, path: str, value: object) -> None:
 
 def holds(fields: Mapping[str, object], path: str, value: object) -> bool:
     """Whether a value that was set is there still; a name may have been given options since."""
-    found = field_of(fields, path)
-    if isinstance(found, Mapping) and isinstance(value, str):
-        return bool(found.get("name") == value)
-    if isinstance(found, Mapping) and isinstance(value, Mapping):
-        return all(key in found and alike(found[key]) == alike(v) for key, v in value.items())
-    return bool(alike(found) == alike(value))
+    present = field_of(fields, path)
+    if isinstance(present, Mapping) and isinstance(value, str):
+        return bool(present.get("name") == value)
+    if isinstance(present, Mapping) and isinstance(value, Mapping):
+        return all(key in present and alike(present[key]) == alike(v) for key, v in value.items())
+    return bool(alike(present) == alike(value))
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> FieldError:
@@ -99,9 +99,9 @@ def explain(model: type[BaseModel], error: ValidationError) -> FieldError:
     for problem in error.errors():
         if problem["type"] == "extra_forbidden":
             *parents, last = (str(part) for part in problem["loc"])
-            known = _fields_at(model, parents)
+            fields = _fields_at(model, parents)
             path = ".".join([*parents, last])
-            return FieldError(f"unknown field '{path}'; {guess(last, known)}", path)
+            return FieldError(f"unknown field '{path}'; {guess(last, fields)}", path)
     return field_error(error)
 
 

@@ -86,7 +86,7 @@ class LoraSpec(Section):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is trained: `full` alone, or `lora` and what is beside it."""
+        """The trained parts: `full` alone, or `lora` and those beside it."""
         return tuple(self.train.split("+"))
 
     @field_validator("train")

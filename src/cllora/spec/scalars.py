@@ -1,4 +1,4 @@
-"""What a value without quotes is in YAML, and how text is written so that it is read as text."""
+"""Values without quotes in YAML, and quotes for text that would be read as another value."""
 
 import json
 import math
@@ -31,7 +31,7 @@ BREAKS = "\x85\u2028\u2029"
 
 
 def plain_value(text: str) -> object:
-    """What a value without quotes is.
+    """The value that text without quotes stands for.
 
     Raises:
         ValueError: it may be read as something else; the message says what to write.

@@ -1,4 +1,4 @@
-"""What every part of a study is made of."""
+"""The base class of a study's sections."""
 
 from collections.abc import Callable
 from typing import ClassVar

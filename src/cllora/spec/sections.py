@@ -43,7 +43,7 @@ ALWAYS_PROBED = "update_geometry"
 
 
 class PartitionSpec(WithOptions):
-    """Who owns which text. Further fields are the scheme's own options (`alpha`, `budget`, `overlap`, ...).
+    """The partition of texts over clients. Further fields are the scheme's own options, such as `alpha` or `budget`.
 
     `by` is the feature whose classes are dealt; `and_by` a second one, for schemes that can skew two at once.
     `residual_on: length` makes the feature that texts are told apart `by` independent of their length.
@@ -72,7 +72,7 @@ class PartitionSpec(WithOptions):
 
 
 class FederationSpec(Section):
-    """Which strategy joins the clients' work, for how long, and how many take part in a round."""
+    """The strategy that aggregates clients' updates, the number of rounds, and the participation in a round."""
 
     strategy: Choice = Choice(name="fedavg")
     num_rounds: PositiveInt = 20
@@ -83,7 +83,7 @@ Contexts = Annotated[tuple[Context, ...] | dict[str, Context], Field(min_length=
 
 
 class LocalSpec(Section):
-    """What a chosen client does in a round, in the field names of transformers; `steps` overrides `epochs`.
+    """A chosen client's local training in a round, in the field names of transformers; `steps` overrides `epochs`.
 
     With `contexts` clients train on texts cut at contexts of their own, none longer than `model.context`: client k
     at entry k modulo their number; or, by name, each owner at what is given for it, and the others at `model.context`.
@@ -110,7 +110,7 @@ class LocalSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """What to evaluate, and when: every so many rounds, and always before the first and after the last.
+    """The schedule and the probes of evaluation: every so many rounds, and always before the first and after the last.
 
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
@@ -138,18 +138,18 @@ class EvaluationSpec(Section):
         named = fields.get("probes") if isinstance(fields, Mapping) else None
         if not isinstance(fields, Mapping) or not isinstance(named, list | tuple):
             return fields
-        others: list[object] = []
+        chosen: list[object] = []
         fields = dict(fields)
         for probe in named:
             name, options = _name_and_options(probe)
             field, option, default = PROBE_FIELDS.get(name, ("", "", False))
             if not field or not options.keys() <= {option}:
-                others += [] if (name, options) == (ALWAYS_PROBED, {}) else [probe]
+                chosen += [] if (name, options) == (ALWAYS_PROBED, {}) else [probe]
             elif fields.get(field, False):
                 raise ValueError(f"evaluation.{field} and evaluation.probes both ask for {name}; give it once")
             else:
                 fields[field] = options.get(option, default)
-        return {**fields, "probes": others}
+        return {**fields, "probes": chosen}
 
     @field_validator("probes", mode="after")
     @classmethod
@@ -182,7 +182,7 @@ class EvaluationSpec(Section):
 
 
 def _name_and_options(probe: object) -> tuple[str, dict[str, object]]:
-    """Of a probe as it is written: `passkey`, or `{name: passkey, keys: 5}`."""
+    """A probe's name and options from how it is written: `passkey`, or `{name: passkey, keys: 5}`."""
     if not isinstance(probe, Mapping | Choice):
         return str(probe), {}
     fields = probe.model_dump() if isinstance(probe, Choice) else dict(probe)

@@ -26,7 +26,7 @@ def apply_settings(fields: Fields, settings: Iterable[str], places: Places) -> P
             raise UsageError(f"--set takes section.field=value, not '{setting}'")
         value, given = read_setting(text, f"--set {path}={' '.join(text.strip().splitlines())}", path)
         lost = next(
-            (each for each in before if each.removeprefix("grid.").startswith(f"{path.removeprefix('grid.')}.")), None
+            (text for text in before if text.removeprefix("grid.").startswith(f"{path.removeprefix('grid.')}.")), None
         )
         if lost is not None:
             raise UsageError(f"--set {path} takes the place of --set {lost} before it; give it first, or leave one out")
@@ -76,8 +76,8 @@ def _name_what_has_options(fields: Fields, grid: Mapping[str, object], path: str
     for parent in parents:
         if parent in grid:
             option = path.removeprefix(f"{parent}.")
-            said = f"grid: {parent} has values of its own; give {option} there, as {{name: ..., {option}: ...}}"
-            raise FieldError(said, path)
+            message = f"grid: {parent} has values of its own; give {option} there, as {{name: ..., {option}: ...}}"
+            raise FieldError(message, path)
         named = field_of(default, parent)
         name = named.get("name") if isinstance(named, Mapping) else named
         has_source = parent == "data.corpus" and any(has_field(fields, source) for source in SOURCES)
@@ -105,11 +105,11 @@ def written_grid(fields: Mapping[str, object]) -> dict[str, list[object]]:
     """
     grid = fields.get("grid", {})
     if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
-        said = "grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]"
+        message = "grid: give every axis a list of values, such as partition.alpha: [0.1, 1, iid]"
         wrong = (
             [axis for axis, values in grid.items() if not isinstance(values, list)] if isinstance(grid, dict) else []
         )
-        raise FieldError(said, f"grid.{wrong[0]}" if wrong else "grid")
+        raise FieldError(message, f"grid.{wrong[0]}" if wrong else "grid")
     return grid
 
 

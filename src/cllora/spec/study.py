@@ -76,10 +76,10 @@ class Study(Section):
         """The cells of some seeds, in which all else is the same and is checked once."""
         cells = []
         for values in itertools.product(*self.grid.values()):
-            one = self._experiment(values, seeds[0])
+            experiment = self._experiment(values, seeds[0])
             for seed in seeds:
                 labels = dict(zip(self.grid, values, strict=True))
-                cells.append(Cell(labels=labels, experiment=one.model_copy(update={"seed": seed})))
+                cells.append(Cell(labels=labels, experiment=experiment.model_copy(update={"seed": seed})))
         return cells
 
     def _experiment(self, values: Iterable[object], seed: int) -> Experiment:
@@ -112,7 +112,7 @@ class Study(Section):
 
     @property
     def places(self) -> Places:
-        """Where its fields are written, for messages; no part of what it is."""
+        """The places where its fields are written, for messages; no part of its identity."""
         return self._places
 
     @classmethod
@@ -127,24 +127,24 @@ class Study(Section):
         """
         if not isinstance(written, Mapping):
             source = f"{places.source}: " if places is not None and places.source else ""
-            said = "a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`"
-            raise UsageError(f"{source}{'this file is empty; ' if written is None and source else ''}{said}")
+            message = "a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`"
+            raise UsageError(f"{source}{'this file is empty; ' if written is None and source else ''}{message}")
         fields: Fields = {str(key): _plain(value) for key, value in written.items()}
         places = places or Places()
         try:
             places = apply_settings(fields, settings, places)
-            study = cls._of(fields)
+            study = cls._from_fields(fields)
         except FieldError as error:
             raise places.located(error) from None
         study._places = places
         return study
 
     @classmethod
-    def _of(cls, fields: Fields) -> "Study":
-        known = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
+    def _from_fields(cls, fields: Fields) -> "Study":
+        fields_of_a_study = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
         for key in fields:
-            if key not in known:
-                raise FieldError(f"unknown field '{key}'; {guess(key, known)}", key)
+            if key not in fields_of_a_study:
+                raise FieldError(f"unknown field '{key}'; {guess(key, fields_of_a_study)}", key)
         for key in ("grid", "where", "control"):
             if fields.get(key, {}) is None:
                 raise FieldError(f"{key}: there is no value here; give one, or leave the field out", key)
@@ -153,8 +153,8 @@ class Study(Section):
         if {"seed", "seeds"} & set(grid):
             raise FieldError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]", "grid")
         if not is_where(fields.get("where", {})):
-            said = "where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}"
-            raise FieldError(said, "where")
+            message = "where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}"
+            raise FieldError(message, "where")
         control = fields.get("control", {})
         where = {path: _first_names(path, cases) for path, cases in fields.get("where", {}).items()}
         try:
@@ -188,12 +188,12 @@ class Study(Section):
             _check_once(axis, values, "grid: ")
         for axis, value in self.control.items():
             if axis not in self.grid:
-                said = f"control: '{axis}' is no axis of the grid; {guess(axis, self.grid)}"
-                raise FieldError(said, f"control.{axis}")
+                message = f"control: '{axis}' is no axis of the grid; {guess(axis, self.grid)}"
+                raise FieldError(message, f"control.{axis}")
             if alike(value) not in [alike(v) for v in self.grid[axis]]:
                 shown = ", ".join(axis_text(v) for v in self.grid[axis])
-                said = f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}"
-                raise FieldError(said, f"control.{axis}")
+                message = f"control: {axis} is never {axis_text(value)} in the grid; it is one of {shown}"
+                raise FieldError(message, f"control.{axis}")
         check_where(self.where, self.base.every_field(), self.grid)
         self._check_cells(self._cells([max(self.seeds)]))  # The seed with the longest name stands for all.
 
@@ -203,18 +203,20 @@ class Study(Section):
         same: dict[object, Cell] = {}
         for cell in cells:
             if names[cell.name] > 1:
-                said = f"grid: two cells are called '{cell.name}'; give every value and seed once"
-                raise FieldError(said, "grid")
+                message = f"grid: two cells are called '{cell.name}'; give every value and seed once"
+                raise FieldError(message, "grid")
             if len(cell.name.encode()) > LONGEST_NAME:
-                said = f"grid: '{cell.name[:40]}...' is too long for a folder's name; give shorter values or fewer axes"
-                raise FieldError(said, "grid")
+                message = (
+                    f"grid: '{cell.name[:40]}...' is too long for a folder's name; give shorter values or fewer axes"
+                )
+                raise FieldError(message, "grid")
             if "local.epochs" in cell.labels and cell.experiment.local.steps is not None:
-                said = "grid: local.epochs changes nothing, as local.steps overrides it; leave one of them out"
-                raise FieldError(said, "grid.local.epochs")
+                message = "grid: local.epochs changes nothing, as local.steps overrides it; leave one of them out"
+                raise FieldError(message, "grid.local.epochs")
             other = same.setdefault(alike(cell.experiment.meaning()), cell)
             if other is not cell:
-                said = f"grid: the cells '{other.name}' and '{cell.name}' are the same experiment; give it once"
-                raise FieldError(said, "grid")
+                message = f"grid: the cells '{other.name}' and '{cell.name}' are the same experiment; give it once"
+                raise FieldError(message, "grid")
 
 
 def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
@@ -259,8 +261,8 @@ def _check_once(field: str, values: Sequence[object], prefix: str = "") -> None:
         text = axis_text(value)
         before = seen.get(alike(value), seen.get(("reads", text)))
         if before is not None:
-            said = f"{text} is given twice" if before == text else f"{before} and {text} are one value"
-            raise FieldError(f"{prefix}{field}: {said}; give it once", f"{'grid.' if prefix else ''}{field}")
+            message = f"{text} is given twice" if before == text else f"{before} and {text} are one value"
+            raise FieldError(f"{prefix}{field}: {message}; give it once", f"{'grid.' if prefix else ''}{field}")
         seen[alike(value)] = seen["reads", text] = text
 
 

@@ -41,23 +41,25 @@ def apply_where(where: Where, fields: Fields) -> None:
             if _is_value(key, value):
                 for changed, to in changes.items():
                     if changed in given and alike(given[changed]) != alike(to):
-                        said = f"where: {changed} is to be {axis_text(given[changed])} and {axis_text(to)} in one cell"
-                        raise FieldError(f"{said}; leave one out", f"where.{path}.{key}.{changed}")
+                        message = (
+                            f"where: {changed} is to be {axis_text(given[changed])} and {axis_text(to)} in one cell"
+                        )
+                        raise FieldError(f"{message}; leave one out", f"where.{path}.{key}.{changed}")
                     _check_source(changed, given, f"where.{path}.{key}.{changed}")
                     given[changed] = to
                     set_value(fields, changed, to)
 
 
 def narrowed(where: Where, path: str, value: object) -> Where:
-    """What is left when a setting gives `path` a value, or a list of them: a field that is set goes with nothing any
-    more, and cases of values that are gone are gone."""
+    """The cases that are left when a setting gives `path` a value, or a list of them: a field that is set goes with
+    nothing any more, and cases of values that are gone are gone."""
     values = value if isinstance(value, list) else [value]
     left: Where = {}
     for field, cases in where.items():
         kept = {
             key: {changed: to for changed, to in changes.items() if not _replaced(changed, path)}
             for key, changes in cases.items()
-            if field != path or any(_is_value(key, each) for each in values)
+            if field != path or any(_is_value(key, value) for value in values)
         }
         left[field] = {key: changes for key, changes in kept.items() if changes}
     return {field: cases for field, cases in left.items() if cases}
@@ -65,9 +67,9 @@ def narrowed(where: Where, path: str, value: object) -> Where:
 
 def _check_source(changed: str, given: Mapping[str, object], place: str) -> None:
     """Refuse a second source of texts in one cell, which would take the first one's place."""
-    others = [path for path in given if path != changed and {path, changed} <= set(SOURCES)]
-    if others:
-        raise FieldError(f"where: {others[0]} and {changed} are both to be set in one cell; leave one out", place)
+    conflicting = [path for path in given if path != changed and {path, changed} <= set(SOURCES)]
+    if conflicting:
+        raise FieldError(f"where: {conflicting[0]} and {changed} are both to be set in one cell; leave one out", place)
 
 
 def _replaced(changed: str, path: str) -> bool:
@@ -101,8 +103,8 @@ def _check_change(
     if changed in NO_FIELDS:
         raise FieldError(f"where: {changed} is the same in all cells; leave it out", f"where.{path}")
     if changed in grid or changed == path:
-        said = f"where: {changed} has values of its own in the grid; leave it out here or there"
-        raise FieldError(said, f"where.{path}")
+        message = f"where: {changed} has values of its own in the grid; leave it out here or there"
+        raise FieldError(message, f"where.{path}")
     alone: Fields = {key: dict(v) if isinstance(v, dict) else v for key, v in base.items()}
     set_value(alone, changed, to)
     Experiment.parse(alone)

@@ -1,4 +1,4 @@
-"""What a user wrote, in a file or as a setting, and where each part of it is written."""
+"""A study as a user wrote it, in a file or as a setting, and the place of each part."""
 
 import json
 import re
@@ -13,10 +13,10 @@ from cllora.spec.yaml import Place, read_yaml
 
 @dataclass(frozen=True)
 class Places:
-    """Where the fields of a study are written, by their path. It is no part of what the study is: all are equal."""
+    """The places where the fields of a study are written, by path. They are no part of its identity: all are equal."""
 
     source: str = field(default="", compare=False)
-    of: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    by_path: Mapping[str, Place] = field(default_factory=dict, compare=False)
 
     def located(self, error: FieldError) -> UsageError:
         """The same error with the place of its field, as near as is known, and what to write if text was meant."""
@@ -26,7 +26,7 @@ class Places:
         # Text in braces or brackets may have been meant for one; none at all, or a list of numbers, was not.
         value = error.value
         was_text = isinstance(value, str | int | float) or (
-            bool(value) and isinstance(value, list | dict) and all(isinstance(each, str) for each in value)
+            bool(value) and isinstance(value, list | dict) and all(isinstance(item, str) for item in value)
         )
         mend = f"; write it in quotes: {quoted(place.raw)}" if error.wants_text and was_text and place.raw else ""
         return UsageError(f"{place.where}: {error}{mend}")
@@ -35,9 +35,11 @@ class Places:
         """The places once a setting gave `path` a value: it stands nowhere else any more."""
         field = path.removeprefix("grid.")
         gone = (field, f"grid.{field}")
-        kept = {key: place for key, place in self.of.items() if not f"{key}.".startswith(tuple(f"{g}." for g in gone))}
+        kept = {
+            key: place for key, place in self.by_path.items() if not f"{key}.".startswith(tuple(f"{g}." for g in gone))
+        }
         axis = {f"grid.{key.removeprefix('grid.')}": place for key, place in given.items()}
-        is_axis = f"grid.{field}" in self.of or path.startswith("grid.")
+        is_axis = f"grid.{field}" in self.by_path or path.startswith("grid.")
         return Places(self.source, {**kept, **given, **(axis if is_axis else {})})
 
     def _find(self, path: str, value: object) -> Place | None:
@@ -45,18 +47,18 @@ class Places:
         for end in range(len(parts), 0, -1):
             inner = ".".join(parts[:end])
             axis = f"grid.{inner}"
-            keys = [key for key in self.of if key.startswith(f"{axis}.")]
-            keys += [key for key in self.of if key.startswith("where.") and key.endswith(f".{inner}")]
-            given = [place for key in keys if _same(value, (place := self.of[key]).value)]
-            found = given or [self.of[key] for key in (axis, inner) if key in self.of]
-            found += [place for key, place in self.of.items() if key.startswith((f"{axis}.", f"{inner}."))]
-            if found:
-                return found[0]
+            keys = [key for key in self.by_path if key.startswith(f"{axis}.")]
+            keys += [key for key in self.by_path if key.startswith("where.") and key.endswith(f".{inner}")]
+            given = [place for key in keys if _same(value, (place := self.by_path[key]).value)]
+            candidates = given or [self.by_path[key] for key in (axis, inner) if key in self.by_path]
+            candidates += [place for key, place in self.by_path.items() if key.startswith((f"{axis}.", f"{inner}."))]
+            if candidates:
+                return candidates[0]
         return None
 
 
-def _same(one: object, other: object) -> bool:
-    return type(one) is type(other) and bool(one == other)
+def _same(a: object, b: object) -> bool:
+    return type(a) is type(b) and bool(a == b)
 
 
 def read_file(path: Path) -> tuple[object, Places]:
@@ -103,12 +105,12 @@ def read_setting(text: str, called: str, path: str = "") -> tuple[object, dict[s
 
 def _read_json(text: str, path: Path) -> object:
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
+        members: dict[str, object] = {}
         for key, value in pairs:
-            if key in found:
+            if key in members:
                 raise UsageError(f"{path}: '{key}' is given twice; give it once")
-            found[key] = value
-        return found
+            members[key] = value
+        return members
 
     def no_number(name: str) -> object:
         raise UsageError(f"{path}: {name} is no number in JSON")

@@ -23,7 +23,7 @@ STARTS_NO_TEXT = "{[*&@%`!|>\"',?"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value is written, as a person finds it, and how."""
+    """The place and the characters of a value as it is written."""
 
     where: str
     raw: str
@@ -86,15 +86,15 @@ class _Reader:
     def read(self, prefix: str) -> object:
         self._refuse_breaks()
         try:
-            composer = _Composer(self._text, lambda mark, said: self._fail(mark.line, said))
+            composer = _Composer(self._text, lambda mark, message: self._fail(mark.line, message))
             node = composer.get_single_node()
             for name, mark in composer.anchored.items():
                 raise self._fail(mark.line, f"&{name} is an anchor that nothing refers to; write text in quotes")
             return None if node is None else self._value(node, prefix, node)
         except yaml.reader.ReaderError as error:
             line = len(re.findall(r"\r\n|\n|\r", self._text[: error.position]))
-            said = f"the character U+{_code(error.character):04X} has no place in YAML; take it out"
-            raise self._fail(line, said) from None
+            message = f"the character U+{_code(error.character):04X} has no place in YAML; take it out"
+            raise self._fail(line, message) from None
         except yaml.MarkedYAMLError as error:
             raise self._not_yaml(error) from None
         except RecursionError:
@@ -102,36 +102,36 @@ class _Reader:
 
     def _refuse_breaks(self) -> None:
         """Refuse what ends a line here and in no editor: a comment would go on as a field."""
-        found = re.search(rf"[{BREAKS}]" + (r"|\r(?!\n)" if "\n" in self._text else ""), self._text)
-        if found:
-            code = f"{ord(found.group()):04X}"
-            said = f'the character U+{code} ends a line for some readers only; take it out, or write "\\u{code}"'
-            raise self._fail(len(re.findall(r"\r\n|\n|\r", self._text[: found.start()])), said)
+        broken = re.search(rf"[{BREAKS}]" + (r"|\r(?!\n)" if "\n" in self._text else ""), self._text)
+        if broken:
+            code = f"{ord(broken.group()):04X}"
+            message = f'the character U+{code} ends a line for some readers only; take it out, or write "\\u{code}"'
+            raise self._fail(len(re.findall(r"\r\n|\n|\r", self._text[: broken.start()])), message)
 
-    def _fail(self, line: int, said: str) -> UsageError:
-        return UsageError(f"{self._at(line + 1)}: {said}")
+    def _fail(self, line: int, message: str) -> UsageError:
+        return UsageError(f"{self._at(line + 1)}: {message}")
 
     def _not_yaml(self, error: yaml.MarkedYAMLError) -> UsageError:
         mark = error.problem_mark or error.context_mark
         line = mark.line if mark is not None else 0
-        said = one_line(ValueError(error.problem or error.context or "what stands here cannot be read"))
-        if "another document" in said:
+        problem = one_line(ValueError(error.problem or error.context or "what stands here cannot be read"))
+        if "another document" in problem:
             return self._fail(line, "a second document begins here; write one study per file")
         lines = re.split("\r\n|[\n\r]", self._text)
         for near in dict.fromkeys((line, error.context_mark.line if error.context_mark else line)):
             written = lines[min(near, len(lines) - 1)]
             if re.match(r" *\t", written):
                 return self._fail(near, "this is not YAML: a line is indented with spaces, not tabs")
-            if "'\\t'" in said:
+            if "'\\t'" in problem:
                 return self._fail(near, "this is not YAML: a space goes behind a colon, not a tab")
             if curly := re.search(rf"[:\-,\[{{] *([{CURLY}])", written):
                 return self._fail(near, f"{curly.group(1)} is no quote in YAML; write straight ones")
-            found = re.match(r"\s*(?:- +)*(?:[^\s:{\[\"'#][^:]*:\s+)?(\S.*?)\s*$", written)
-            value = found.group(1) if found else ""
+            matched = re.match(r"\s*(?:- +)*(?:[^\s:{\[\"'#][^:]*:\s+)?(\S.*?)\s*$", written)
+            value = matched.group(1) if matched else ""
             whole = value[:1] not in "{[" or re.match(r"[{\[][^{}\[\]]*[}\]] *[^\s,]", value)
             if whole and (value[:1] in STARTS_NO_TEXT or ": " in value):
-                return self._fail(near, f"this is not YAML: {said}; write text in quotes: {quoted(value)}")
-        return self._fail(line, f"this is not YAML: {said}; text that begins with a sign goes in quotes")
+                return self._fail(near, f"this is not YAML: {problem}; write text in quotes: {quoted(value)}")
+        return self._fail(line, f"this is not YAML: {problem}; text that begins with a sign goes in quotes")
 
     def _value(self, node: yaml.Node, path: str, key: yaml.Node) -> object:
         self._values += 1
@@ -153,29 +153,29 @@ class _Reader:
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, object]:
         """Keys are text as it is written; those that `<<` merges in are given too, so none can be there twice."""
-        found: dict[str, object] = {}
+        entries: dict[str, object] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or (key.style is None and key.value == ""):
-                said = f"a key is a plain name, not {self._raw(key) or 'nothing'}; write text in quotes"
-                raise self._fail(key.start_mark.line, f"{said}: {quoted(self._raw(node))}")
+                message = f"a key is a plain name, not {self._raw(key) or 'nothing'}; write text in quotes"
+                raise self._fail(key.start_mark.line, f"{message}: {quoted(self._raw(node))}")
             if node.flow_style and value.start_mark.index == value.end_mark.index:
                 if self._text[key.end_mark.index : value.end_mark.index + 1].lstrip().startswith(":"):
                     raise self._fail(key.start_mark.line, f"{key.value} has no value; write null for none")
                 raw = self._raw(node)
                 if mend := self._meant(key):
                     raise self._fail(key.start_mark.line, mend)
-                said = f"{raw} without quotes is a mapping, of {key.value} to nothing"
-                raise self._fail(key.start_mark.line, f"{said}; write text in quotes: {quoted(raw)}")
+                message = f"{raw} without quotes is a mapping, of {key.value} to nothing"
+                raise self._fail(key.start_mark.line, f"{message}; write text in quotes: {quoted(raw)}")
             for name, inner in self._merged(key, value) if key.style is None and key.value == "<<" else ((key, value),):
                 if isinstance(name, yaml.ScalarNode) and name.style is None and name.value[:1] in tuple(CURLY):
                     raise self._fail(name.start_mark.line, f"{name.value[:1]} is no quote in YAML; write straight ones")
-                if name.value in found:
+                if name.value in entries:
                     raise self._fail(name.start_mark.line, f"'{name.value}' is given twice; give it once")
-                found[name.value] = self._value(inner, f"{path}.{name.value}" if path else name.value, name)
-        return found
+                entries[name.value] = self._value(inner, f"{path}.{name.value}" if path else name.value, name)
+        return entries
 
     def _meant(self, key: yaml.ScalarNode) -> str:
-        """What to write in place of a key without a value that was meant for `0.5`, `1000` or `r: 8`; else nothing."""
+        """The text to write in place of a key without a value that was meant for `0.5`, `1000` or `r: 8`; else nothing."""
         before = re.search(r"[0-9][0-9,]*,$", self._text[: key.start_mark.index])
         if before and re.fullmatch(r"[0-9]+", key.value):
             written = before.group() + key.value
@@ -187,11 +187,11 @@ class _Reader:
 
     def _merged(self, key: yaml.Node, value: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
         merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        if not all(isinstance(each, yaml.MappingNode) for each in merged):
+        if not all(isinstance(mapping, yaml.MappingNode) for mapping in merged):
             raise self._fail(key.start_mark.line, "<< takes a mapping by its alias, such as *this")
-        if any(name.value == "<<" for each in merged for name, _ in each.value):
+        if any(name.value == "<<" for mapping in merged for name, _ in mapping.value):
             raise self._fail(key.start_mark.line, "<< of a mapping that has << itself; write its fields out")
-        return [pair for each in merged for pair in each.value]
+        return [pair for mapping in merged for pair in mapping.value]
 
     def _scalar(self, node: yaml.ScalarNode) -> object:
         if node.style is not None:
