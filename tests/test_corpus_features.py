@@ -59,7 +59,7 @@ def test_independent_of_batch_borders(name: str, written: list[str], cut: int) -
 def test_the_batches_of_feature_values(name: str, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = feature_values(samples, Choice(name=name), 5, BASE)
     monkeypatch.setattr("cllora.corpus.feature.FEATURE_ROWS", 2)
-    samples.known.clear()
+    samples.cache.clear()
     assert np.array_equal(feature_values(samples, Choice(name=name), 5, BASE), whole)
 
 

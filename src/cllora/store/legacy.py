@@ -1,4 +1,4 @@
-"""What folders of 0.1.0 hold of probes, as the tables that are written now.
+"""Probes in folders of 0.1.0, read as the tables that are written now.
 
 There, how a round's updates relate stood in its line of `rounds.jsonl` (`mechanism`), and what was measured at the end
 in a JSON file each. The numbers are the same, to the last bit.
@@ -63,8 +63,8 @@ def _of_round(record: Json, names: Sequence[str] | None) -> Iterator[Json]:
         yield {"round": number, "scope": "layer", "layer": name, **{key: by_layer[key][place] for key in by_layer}}
     for client, norm, drift in zip(clients, kept["norms"], kept["drifts"], strict=True):
         yield {"round": number, "scope": "client", "client": client, "norm": norm, "drift": drift}
-    for (one, other), cosine in zip(combinations(clients, 2), kept["cosines"] or [], strict=False):
-        yield {"round": number, "scope": "pair", "client": one, "other": other, "cosine": cosine}
+    for (first, second), cosine in zip(combinations(clients, 2), kept["cosines"] or [], strict=False):
+        yield {"round": number, "scope": "pair", "client": first, "other": second, "cosine": cosine}
 
 
 def _attention_entropy(kept: Json) -> pd.DataFrame:

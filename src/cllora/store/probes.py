@@ -68,7 +68,7 @@ def read_probe(folder: Path, name: str) -> pd.DataFrame:
 
 
 def read_probes_of(folder: Path, number: int) -> dict[str, pd.DataFrame]:
-    """What probes measured after one round, by name."""
+    """The probe tables of one round, by name."""
     tables = {}
     for place in sorted((folder / "probes").glob("*.parquet")):
         path = place / part_name(number) if place.is_dir() else place

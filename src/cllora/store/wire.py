@@ -1,4 +1,4 @@
-"""What crosses the network: named arrays as safetensors, an adapter's tensors under its own names."""
+"""Messages on the network: named arrays as safetensors, an adapter's tensors under its own names."""
 
 import numpy as np
 import safetensors.numpy

@@ -1,7 +1,10 @@
-"""What a run ran on: the record in `environment.json`. What is None was not recorded."""
+"""The environment of a run, recorded in `environment.json`. A field that is None was not recorded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import AliasChoices, Field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageSizes:
-    """What a message weighs: parameters of an adapter and of the whole model, and the bytes of either.
+    """The size of a message: parameters of an adapter and of the whole model, and the bytes of either.
 
     `parts` are an adapter's bytes by what they train (`lora`, `norms`, ...), without the file's header.
     """
@@ -49,13 +52,15 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a base from a GGUF file comes from: the file, its hash and architecture, how many tensors it stores in each
-    type, and its name, licence and source as `said` there."""
+    """The origin of a base from a GGUF file: the file, its hash and architecture, how many tensors it stores in each
+    type, and its name, licence and source as its metadata state them (`said` in folders of 0.1.0)."""
 
     file: str | None = None
     architecture: str | None = None
     types: Mapping[str, int] = field(default_factory=dict)
-    said: Mapping[str, str | int] = field(default_factory=dict)
+    metadata: Annotated[Mapping[str, str | int], Field(validation_alias=AliasChoices("metadata", "said"))] = field(
+        default_factory=dict
+    )
     sha256: str | None = None
     package: Package | None = None
 

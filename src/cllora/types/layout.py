@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """How many numbers the vector holds."""
+        """The number of parameters in the vector."""
         return int(sum(np.prod(shape) for shape in self.shapes))
 
     def split(self, vector: NDArray[Kind]) -> dict[str, NDArray[Kind]]:
@@ -102,7 +102,7 @@ class Layout:
         return mask
 
     def delta(self, vector: Vector) -> dict[str, Array]:
-        """What an adapter adds to each matrix: scale * B A (m, n), by the matrix's name."""
+        """The adapter's update of each matrix, scale * B A (m, n), by the matrix's name."""
         deltas = {}
         for matrix in self.matrices:
             a, b = matrix.factors(vector)
@@ -134,10 +134,8 @@ def model_of(model: Model | Vector) -> Model:
     return model if isinstance(model, Model) else Model(model)
 
 
-def same_frozen(one: Arrays, other: Arrays) -> bool:
+def same_frozen(a: Arrays, b: Arrays) -> bool:
     """Whether two models have the same frozen under them, so that they can meet in a pass."""
-    if one is other:
+    if a is b:
         return True
-    return one.keys() == other.keys() and all(
-        one[key] is other[key] or np.array_equal(one[key], other[key]) for key in one
-    )
+    return a.keys() == b.keys() and all(a[key] is b[key] or np.array_equal(a[key], b[key]) for key in a)

@@ -1,4 +1,4 @@
-"""Who owns which text, and how unlike the owners are."""
+"""Partitions of texts over clients, and their heterogeneity."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +14,7 @@ from cllora.types.plain import Json, to_plain
 
 @dataclass(frozen=True, kw_only=True)
 class ClientMeasures:
-    """What is measured of every client, in tuples over clients (K,).
+    """The measures of every client, in tuples over clients (K,).
 
     `tokens` counts those that the model sees, `class_shares` (K, C) is the client's class mix, `js` and `tv` are the
     Jensen-Shannon divergence (bits) and the total variation between it and the pool's. Where clients have contexts
@@ -34,7 +34,7 @@ class ClientMeasures:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How unequal amounts over clients are: their Gini coefficient, effective number (1 / sum p^2), and range."""
+    """The inequality of amounts over clients: their Gini coefficient, effective number (1 / sum p^2), and range."""
 
     gini: float
     effective_clients: float
@@ -113,7 +113,7 @@ class LengthCorrelation:
 
 @dataclass(frozen=True, kw_only=True)
 class Heterogeneity:
-    """How unlike the clients of a partition really are, whatever was asked for; `partition.json` is this.
+    """The measured heterogeneity of a partition's clients, whatever was asked for; `partition.json` is this.
 
     Measured on the deal, before each client's test part is split off; a text that is trained on in a spoiled form is
     measured in that form. `pool_samples`, `used`, `unused` and `repeated` count samples, `repeated` being those with
@@ -155,7 +155,7 @@ class Heterogeneity:
 
 @dataclass(frozen=True)
 class Partition:
-    """For each client the ids it trains on and the ids it is tested on; and the ids of the global test set.
+    """A partition: for each client its training and test ids; and the ids of the global test set.
 
     Clients' ids lie one after the other; client k's are `ids[offsets[k]:offsets[k + 1]]`, so that a hundred
     thousand clients are four arrays. `class_of[id]` is a sample's class, the global test set's samples included.
@@ -178,7 +178,7 @@ class Partition:
 
     @property
     def heterogeneity(self) -> Heterogeneity:
-        """How unlike the clients are.
+        """The measured heterogeneity of the clients.
 
         Raises:
             ValueError: it was not measured, as that of a partition made by hand.
@@ -200,5 +200,5 @@ class Partition:
         return self.test_ids[self.test_offsets[client] : self.test_offsets[client + 1]]
 
     def context(self, client: int) -> int | None:
-        """How many tokens of a text the client sees in training; None for as many as the model's context."""
+        """The client's context in training, in tokens; None for the model's."""
         return None if self.contexts is None else self.contexts[client]

@@ -34,9 +34,9 @@ def _plain(value: object) -> Json:
     if is_dataclass(value):
         return to_plain(value)
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     assert value is None or isinstance(value, bool | int | float | str)
     return value
 

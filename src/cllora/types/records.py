@@ -1,4 +1,4 @@
-"""What is recorded of a round, as a line of `rounds.jsonl`."""
+"""The record of a round, a line of `rounds.jsonl`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

@@ -11,7 +11,7 @@ from cllora.types.arrays import Ids
 
 
 class Tokenizer(Protocol):
-    """What a corpus needs of a model's tokenizer, so that it need not know the model."""
+    """The tokenizer's interface for a corpus, which so need not know the model."""
 
     fingerprint: str
     vocabulary: int
@@ -62,30 +62,30 @@ class Samples:
     fingerprint: str
     test: Ids | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
-    known: dict[str, Computed] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[str, Computed] = field(default_factory=dict, repr=False, compare=False)
     trained_as: Ids | None = None
     spans: NDArray[np.int32] | None = None
     span_offsets: NDArray[np.int64] | None = None
     examples: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def once(self, what: str, compute: Callable[[], Computed]) -> Computed:
-        """What `compute` gives, computed the first time that this is asked for; not to be written to."""
-        if what not in self.known:
-            self.known[what] = compute()
-            self.known[what].flags.writeable = False
-        return self.known[what]
+    def once(self, key: str, compute: Callable[[], Computed]) -> Computed:
+        """The result of `compute`, computed once and cached by its key; not to be written to."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+            self.cache[key].flags.writeable = False
+        return self.cache[key]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def originals(self) -> int:
-        """How many samples came from the source; spoiled forms of these follow."""
+        """The number of samples from the source; corrupted forms of these follow."""
         return len(self) if self.trained_as is None else len(self.trained_as)
 
     def trained(self, ids: Ids) -> Ids:
-        """What is trained on in place of these originals: themselves, or their spoiled forms. Shape (len(ids),)."""
+        """The ids to train on in place of these originals: themselves, or their corrupted forms. Shape (len(ids),)."""
         return ids if self.trained_as is None else self.trained_as[ids]
 
     def lengths(self) -> NDArray[np.int64]:
@@ -115,8 +115,8 @@ class Samples:
             firsts = self.span_offsets[ids]
             counts = self.span_offsets[ids + 1] - firsts
             place = np.repeat(np.arange(len(ids)), counts)
-            which = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - firsts, counts)
-            spans = self.spans[which].astype(np.int64)
+            token_ids = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - firsts, counts)
+            spans = self.spans[token_ids].astype(np.int64)
             starts, stops = spans[:, 0], np.minimum(spans[:, 1], seen[place])
         starts = np.maximum(starts, 1)
         return place, starts, np.maximum(starts, stops)

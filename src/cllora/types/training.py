@@ -1,4 +1,4 @@
-"""What a server and its clients hand to each other, local training, and a round."""
+"""The values of a round: messages between server and clients, local training, and the round's result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a piece of work came to: the adapter after it, its cost, and the mean training loss in nats per token.
+    """The result of a piece of work: the adapter after it, its cost, and the mean training loss in nats per token.
 
     `peak_bytes` is the most memory in use where it was trained, while it and those beside it were; None where that
     cannot be had. `moments` is the optimiser's state, where the work asked for it.
@@ -75,7 +75,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Task:
-    """What a chosen client is sent: the arrays in `sent` are all that crosses the network."""
+    """A chosen client's task: the arrays in `sent` are all that crosses the network."""
 
     round: int
     client: int
@@ -84,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Update:
-    """What comes back: the arrays in `sent` cross the network; the counts weigh it."""
+    """A client's update: the arrays in `sent` cross the network; the counts weight it."""
 
     round: int
     client: int

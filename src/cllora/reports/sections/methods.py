@@ -110,7 +110,7 @@ def _base(origin: Origin | None) -> str:
     parts = [
         f"{origin.file} (GGUF, {origin.architecture}; {types}), dequantised to float32",
         f"SHA-256 {origin.sha256}",
-        *(f"{key}: {value}" for key, value in origin.said.items()),
+        *(f"{key}: {value}" for key, value in origin.metadata.items()),
     ]
     if origin.package is not None:
         package = origin.package
