@@ -57,10 +57,10 @@ def run(
     from cllora.runs import CellsFailed
     from cllora.runs import run as run_study
 
-    found = _find(study, set_, load)
+    asked_study = _find(study, set_, load)
     try:
         with study_progress() as (on_progress, on_corpus):
-            folder = run_study(found, _at(out), on_progress=on_progress, on_corpus=on_corpus)
+            folder = run_study(asked_study, _at(out), on_progress=on_progress, on_corpus=on_corpus)
     except CellsFailed as failed:
         if not failed.all:
             _report(failed.folder, None, as_json)
@@ -79,17 +79,17 @@ def partition(study: StudyName, set_: Settings = None, load: Load = None, as_jso
     from cllora.runs.study import check
     from cllora.types import to_plain
 
-    found = _find(study, set_, load)
-    check(found)
-    cells = [cell for cell in found.cells() if cell.experiment.seed == found.seeds[0]]
+    asked_study = _find(study, set_, load)
+    check(asked_study)
+    cells = [cell for cell in asked_study.cells() if cell.experiment.seed == asked_study.seeds[0]]
     with study_progress() as (_, on_read):
         dealt = partitions_of([cell.experiment for cell in cells], on_read)
     if as_json:
         _print_json({cell.name: to_plain(p.heterogeneity) for cell, p in zip(cells, dealt, strict=True)})
         return
-    for cell, each in zip(cells, dealt, strict=True):
+    for cell, partition_of_cell in zip(cells, dealt, strict=True):
         _print(f"\n{visible(cell.name)}")
-        _print(partition_view(each, cell.experiment))
+        _print(partition_view(partition_of_cell, cell.experiment))
 
 
 @app.command()
@@ -115,14 +115,14 @@ def inspect(
     curves = [] if against is None else curves_of(expanded(against))
     classes = {"classes": curves[0].classes} if curves else {}
     with study_progress() as (_, on_read):
-        found = look(
+        owners = look(
             [expanded(file) for file in files], column=column, text=text, by=chosen, on_read=on_read, **classes
         )
-    said = sentences(found, curves)
+    findings = sentences(owners, curves)
     if as_json:
-        _print_json({**found.to_mapping(), "said": said})
+        _print_json({**owners.to_mapping(), "said": findings})
     else:
-        _print(inspection_view(found, said))
+        _print(inspection_view(owners, findings))
 
 
 @app.command()
@@ -180,16 +180,16 @@ def show(study: StudyName, set_: Settings = None, load: Load = None, as_json: Js
     """Print the full study as YAML: a starting point for one's own."""
     from cllora.runs.study import check
 
-    found = _find(study, set_, load)
-    check(found)
+    asked_study = _find(study, set_, load)
+    check(asked_study)
     if as_json:
-        _print_json(found.to_mapping())
+        _print_json(asked_study.to_mapping())
     else:
-        text = found.to_yaml()
+        text = asked_study.to_yaml()
         try:
             text.encode(sys.stdout.encoding or "utf-8")
         except UnicodeEncodeError:
-            text = found.to_yaml(ascii_only=True)
+            text = asked_study.to_yaml(ascii_only=True)
         sys.stdout.write(text)
 
 
@@ -226,14 +226,14 @@ def generate(
     from cllora.progress import work_progress
     from cllora.runs import generate as writing
 
-    text, found = sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt, []
+    text, passages = sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt, []
     asked = writing.Asked(text, writing.client_numbers(client), max_new_tokens, temperature, seed, chat)
     with work_progress() as on_work:
         for passage in writing.generate(run_folder, asked, on_work):
-            found.append(asdict(passage))
+            passages.append(asdict(passage))
             sys.stdout.write("" if as_json else passage.to_text())
     if as_json:
-        _print_json({"run": str(run_folder), **asdict(asked), "models": found})
+        _print_json({"run": str(run_folder), **asdict(asked), "models": passages})
 
 
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":

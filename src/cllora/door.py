@@ -55,7 +55,7 @@ def ended(app: typer.Typer, words: list[str]) -> int:
 
 
 def _invoke(app: typer.Typer, words: list[str]) -> int:
-    """What typer does, but its errors come as ours, and it leaves Ctrl-C and closed pipes alone."""
+    """Run a command as typer does, but with this package's errors; Ctrl-C and closed pipes are left alone."""
     command: Command = typer.main.get_command(app)
     try:
         with command.make_context("cllora", list(words) or ["--help"]) as context:
@@ -64,26 +64,26 @@ def _invoke(app: typer.Typer, words: list[str]) -> int:
         return over.exit_code if words else 2
     except Exception as error:
         # typer has click's exceptions, or a copy of its own, depending on its version: both have this.
-        said = getattr(error, "format_message", None)
-        if said is None:
+        format_message = getattr(error, "format_message", None)
+        if format_message is None:
             raise
-        raise UsageError(_misused(error, said, command, words)) from None
+        raise UsageError(_misused(error, format_message, command, words)) from None
     return 0
 
 
-def _misused(error: Exception, said: Callable[[], str], command: Command, words: list[str]) -> str:
+def _misused(error: Exception, format_message: Callable[[], str], command: Command, words: list[str]) -> str:
     """A command or an option that does not exist, or is used wrongly, on one line with a guess."""
     context: Command = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     if getattr(error, "possibilities", None) is not None or type(error).__name__ == "NoSuchOption":
         asked = context.command if context is not None else command
-        known = [name for parameter in asked.params for name in parameter.opts if name.startswith("-")]
-        return f"there is no option {option}; {guess(str(option), [*known, '--help'])}"
-    if said().startswith("No such command"):
+        options = [name for parameter in asked.params for name in parameter.opts if name.startswith("-")]
+        return f"there is no option {option}; {guess(str(option), [*options, '--help'])}"
+    if format_message().startswith("No such command"):
         name = next((word for word in words if not word.startswith("-")), words[0])
         return f"there is no command '{name}'; {guess(name, command.commands)}"
     where = context.command_path if context is not None else "cllora"
-    text = " ".join(said().split()).rstrip(".")
+    text = " ".join(format_message().split()).rstrip(".")
     return f"{text[:1].lower()}{text[1:]}; see `{where} --help`"
 
 

@@ -7,15 +7,15 @@ from functools import cache
 
 
 class UsageError(ValueError):
-    """Something the user wrote or owns is wrong. The command line prints it as one line and ends with code 2."""
+    """An error in what the user wrote or owns. The command line prints it as one line and ends with code 2."""
 
 
 class FieldError(UsageError):
-    """What is wrong with one field of a study: `field` is its path, such as `model.context`, and `value` what it was
+    """An error in one field of a study: `field` is its path, such as `model.context`, and `value` what it was
     given, so that whoever knows where it was written can say so. `wants_text`: text was wanted, and it was not."""
 
-    def __init__(self, said: str, field: str, value: object = None, *, wants_text: bool = False) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, field: str, value: object = None, *, wants_text: bool = False) -> None:
+        super().__init__(message)
         self.field = field
         self.value = value
         self.wants_text = wants_text

@@ -1,4 +1,4 @@
-"""Where cllora keeps what it may lose: texts it has read, and what it has found out about the machine."""
+"""The folders of what cllora may lose: texts it has read, and measurements of the machine."""
 
 import os
 from pathlib import Path

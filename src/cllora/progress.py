@@ -74,7 +74,7 @@ class Tally:
             self.cells += 1
 
     def seconds_left(self, elapsed: float) -> float | None:
-        """By the pace so far; None before the first round."""
+        """The seconds left at the pace so far; None before the first round."""
         return elapsed / self.done * (self.total - self.done) if self.done else None
 
 
@@ -122,10 +122,10 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnRead]]:
         task = bars.tasks[tasks["rounds"]]
         bars.update(task.id, completed=tally.done, total=tally.total, description=description)
 
-    def on_read(done: int, total: int | None, what: str) -> None:
-        if what not in tasks:
-            tasks[what] = int(bars.add_task(escape(visible(what)), total=total))
-        bars.update(bars.tasks[tasks[what]].id, completed=done, total=total)
+    def on_read(done: int, total: int | None, source: str) -> None:
+        if source not in tasks:
+            tasks[source] = int(bars.add_task(escape(visible(source)), total=total))
+        bars.update(bars.tasks[tasks[source]].id, completed=done, total=total)
 
     with bars:
         yield on_round, on_read
@@ -136,10 +136,10 @@ def work_progress() -> Iterator[Callable[[str, int | None], None]]:
     """A callback that says what is being done, and how many tokens there are of it, while a terminal looks on."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda _what, _tokens: None
+        yield lambda _source, _tokens: None
         return
     with console.status("") as status:
-        yield lambda what, tokens: status.update(escape(what if tokens is None else f"{what}: {tokens} tokens"))
+        yield lambda source, tokens: status.update(escape(source if tokens is None else f"{source}: {tokens} tokens"))
 
 
 def _line(tally: Tally, progress: "Progress", elapsed: float) -> None:

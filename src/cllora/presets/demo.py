@@ -1,6 +1,6 @@
 """The studies that are run first."""
 
-from cllora.presets.registered import presets
+from cllora.presets.registry import presets
 from cllora.spec import Study
 
 

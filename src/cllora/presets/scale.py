@@ -1,7 +1,7 @@
 """`PRESET@embedded`: the same study on what comes with the package, for two cores."""
 
 from cllora.presets.demo import demo
-from cllora.presets.registered import stand_ins
+from cllora.presets.registry import stand_ins
 from cllora.spec import Fields, Study
 
 FASTER = 60
@@ -94,7 +94,7 @@ def _stand_in(fields: Fields, fewest: int) -> None:
     """Put stand-ins for the models of an axis and of the control, and scale the local epochs that go with them."""
     grid, control = fields["grid"], fields["control"]
     asked, goes_with = control.pop("model.name", None), fields["where"].pop("model.name", {})
-    smaller = {model: name for one in stand_ins() for model, name in one.models.items()}
+    smaller = {model: name for stand_in in stand_ins() for model, name in stand_in.models.items()}
     models = [model for model in grid.get("model.name", []) if model in smaller]
     if not models:
         grid.pop("model.name", None)

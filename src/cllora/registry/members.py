@@ -24,7 +24,7 @@ from cllora.registry.written import option_as_written
 
 @dataclass(frozen=True)
 class NoFacts:
-    """Of a registry whose members state nothing."""
+    """The facts of a registry whose members state nothing."""
 
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: a member's own arguments and result are its kind's business.
@@ -60,10 +60,10 @@ class Names(Generic[F]):
         self._members[name] = function
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known()
+        return name in self._loaded()
 
     def names(self) -> list[str]:
-        return list(self._known())
+        return list(self._loaded())
 
     def get(self, name: str) -> F:
         """The function registered as `name`, or as what `name` is an alias of.
@@ -71,13 +71,13 @@ class Names(Generic[F]):
         Raises:
             UsageError: there is none; the line guesses and lists what exists.
         """
-        members = self._known()
+        members = self._loaded()
         member = members.get(self.aliases.get(name, name))
         if member is None:
             raise UsageError(f"unknown {self.kind} '{name}'; {guess(name, [*members, *self.aliases])}")
         return member
 
-    def _known(self) -> dict[str, F]:
+    def _loaded(self) -> dict[str, F]:
         load_installed()
         return self._members
 
@@ -149,7 +149,7 @@ class Registry(Names[F], Generic[F, Facts]):
         return add
 
     def facts(self, name: str) -> Facts:
-        """What the member states of itself.
+        """The facts that the member states of itself.
 
         Raises:
             UsageError: there is no such member.

@@ -16,15 +16,15 @@ from cllora.errors import UsageError
 
 def code_files(file: Path) -> list[Path]:
     """A user's file and, of what it imports, the files in its own folder, in the order in which they are met."""
-    found, waiting = [file.resolve()], [file.resolve()]
+    files, waiting = [file.resolve()], [file.resolve()]
     while waiting:
         for name in _imported(waiting.pop()):
-            place = found[0].parent.joinpath(*name.split("."))
-            for each in (place.with_suffix(".py"), place / "__init__.py"):
-                if each.is_file() and each not in found:
-                    found.append(each)
-                    waiting.append(each)
-    return found
+            place = files[0].parent.joinpath(*name.split("."))
+            for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+                if candidate.is_file() and candidate not in files:
+                    files.append(candidate)
+                    waiting.append(candidate)
+    return files
 
 
 def _imported(file: Path) -> list[str]:

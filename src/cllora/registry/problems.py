@@ -1,4 +1,4 @@
-"""What pydantic has against a value, as one line of this package's own."""
+"""Validation errors of pydantic, as one line of this package's own."""
 
 import re
 
@@ -9,7 +9,7 @@ from cllora.errors import FieldError
 
 
 def field_error(error: pydantic.ValidationError, prefix: str = "") -> FieldError:
-    """What pydantic found first, as one line about its field."""
+    """The first problem of a validation error, as one line about its field."""
     first, _ = _first(error)
     wants_text = first["type"] in ("string_type", "string_sub_type")
     return FieldError(prefix + first_problem(error), _place(first), first.get("input"), wants_text=wants_text)
@@ -26,7 +26,7 @@ def _place(problem: ErrorDetails) -> str:
 
 
 def _first(error: pydantic.ValidationError) -> tuple[ErrorDetails, int]:
-    """What is wrong with the first field, and of how many other fields something is.
+    """The problem of the first field, and the number of other fields that have one.
 
     Where a value may be of several kinds, every kind has something to say: that of the kind which it is of counts,
     which goes into the value or holds it against a bound; if it is of none, all that would do are named."""
@@ -35,14 +35,14 @@ def _first(error: pydantic.ValidationError) -> tuple[ErrorDetails, int]:
     root = next((i for i, part in enumerate(problems[0]["loc"]) if UNION_BRANCH.fullmatch(str(part))), root)
     start = problems[0]["loc"][:root]
     of_first = [problem for problem in problems if problem["loc"][:root] == start]
-    others = {_place(problem) for problem in problems if problem["loc"][:root] != start}
+    other_fields = {_place(problem) for problem in problems if problem["loc"][:root] != start}
     best = max(of_first, key=lambda problem: (_place(problem).count("."), not problem["type"].endswith("_type")))
-    alike = [one for one in of_first if _place(one) == _place(best) and one["type"].endswith("_type")]
+    alike = [problem for problem in of_first if _place(problem) == _place(best) and problem["type"].endswith("_type")]
     if best in alike and len(alike) > 1:
-        kinds = dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in alike)
+        kinds = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in alike)
         best = {**best, "msg": "Input should be " + " or ".join(kinds)}
-        best["type"] = "string_type" if any(one["type"] == "string_type" for one in alike) else best["type"]
-    return best, len(others)
+        best["type"] = "string_type" if any(problem["type"] == "string_type" for problem in alike) else best["type"]
+    return best, len(other_fields)
 
 
 def without_commas(number: str) -> str:
@@ -52,13 +52,13 @@ def without_commas(number: str) -> str:
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
-    """What pydantic found first, as `field: message (got value)`; the rest is counted."""
-    first, others = _first(error)
+    """The first problem, as `field: message (got value)`; the others are counted."""
+    first, more_fields = _first(error)
     field = _place(first)
     value = first.get("input")
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     got = f" (got {shown})" if isinstance(value, str | int | float | bool | type(None)) else ""
-    more = f", and {others} more" if others else ""
+    more = f", and {more_fields} more" if more_fields else ""
     message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("valid dict", "mapping")
     if value is None and message.startswith("Input should be"):
         message, got = "there is no value here; give one, or leave the field out", ""

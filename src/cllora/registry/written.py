@@ -25,8 +25,8 @@ def check_as_written(given: object, made: object) -> None:
     if isinstance(made, str) and "\0" in made:
         raise ValueError("there is a NUL character in this text; take it out")
     if isinstance(made, list | tuple) and isinstance(given, list | tuple):
-        for one, become in zip(given, made, strict=False):
-            check_as_written(one, become)
+        for item, become in zip(given, made, strict=False):
+            check_as_written(item, become)
     if isinstance(made, Mapping) and isinstance(given, Mapping):
         for key in given.keys() & made.keys():
             check_as_written(given[key], made[key])
@@ -40,7 +40,7 @@ def as_written(value: object, handler: Callable[[object], object]) -> object:
 
 
 def option_as_written(value: object, handler: Callable[[object], object]) -> object:
-    """As `as_written`, for the options of a registered name: in a list of names none is given twice."""
+    """Check options of a registered name as `as_written` does, and that a list of names has none twice."""
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
         twice = [name for name in dict.fromkeys(value) if value.count(name) > 1]
         if twice:

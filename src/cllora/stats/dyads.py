@@ -60,10 +60,10 @@ def dyadic_correlation(blocks: Sequence[Block], level: float = 0.95) -> Correlat
     z = math.nan if pairs < FEWEST_PAIRS else _artanh(total)
     without_unit, without_pair = [], []
     for own, block in zip(sums, blocks, strict=True):
-        rest, who = total - own, block.units
-        without_unit += [_artanh(rest + _rank_sums(block, (who != unit).all(axis=1))) for unit in np.unique(who)]
-        distinct = np.unique(who, axis=0) if len(who) <= MOST_LEFT_OUT else who[:0]
-        without_pair += [_artanh(rest + _rank_sums(block, (who != pair).any(axis=1))) for pair in distinct]
+        rest, units = total - own, block.units
+        without_unit += [_artanh(rest + _rank_sums(block, (units != unit).all(axis=1))) for unit in np.unique(units)]
+        distinct = np.unique(units, axis=0) if len(units) <= MOST_LEFT_OUT else units[:0]
+        without_pair += [_artanh(rest + _rank_sums(block, (units != pair).any(axis=1))) for pair in distinct]
     n, half = len(without_unit), math.nan
     if n > 2 and not math.isnan(z):
         variance = max(_jackknife(without_unit) - _jackknife(without_pair), _jackknife(without_pair))
@@ -77,7 +77,7 @@ def _jackknife(without: Sequence[float]) -> float:
 
 
 def _rank_sums(block: Block, kept: NDArray[np.bool_] | slice = slice(None)) -> Numbers:
-    """Of the kept pairs' ranks, with the trend taken out of x and y: sum xy, sum xx, sum yy.
+    """The sums xy, xx and yy of the kept pairs' ranks, with the trend taken out of x and y.
 
     Divided by n^2, so that a block counts by its pairs.
     """

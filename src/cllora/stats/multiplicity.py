@@ -68,11 +68,11 @@ def adjust_for_multiplicity(
     rejected = int((adjusted <= alpha).sum())
     before = np.minimum(np.argsort(np.argsort(p, kind="stable"), kind="stable"), rejected)
     low, high = t_interval(mean, spread, n, 1 - alpha / np.maximum(comparisons - before, 1))
-    told = (adjusted <= alpha) | (equivalent <= alpha)
+    decided = (adjusted <= alpha) | (equivalent <= alpha)
     strictest = alpha / max(comparisons, 1)
     needed = [
         seeds_to_tell(*row, strictest) if untold else math.nan
-        for row, untold in zip(zip(mean, spread, n.astype(int), margins, strict=True), ~told & (n > 1), strict=True)
+        for row, untold in zip(zip(mean, spread, n.astype(int), margins, strict=True), ~decided & (n > 1), strict=True)
     ]
     return Adjusted(
         comparisons,

@@ -63,7 +63,7 @@ def seeds_needed(effect: float, spread: float, margin: float, alpha: float = 0.0
 
 
 def seeds_to_tell(difference: float, spread: float, seeds: int, margin: float, alpha: float = 0.05) -> float:
-    """How many seeds in all would be needed where `seeds` of them have told nothing.
+    """The number of seeds that would be needed in all where `seeds` of them decide nothing.
 
     At the observed spread, as many as it takes to find a difference as large as the margin, and to show equivalence
     where there is none, each with 80 % power: what was observed of the difference is no part of it. If there are that

@@ -31,7 +31,7 @@ class StandIns:
 
 @dataclass(frozen=True)
 class PresetFacts:
-    """What a preset states of itself: what stands in for its models at embedded scale, if anything does."""
+    """The facts of a preset: the models that stand in for its own at embedded scale, if any do."""
 
     stand_ins: StandIns | None = None
 
@@ -41,10 +41,10 @@ presets: Registry[Callable[[], Study], PresetFacts] = Registry("preset", PresetF
 
 
 def stand_ins() -> list[StandIns]:
-    """What stands in for models, of all presets; equal ones once."""
+    """The stand-ins for models, of all presets; equal ones once."""
     every = [presets.facts(name).stand_ins for name in presets.names()]
     different: list[StandIns] = []
-    for one in every:
-        if one is not None and one not in different:
-            different.append(one)
+    for stand_in in every:
+        if stand_in is not None and stand_in not in different:
+            different.append(stand_in)
     return different
