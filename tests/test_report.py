@@ -306,3 +306,11 @@ def test_a_folder_without_rounds_is_a_user_s_mistake(empty: bool, tmp_path: Path
         store.begin(tmp_path / "run", make_study().cells()[0].experiment)
     with pytest.raises(UsageError, match="no run with a finished round"):
         read_runs(tmp_path)
+
+
+def test_a_section_of_one_sentence_is_a_section_and_one_of_nothing_is_named_at_the_end(read: dict[str, Runs]) -> None:
+    runs = read["no local tests"]
+    html = page(runs, {name: draw(name, runs) for name in ("fairness", "signatures")})
+    assert '<section id="signatures"' in html
+    assert '<section id="fairness"' not in html
+    assert '<section id="not_measured"' in html

@@ -18,7 +18,7 @@ def bytes_down(run: RunRecord) -> float:
     return _sum(run, "bytes_down")
 
 
-@metrics.register(title="sent up + down", unit=BYTES, better="lower", short="MB", places=("table", "terminal"))
+@metrics.register(title="traffic up and down", unit=BYTES, better="lower", short="MB", places=("table", "terminal"))
 def bytes_sent(run: RunRecord) -> float:
     """Bytes of all messages, in both directions."""
     return bytes_up(run) + bytes_down(run)

@@ -122,13 +122,13 @@ def local_change(run: RunRecord) -> float:
     return float(run.last_gaps["own_change"].mean())
 
 
-@metrics.register(title="local minus global, own test texts", unit=NATS, places=("forest",), format=signed)
+@metrics.register(title="local minus global loss, own test texts", unit=NATS, places=("forest",), format=signed)
 def own_gap(run: RunRecord) -> float:
     """`local_loss` minus the global model's of the same round on the same texts, mean over clients."""
     return float(run.last_gaps["own_gap"].mean())
 
 
-@metrics.register(title="local minus global, global test set", unit=NATS, places=(), format=signed)
+@metrics.register(title="local minus global loss, global test set", unit=NATS, places=(), format=signed)
 def test_gap(run: RunRecord) -> float:
     """What a client's own adapter loses against the global model on the global test set, mean over clients."""
     return float(run.last_gaps["test_gap"].mean())

@@ -49,7 +49,9 @@ def change_std(run: RunRecord) -> float:
     return _final(run, "change_std")
 
 
-@metrics.register(title="the worst tenth of clients", unit=NATS, better="lower", short="worst", format=signed)
+@metrics.register(
+    title="change for the worst tenth of clients", unit=NATS, better="lower", short="worst", format=signed
+)
 def change_worst_tenth(run: RunRecord) -> float:
     """The mean loss minus the base's of the tenth of the clients that training helped least."""
     return _final(run, "change_worst_tenth")

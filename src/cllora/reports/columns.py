@@ -53,6 +53,18 @@ class Column:
         return f"+{text}" if difference > 0 and text[0] != "+" else text
 
 
+def _bytes(title: str) -> Column:
+    return Column(title, megabytes, "MB", 1e6, decimals=False)
+
+
+PARTS = {
+    "lora": "LoRA",
+    "norms": "norms",
+    "embeddings": "embeddings",
+    "positions": "learned positions",
+    "other": "all other weights",
+}
+"""The parts of an adapter."""
 COLUMNS = {
     "loss": Column("loss", number, NATS.name),
     "seeds": Column("seeds", whole),
@@ -73,9 +85,12 @@ COLUMNS = {
     "entropy_change": Column("change of attention entropy by training, mean over heads", signed, "of its maximum"),
     "key_loss": Column("mean loss on a key's token", number, "nats"),
     "time_ratio": Column("of the control's", lambda x: number(x, 2)),
-    "bytes": Column("bytes up and down", megabytes, "MB", 1e6, decimals=False),
-    "per_round": Column("per round", megabytes, "MB", 1e6, decimals=False),
-    "bytes_of_an_adapter": Column("adapter", megabytes, "MB", 1e6, decimals=False),
+    "bytes": _bytes("sent and received in a run"),
+    "per_round": _bytes("per round"),
+    "bytes_of_an_adapter": _bytes("one adapter"),
+    **{f"{part}_per_message": _bytes(f"a message: {name}") for part, name in PARTS.items()},
+    "length": Column("tokens of the text", whole),
+    "depth": Column("depth in the text"),
 }
 
 
@@ -85,8 +100,6 @@ def column(name: str) -> Column:
         metric = metrics.metric(name)
         unit = "" if metric.unit is SHARE else metric.unit.name
         return Column(metric.title, metric.format, unit, metric.unit.scale, decimals=metric.unit is NATS)
-    if name.endswith("_per_message"):
-        return Column(f"a message: {name.removesuffix('_per_message')}", megabytes, "MB", 1e6, decimals=False)
     return COLUMNS.get(name) or Column(name.replace("_", " "))
 
 

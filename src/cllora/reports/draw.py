@@ -25,6 +25,7 @@ from cllora.reports.style import (
     Look,
     chart,
     in_rows,
+    looks,
     ordered_colours,
     trace,
     with_room,
@@ -112,7 +113,8 @@ def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[go.
     shown = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, MOST_DOTS).astype(int))] if len(rows) else rows
     many = spec.y != "cell"
     how = {"mode": "markers", "text": shown["hover"].tolist(), "hovertemplate": "%{text}<extra></extra>"}
-    yield trace(shown, spec.x, spec.y, name, look, how | {"opacity": 0.45 if many else 1}, size=5 if many else 13)
+    dots = trace(shown, spec.x, spec.y, name, look, how, size=5 if many else 13)
+    yield dots.update(marker_opacity=0.45 if many else 1)
     if spec.trend:
         fifths = [rows.iloc[part] for part in np.array_split(np.arange(len(rows)), 5) if len(part) > 1]
         means = pd.DataFrame([part[[spec.x, spec.y]].mean() for part in fifths], columns=[spec.x, spec.y])
@@ -148,7 +150,7 @@ def _(spec: Bars, rows: pd.DataFrame, results: Results) -> go.Figure:
     labels = column(spec.x).label, results.axis_title if lying else column(spec.y).label
     figure = chart(*labels, height=240, barmode="stack", bargap=0.2 if lying else 0.08)
     edge = {"color": PAPER, "width": 0.5 if rows[place].nunique() <= 60 and not lying else 0}
-    for name, colour in _bar_colours(spec, results).items():
+    for name, colour in _bar_colours(spec).items():
         own = _scaled(rows[rows[spec.by] == name], size)
         bars = {"x": own[spec.x].tolist(), "y": own[spec.y].tolist(), "orientation": "h" if lying else "v"}
         hover = f"{where}<br>{name}: {value}<extra></extra>"
@@ -162,16 +164,17 @@ def _(spec: Bars, rows: pd.DataFrame, results: Results) -> go.Figure:
     return figure
 
 
-def _bar_colours(spec: Bars, results: Results) -> dict[str, str]:
+def _bar_colours(spec: Bars) -> dict[str, str]:
     names = list(dict.fromkeys(spec.table[spec.by]))
     if spec.ordered:
         return dict(zip(names, ordered_colours(len(names)), strict=True))
-    return {name: look["color"] for name, look in series(spec.table, spec.by, results).items()}
+    # The first colours are those of the dots that may stand beside.
+    return {name: look["color"] for name, look in looks(["dots", "others", *names], ()).items() if name in names}
 
 
 @keys.register
 def _(spec: Bars, results: Results) -> Sequence[Key]:
-    return [Key(name, colour) for name, colour in _bar_colours(spec, results).items()]
+    return [Key(name, colour) for name, colour in _bar_colours(spec).items()]
 
 
 @draw.register

@@ -43,12 +43,12 @@ class Rows(NamedTuple):
 def page(title: str, made: Mapping[str, Figure], **more: object) -> str:
     """The whole page. Plotly's script lies in it compressed: 2 MB in place of 5.
 
-    Sections with nothing to show but a sentence stand together at the end.
+    Sections of which nothing is known stand together at the end.
 
     Args:
         more: what else the template asks for: the answer, and the captions of the sections.
     """
-    bare = {name: figure for name, figure in made.items() if not figure.plots and not len(figure.table)}
+    bare = {name: figure for name, figure in made.items() if not figure.known}
     return (
         _environment()
         .get_template("page.html")

@@ -45,9 +45,9 @@ def lines(spec: Lines, rows: pd.DataFrame, results: Results) -> go.Figure:
     if spec.zero:
         figure.add_hline(y=0, line=ZERO_LINE)
     if spec.log:
-        ends = np.log10(spec.table[spec.y].agg(["min", "max"])).tolist()
-        figure.update_yaxes(type="log", range=[ends[0] - 0.02, ends[1] + 0.02], nticks=8, tickformat="~r")
-        figure.update_xaxes(type="log")
+        x, y = (np.log10(spec.table[name].agg(["min", "max"])).tolist() for name in (spec.x, spec.y))
+        figure.update_xaxes(type="log", range=[x[0] - 0.15, x[1] + 0.3])
+        figure.update_yaxes(type="log", range=[y[0] - 0.02, y[1] + 0.02], nticks=8, tickformat="~r")
     if spec.ticks:
         figure.update_xaxes(tickvals=list(spec.ticks), ticktext=[f"{tick:,g}" for tick in spec.ticks])
     return figure

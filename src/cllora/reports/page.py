@@ -9,6 +9,7 @@ from cllora.errors import UsageError, counted
 from cllora.reports import draw, html, latex
 from cllora.reports.answer import answer
 from cllora.reports.columns import shown as as_text
+from cllora.reports.facts import NotMeasured
 from cllora.reports.figure import Figure
 from cllora.reports.notes import begun
 from cllora.reports.say import say
@@ -74,6 +75,7 @@ def shown(section: Section | Figure, results: Results) -> Figure:
         folded=section.folded,
         notes=(*section.notes, *more),
         measured=section.asked,
+        known=not all(isinstance(fact, NotMeasured) for fact in section.facts) or len(section.numbers) > 0,
     )
 
 

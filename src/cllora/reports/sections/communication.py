@@ -4,17 +4,11 @@ import pandas as pd
 
 from cllora.analysis import Results
 from cllora.metrics.formats import megabytes, percent
+from cllora.reports.columns import PARTS
 from cllora.reports.facts import Fact, NotMeasured, Range, Statement
 from cllora.reports.section import Bars, Dots, Section, sections
 from cllora.reports.tables import means
 
-PARTS = {
-    "lora": "LoRA",
-    "norms": "norms",
-    "embeddings": "embeddings",
-    "positions": "learned positions",
-    "other": "all other weights",
-}
 WAYS = {"bytes_sent": "adapters, as sent", "bytes_full": "full model, had it been sent"}
 SHOWN = ("bytes_up", "bytes_down", "per_round", "bytes_full", "saved")
 SAVES = 0.005
@@ -36,7 +30,8 @@ def communication(results: Results) -> Section:
     dots = costs.reset_index().melt("cell", list(WAYS), "way", "bytes").dropna(subset=["bytes"])
     bars = parts.rename(columns=PARTS).reset_index(names="cell").melt("cell", None, "part", "bytes_of_an_adapter")
     dots = dots.assign(way=dots["way"].map(WAYS))
-    sent = Dots(dots, "bytes", by="way", joined=True, log=True, title="A run" if len(bars) else "")
+    title = "A run" if len(bars) else ""
+    sent = Dots(dots, "bytes", by="way", joined=True, log=True, title=title)
     by_part = Bars(bars, "bytes_of_an_adapter", "cell", "part", title="One adapter, by part")
     return Section(
         title="Communication",

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cllora.analysis import Results
+from cllora.errors import counted
 from cllora.reports.facts import Change, NotMeasured, Share
 from cllora.reports.section import BASE, Heatmap, Section, sections
 from cllora.reports.tables import groups
@@ -45,7 +46,7 @@ def passkey(results: Results) -> Section:
         figures=(Heatmap(squares, "depth", "length", "key_loss", text="text", facet="picture"),),
         table=pd.DataFrame([_row(results.named(cell), rows) for cell, rows in cells.items()]),
         file=table.drop(columns="base"),
-        notes=(f"{left_out} more cells are not drawn; their numbers are in the file.",) if left_out > 0 else (),
+        notes=(f"Not drawn: {counted(left_out, 'more cell')}; their numbers are in the file.",) if left_out > 0 else (),
     )
 
 
