@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cllora.metrics import metrics
 from cllora.seeds import rng
@@ -91,7 +93,8 @@ class Contrast:
 
 NAMES = ("cell", "control", "against")
 NUMBERS = tuple(field.name for field in fields(Contrast))[len(NAMES) :]
-_OF_PAIRS = ("mean", "difference", "spread", "seeds", "boot_low", "boot_high")
+JUDGED = ("difference", "spread", "seeds", "margin")
+"""The columns that a comparison is judged by among others."""
 
 
 def contrasts(
@@ -120,28 +123,50 @@ def contrasts(
     """
     if not control:
         return pd.DataFrame(columns=[*axes, *NUMBERS])
-    differences = runs[metric] - control_values(runs, axes, control, metric)
-    pairs = runs.assign(_difference=differences)[~_is_control(runs, control)]
-    rows = []
-    for labels, of_cell in pairs.groupby(list(axes), sort=False):
-        paired = of_cell.dropna(subset=["_difference"])
-        of_pairs = (paired[metric].mean(), *summary(paired["_difference"]), *_bootstrap(paired["_difference"], level))
-        rows.append({**dict(zip(axes, labels, strict=True)), **dict(zip(_OF_PAIRS, of_pairs, strict=True))})
-    table = pd.DataFrame(rows, columns=[*axes, *_OF_PAIRS])
+    values: Numbers = runs[metric].to_numpy(float)
+    differences: Numbers = values - control_values(runs, axes, control, metric).to_numpy(float)
+    cells = _rows_of_cells(runs, axes, control)
+    paired = [rows[~np.isnan(differences[rows])] for rows in cells.values()]
     if margin is None:
         margin = metrics.metric(metric).margin if metric in metrics.names() else math.nan
-    differing = _differences(table)
-    low, high = t_interval(*differing, level)
-    alone = table.assign(
-        metric=metric,
-        low=low,
-        high=high,
-        size=hedges_g(*differing),
-        p=p_differs(*differing),
-        margin=margin,
-        p_equivalent=p_equivalent(*differing, margin),
-    )
-    return as_family(alone, level)[[*axes, *NUMBERS]]
+    columns = {
+        **{axis: [labels[i] for labels in cells] for i, axis in enumerate(axes)},
+        "metric": [metric] * len(paired),
+        "mean": [summary(values[rows])[0] for rows in paired],
+        **_alone([differences[rows] for rows in paired], margin, level),
+    }
+    return as_family(pd.DataFrame(columns), level)[[*axes, *NUMBERS]]
+
+
+def _rows_of_cells(
+    runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str]
+) -> dict[tuple[str, ...], NDArray[np.intp]]:
+    """The rows of every cell that is no control, by its values on the axes."""
+    rows: dict[tuple[str, ...], list[int]] = {}
+    others = np.flatnonzero(~_is_control(runs, control)).tolist()
+    for row, labels in zip(others, zip(*(runs[axis].to_numpy()[others] for axis in axes), strict=True), strict=True):
+        rows.setdefault(labels, []).append(row)
+    return {labels: np.asarray(own) for labels, own in rows.items()}
+
+
+def _alone(differences: Sequence[Numbers], margin: float, level: float) -> dict[str, Any]:
+    """What `Contrast` says of each comparison by itself, from the differences of its pairs."""
+    difference, spread, seeds = np.array([summary(own) for own in differences]).reshape(-1, 3).T
+    boot_low, boot_high = np.array([_bootstrap(own, level) for own in differences]).reshape(-1, 2).T
+    low, high = t_interval(difference, spread, seeds, level)
+    return {
+        "difference": difference,
+        "spread": spread,
+        "seeds": seeds.astype(int),
+        "low": low,
+        "high": high,
+        "boot_low": boot_low,
+        "boot_high": boot_high,
+        "size": hedges_g(difference, spread, seeds),
+        "p": p_differs(difference, spread, seeds),
+        "margin": margin,
+        "p_equivalent": p_equivalent(difference, spread, seeds, margin),
+    }
 
 
 def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
@@ -150,8 +175,11 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     Args:
         rows: those of one metric or, put below each other, of several numbers that are one question.
     """
-    family = adjust_for_multiplicity(*_differences(rows), rows["margin"].to_numpy(float), level)
-    judged = rows.assign(
+    difference, spread, seeds, margin = (rows[name].to_numpy(float) for name in JUDGED)
+    family = adjust_for_multiplicity(difference, spread, seeds, margin, level)
+    of_each = (seeds, difference, spread, margin, family.differs, family.equivalent, family.needed)
+    told = [_told(*numbers) for numbers in zip(*of_each, strict=True)]
+    return rows.assign(
         comparisons=family.comparisons,
         low_holm=family.low,
         high_holm=family.high,
@@ -160,10 +188,9 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
         differs=family.differs,
         equivalent=family.equivalent,
         needed=family.needed,
+        shows=[shows for shows, _ in told],
+        answer=[answer for _, answer in told],
     )
-    columns = ("seeds", "difference", "spread", "margin", "differs", "equivalent", "needed")
-    told = [_told(*row) for row in judged[[*columns]].itertuples(index=False, name=None)]
-    return judged.assign(shows=[shows for shows, _ in told], answer=[answer for _, answer in told])
 
 
 def typed(rows: pd.DataFrame) -> list[Contrast]:
@@ -182,31 +209,30 @@ def control_values(
     """
     if not control:
         return pd.Series(math.nan, index=runs.index)
-    keys = [*(axis for axis in axes if axis not in control), *PAIRED_BY]
-    of_control = runs.loc[_is_control(runs, control), [*keys, column]]
-    values = runs[keys].merge(of_control, on=keys, how="left", validate="many_to_one")[column]
-    return values.astype(float).set_axis(runs.index)
+    keys = [runs[name].tolist() for name in (*(axis for axis in axes if axis not in control), *PAIRED_BY)]
+    paired_by = list(zip(*keys, strict=True))
+    values = runs[column].to_numpy(float)
+    controls = np.flatnonzero(_is_control(runs, control))
+    of_control = {paired_by[row]: values[row] for row in controls}
+    if len(of_control) < len(controls):
+        raise pd.errors.MergeError("a control is there twice")
+    return pd.Series([of_control.get(key, math.nan) for key in paired_by], index=runs.index, dtype=float)
 
 
-def _is_control(runs: pd.DataFrame, control: Mapping[str, str]) -> "pd.Series[bool]":
-    agrees = pd.Series(True, index=runs.index)
+def _is_control(runs: pd.DataFrame, control: Mapping[str, str]) -> NDArray[np.bool_]:
+    agrees = np.ones(len(runs), bool)
     for axis, value in control.items():
-        agrees &= runs[axis] == value
+        agrees &= (runs[axis] == value).to_numpy(bool)
     return agrees
 
 
-def _bootstrap(differences: "pd.Series[float]", level: float) -> tuple[float, float]:
+def _bootstrap(differences: Numbers, level: float) -> tuple[float, float]:
     """The bootstrap interval; its draws are named by the number of pairs, so equal differences have equal ones."""
     return bootstrap_interval(differences, rng(0, "bootstrap", len(differences)), level)
 
 
-def _differences(rows: pd.DataFrame) -> tuple[Numbers, Numbers, Numbers]:
-    """Difference, spread and number of pairs of every comparison."""
-    return rows["difference"].to_numpy(float), rows["spread"].to_numpy(float), rows["seeds"].to_numpy(float)
-
-
 def _told(
-    seeds: int, difference: float, spread: float, margin: float, differs: bool, equivalent: bool, needed: float
+    seeds: float, difference: float, spread: float, margin: float, differs: bool, equivalent: bool, needed: float
 ) -> tuple[Shows, str]:
     """What a comparison shows, and that in words."""
     if seeds == 0:

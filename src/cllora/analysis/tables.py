@@ -46,6 +46,7 @@ class Results:
     missing: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
+    _compared: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cell(self, labels: Mapping[str, str]) -> str:
         """A cell's name as it is shown; a run of no axis goes by the study's name."""
@@ -177,7 +178,13 @@ class Results:
         Returns:
             A row per comparison; columns are the fields of `Contrast`, with the axes after `against`.
         """
-        rows = self.averaged if table is None else self.counted(table)
+        if table is None:
+            if metric not in self._compared:
+                self._compared[metric] = self._contrasts(metric, self.averaged)
+            return self._compared[metric].copy(deep=False)
+        return self._contrasts(metric, self.counted(table))
+
+    def _contrasts(self, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
         if metric not in rows:
             raise UsageError(f"there is no metric '{metric}'; {guess(metric, measured.metrics.names())}")
         compared = contrasts(rows[~rows["cell"].isin(self.leaking)], list(self.axes), self.control, metric)
@@ -191,15 +198,15 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """A row per cell and registered metric: cell, metric, mean and sd (divided by n - 1) over `seeds` runs, and its
         contrast with the control over `pairs` of runs: `SUMMARISED`, NaN where there is nothing to compare."""
-        parts = [self._summary(metric) for metric in measured.metrics.names()]
-        table = pd.concat(parts, ignore_index=True)
-        return table.assign(pairs=table["pairs"].fillna(0).astype(int))
-
-    def _summary(self, metric: str) -> pd.DataFrame:
-        values = self.averaged.groupby("cell", sort=False)[metric]
-        own = pd.DataFrame({"metric": metric, "mean": values.mean(), "sd": values.std(), "seeds": values.count()})
-        compared = self.contrasts(metric).rename(columns={"seeds": "pairs"})
-        return own.reset_index().merge(compared[["cell", "control", "pairs", *SUMMARISED]], on="cell", how="left")
+        metrics = list(measured.metrics.names())
+        of_cells = self.averaged.groupby("cell", sort=False)[metrics]
+        own = {"mean": of_cells.mean(), "sd": of_cells.std(), "seeds": of_cells.count()}
+        means = pd.DataFrame({name: table.T.stack() for name, table in own.items()})
+        compared = [self.contrasts(name)[["cell", "metric", "control", "seeds", *SUMMARISED]] for name in metrics]
+        pairs = pd.concat(compared, ignore_index=True).rename(columns={"seeds": "pairs"})
+        table = means.rename_axis(["metric", "cell"]).reset_index().merge(pairs, on=["cell", "metric"], how="left")
+        counted = table["pairs"].fillna(0).astype(int)
+        return table[["cell", "metric", *own, "control", "pairs", *SUMMARISED]].assign(pairs=counted)
 
     def comparisons(self, metric: str) -> list[Contrast]:
         """`contrasts` as typed rows."""

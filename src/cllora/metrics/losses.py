@@ -47,12 +47,13 @@ def tables(losses: pd.DataFrame, partition: Partition) -> Tables:
     Args:
         losses: a run's loss table: round, model, sample, nll (nats, summed over the sample), tokens.
     """
+    curve, own = global_curve(losses, partition), _own_means(losses, partition, GLOBAL)
     return Tables(
-        curve=global_curve(losses, partition),
+        curve=curve,
         classes=class_curve(losses, partition),
-        clients=client_losses(losses, partition),
-        gaps=local_gaps(losses, partition),
-        personal=client_losses(losses, partition, "personal"),
+        clients=_against_base(own, own),
+        gaps=_gaps(losses, partition, curve, own),
+        personal=_against_base(_own_means(losses, partition, "personal"), own),
     )
 
 
@@ -81,10 +82,18 @@ def client_losses(losses: pd.DataFrame, partition: Partition, model: str = GLOBA
     and against the untrained base on the same texts (round 0 of the global model): base (nats per token),
     change = loss - base, and ratio = loss / base.
     """
-    measured = _own_means(losses, partition, model)
-    base = _own_means(losses[losses["round"] == 0], partition, GLOBAL)
-    joined = measured.merge(base[["client", "loss"]].rename(columns={"loss": "base"}), on="client", how="left")
-    return joined.assign(change=joined["loss"] - joined["base"], ratio=joined["loss"] / joined["base"])
+    own = _own_means(losses, partition, GLOBAL)
+    return _against_base(own if model == GLOBAL else _own_means(losses, partition, model), own)
+
+
+def _against_base(measured: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    base = measured["client"].map(_of_base(own))
+    return measured.assign(base=base, change=measured["loss"] - base, ratio=measured["loss"] / base)
+
+
+def _of_base(own: pd.DataFrame) -> "pd.Series[float]":
+    """The untrained base's loss on each client's own test texts, from the global model's in every round."""
+    return own[own["round"] == 0].set_index("client")["loss"]
 
 
 def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
@@ -96,20 +105,23 @@ def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     is the untrained base on the client's own test texts, and own_change = own_local - own_base what local training came
     to there: clients with other texts have other losses to begin with.
     """
+    return _gaps(losses, partition, global_curve(losses, partition), _own_means(losses, partition, GLOBAL))
+
+
+def _gaps(losses: pd.DataFrame, partition: Partition, curve: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     local = losses[losses["model"].str.startswith("local/")]
     on_test = local[local["sample"].isin(partition.global_test)]
     on_test = _means(on_test.assign(client=_client_of(on_test["model"])), ["round", "client"])
-    everyone = global_curve(losses, partition)
     gaps = _renamed(on_test, "test_local").merge(
-        everyone[["round", "loss"]].rename(columns={"loss": "test_global"}), on="round"
+        curve[["round", "loss"]].rename(columns={"loss": "test_global"}), on="round"
     )
-    for model, column in (("local", "own_local"), (GLOBAL, "own_global")):
-        gaps = gaps.merge(_renamed(_own_means(losses, partition, model), column), on=["round", "client"], how="left")
-    base = _own_means(losses[losses["round"] == 0], partition, GLOBAL)
-    gaps = gaps.merge(_renamed(base, "own_base").drop(columns="round"), on="client", how="left")
+    for measured, column in ((_own_means(local, partition, "local"), "own_local"), (own, "own_global")):
+        gaps = gaps.merge(_renamed(measured, column), on=["round", "client"], how="left")
+    own_base = gaps["client"].map(_of_base(own))
     return gaps.assign(
+        own_base=own_base,
         own_gap=gaps["own_local"] - gaps["own_global"],
-        own_change=gaps["own_local"] - gaps["own_base"],
+        own_change=gaps["own_local"] - own_base,
         test_gap=gaps["test_local"] - gaps["test_global"],
     )
 
@@ -135,11 +147,14 @@ def _client_of(model: "pd.Series[str]") -> "pd.Series[int]":
 
 
 def _means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    seen = rows["tokens"] > 0
-    rows = rows.assign(samples=1, seen=seen, own_means=(rows["nll"] / rows["tokens"]).where(seen, 0.0))
-    found = rows.groupby(keys, as_index=False)[["nll", "tokens", "samples", "seen", "own_means"]].sum()
-    found = found.assign(loss=found["nll"] / found["tokens"], loss_per_sample=found["own_means"] / found["seen"])
-    return found[[*keys, "loss", "loss_per_sample", "samples", "tokens"]]
+    nll, tokens = rows["nll"].to_numpy(), rows["tokens"].to_numpy()
+    seen = tokens > 0
+    own_means = np.divide(nll, tokens, where=seen, out=np.zeros(len(rows)))
+    parts = {"nll": nll, "tokens": tokens, "samples": 1, "seen": seen, "own_means": own_means}
+    sums = pd.DataFrame({**{key: rows[key].to_numpy() for key in keys}, **parts}).groupby(keys, as_index=False).sum()
+    sums["loss"] = sums["nll"] / sums["tokens"]
+    sums["loss_per_sample"] = sums["own_means"] / sums["seen"]
+    return sums[[*keys, "loss", "loss_per_sample", "samples", "tokens"]]
 
 
 def _renamed(frame: pd.DataFrame, column: str) -> pd.DataFrame:
