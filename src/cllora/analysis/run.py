@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from cllora.metrics import RunRecord
+
+CLIENT = ("samples", "tokens", "steps", "train_loss", "local_loss", "bytes_up", "bytes_down", "seconds")
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,9 @@ class Run(RunRecord):
     def base(self) -> str:
         """What runs of the same base at the same context agree in, whatever is trained on it and how."""
         return self.experiment.model.model_dump_json(exclude={"attention", "checkpointing", "loss_piece"})
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """A row per round and client trained in it."""
+        rows = [{"round": record["round"], **client} for record in self.rounds for client in record["clients"]]
+        return pd.DataFrame(rows, columns=["round", "client", *CLIENT])

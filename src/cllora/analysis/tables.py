@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,6 @@ from cllora.registry import guess
 ROUND = ("round", "global_loss", "global_loss_per_sample", "bytes_up", "bytes_down", "seconds")
 ALONE = ("difference", "low", "high", "boot_low", "boot_high", "size", "p", "p_equivalent", "margin")
 SUMMARISED = (*ALONE, "p_holm", "p_equivalent_holm", "needed", "answer")
-CLIENT = ("samples", "tokens", "steps", "train_loss", "local_loss", "bytes_up", "bytes_down", "seconds")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Results:
     missing: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
-    _compared: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cell(self, labels: Mapping[str, str]) -> str:
         """A cell's name as it is shown; a run of no axis goes by the study's name."""
@@ -184,6 +181,11 @@ class Results:
             return self._compared[metric].copy(deep=False)
         return self._contrasts(metric, self.counted(table))
 
+    @cached_property
+    def _compared(self) -> dict[str, pd.DataFrame]:
+        """`contrasts` of the metrics that were asked for already: sections ask for the same ones."""
+        return {}
+
     def _contrasts(self, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
         if metric not in rows:
             raise UsageError(f"there is no metric '{metric}'; {guess(metric, measured.metrics.names())}")
@@ -231,7 +233,7 @@ class Results:
     def clients(self) -> pd.DataFrame:
         """A row per run, round and client trained in it: cell, seed, round, client, samples, tokens (predicted, over
         all epochs), steps, train_loss and local_loss (nats per token), bytes_up, bytes_down, seconds."""
-        return self.stacked((run, _clients(run.rounds)) for run in self.members)
+        return self.stacked((run, run.clients) for run in self.members)
 
     @cached_property
     def partition(self) -> pd.DataFrame:
@@ -293,8 +295,3 @@ class Results:
         ]
         marks = [(self.cell(run.labels), run.seed, *rest) for run, *rest in rows]
         return pd.DataFrame(marks, columns=["cell", "seed", "signature", "round", "client", "size", "said"])
-
-
-def _clients(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    rows = [{"round": record["round"], **client} for record in rounds for client in record["clients"]]
-    return pd.DataFrame(rows, columns=["round", "client", *CLIENT])
