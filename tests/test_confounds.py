@@ -24,7 +24,7 @@ def warnings(values, lengths=LENGTHS, *, by="length", seed=0, second=None, spoil
         lengths=lengths,
         context=1000,
         columns=columns,
-        second=None if second is None else Axis.of(np.asarray(second, np.float64), spec.and_classes),
+        second=None if second is None else Axis.from_values(np.asarray(second, np.float64), spec.and_classes),
         spoiled=spoiled,
     )
     return make_partition(spec, pool, NO_IDS, seed).heterogeneity.warnings

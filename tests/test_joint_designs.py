@@ -25,8 +25,8 @@ def pool_with(second: Axis | None = None, spoiled: np.ndarray | None = None) -> 
     )
 
 
-QUALITY = pool_with(Axis.of(SPOILED.astype(float), 2), SPOILED)
-MARK = pool_with(Axis.of(rng(0, "mark").normal(size=SAMPLES), 5))
+QUALITY = pool_with(Axis.from_values(SPOILED.astype(float), 2), SPOILED)
+MARK = pool_with(Axis.from_values(rng(0, "mark").normal(size=SAMPLES), 5))
 ALONE = pool_with()
 
 
@@ -164,7 +164,7 @@ def test_the_realised_heterogeneity_has_the_doses_and_the_second_feature():
         values=np.arange(4.0),
         lengths=np.array([2, 4, 10, 20]),
         context=8,
-        second=Axis.of(np.array([1.0, 0, 1, 0]), 2),
+        second=Axis.from_values(np.array([1.0, 0, 1, 0]), 2),
         spoiled=np.array([True, False, True, True]),
     )
     found = heterogeneity(pool, Deal.of_lists([np.array([0, 1]), np.array([2, 3])]))

@@ -1,4 +1,4 @@
-"""Who owns which text, and how unlike the owners are."""
+"""Partitions of texts over clients, and their heterogeneity."""
 
 from cllora.partition import schemes as schemes  # registers the partitioners
 from cllora.partition.assign import BaseNll, assign, check_residual

@@ -1,4 +1,4 @@
-"""From texts to a partition: which can be used, which are tested on, which class each is in, and who owns it.
+"""Assignment of texts to clients: the usable texts, the test split, the classes, and the client of each.
 
 A feature may ask for the texts' losses under the frozen base (`perplexity`, `prefix_ifd`), and so the classes may
 depend on the model. The caller gives these losses as a function; nothing here knows a network.
@@ -116,7 +116,7 @@ class _Texts:
         by, classes = self.experiment.partition.and_by, self.experiment.partition.and_classes
         if by is None:
             return None
-        axis = Axis.of(self.feature(by)[self.trained], classes, is_ordered(by.name))
+        axis = Axis.from_values(self.feature(by)[self.trained], classes, is_ordered(by.name))
         _check_unordered(by, len(axis.cuts) + 1, classes, "and_")
         return axis
 

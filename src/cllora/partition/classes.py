@@ -36,7 +36,7 @@ def quantile_classes(values: NDArray[np.float64], num_classes: int) -> tuple[NDA
 
 
 def value_classes(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """As `quantile_classes`, with a class of its own for every distinct value: for features without an order."""
+    """The classes of a feature without an order: one for every distinct value. See `quantile_classes`."""
     cuts = np.unique(values)[1:]
     return classes_of(values, cuts), cuts
 

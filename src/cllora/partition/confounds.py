@@ -44,7 +44,7 @@ def confounds(measured: Heterogeneity, spec: PartitionSpec, *, context: int) -> 
 
 
 def _asked(spec: PartitionSpec) -> set[str]:
-    """What clients are to differ in: features by name, lengths as `length`, amounts as QUANTITY."""
+    """The factors in which clients are to differ: features by name, lengths as `length`, amounts as QUANTITY."""
     options = spec.options
     asked = set()
     if partitioners.facts(spec.scheme).by_feature and options.get("alpha") != "iid":
@@ -71,7 +71,7 @@ def _fewer_classes(got: int, asked: int, name: str) -> str:
 def _look_alike(measured: Heterogeneity, context: int) -> str:
     """Length classes that fill the window: half their texts or more have as many tokens as the model can see."""
     described = measured.classes.described
-    full = [c for c, one in enumerate(described) if one.median_tokens >= context]
+    full = [c for c, text_class in enumerate(described) if text_class.median_tokens >= context]
     if len(full) < 2 or measured.length_between_classes < LENGTH_CLASSES:
         return ""
     cut = sum(described[c].share_cut * described[c].samples for c in full)
@@ -163,10 +163,10 @@ def _go_together(measured: Heterogeneity, spec: PartitionSpec) -> str:
 def _topped_up(measured: Heterogeneity, min_samples: int) -> str:
     if not measured.moved:
         return ""
-    were, them = ("was", "it") if measured.topped_up == 1 else ("were", "them")
+    were, receivers = ("was", "it") if measured.topped_up == 1 else ("were", "them")
     return (
         f"{measured.topped_up} of {counted(measured.num_clients, 'client')} {were} below min_samples ({min_samples}): "
-        f"{counted(measured.moved, 'sample')} moved to {them} from the largest clients"
+        f"{counted(measured.moved, 'sample')} moved to {receivers} from the largest clients"
     )
 
 
@@ -183,16 +183,16 @@ def _shared(measured: Heterogeneity) -> str:
 def _unused(measured: Heterogeneity, spec: PartitionSpec) -> list[str]:
     """Samples that are no client's, by the reason why."""
     nobody, pool = measured.without_owner, f"of {counted(measured.pool_samples, 'sample')}"
-    others = measured.unused - nobody
+    unused_elsewhere = measured.unused - nobody
     sentences = []
     if nobody:
         blank = f"column '{spec.options.get('column')}' is blank there"
         sentences.append(f"{nobody:,} {pool} {_have(nobody)} no owner, as {blank}, and {_belong(nobody)} to no client")
-    if others:
+    if unused_elsewhere:
         why = ""
         if spec.scheme == "natural":
             why = f", as their owners are not among the {spec.num_clients:,} largest (partition.num_clients)"
-        sentences.append(f"{others:,} {pool} {_belong(others)} to no client{why}")
+        sentences.append(f"{unused_elsewhere:,} {pool} {_belong(unused_elsewhere)} to no client{why}")
     return sentences
 
 

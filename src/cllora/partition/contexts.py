@@ -11,7 +11,7 @@ from cllora.types import Partition, Samples
 def contexts_of_clients(
     asked: Sequence[int] | Mapping[str, int], num_clients: int, names: Sequence[str] | None, longest: int
 ) -> tuple[int, ...]:
-    """How many tokens of a text each client sees in training. Shape (K,).
+    """Every client's context in training, in tokens. Shape (K,).
 
     Args:
         asked: as `LocalSpec.contexts`: client k has entry k modulo their number; or the context of each owner by name.

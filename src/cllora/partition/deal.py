@@ -1,4 +1,4 @@
-"""Who gets what: the clients' shares of a pool, as two arrays."""
+"""The deal: the clients' shares of a pool, as two arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ class Deal:
 
     @classmethod
     def of_owners(cls, owners: NDArray[np.int64], num_clients: int, names: tuple[str, ...] = ()) -> "Deal":
-        """From the client of every position, -1 for none. Shape (n,)."""
+        """Make a deal from the client of every position (n,), -1 for none."""
         order, offsets = grouped(owners + 1, num_clients + 1)
         return cls(order[offsets[1] :], offsets[1:] - offsets[1], names)
 
     @classmethod
     def of_lists(cls, parts: Sequence[NDArray[np.int64]], names: tuple[str, ...] = ()) -> "Deal":
-        """From the positions of every client."""
+        """Make a deal from the positions of every client."""
         offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
         empty = np.empty(0, np.int64)
         return cls(np.concatenate([empty, *(np.sort(np.asarray(part, np.int64)) for part in parts)]), offsets, names)
@@ -58,7 +58,7 @@ class Deal:
         return np.repeat(np.arange(self.num_clients), self.sizes())
 
     def draw(self, counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Which entries of `positions` are drawn if `counts[k]` are drawn from client k, each set equally likely."""
+        """The entries of `positions` in a draw of `counts[k]` from each client k, every set equally likely."""
         order = rng.permutation(len(self.positions))
         by_client, _ = grouped(self.clients()[order], self.num_clients)
         ranks = np.arange(len(order)) - np.repeat(self.offsets[:-1], self.sizes())

@@ -140,7 +140,7 @@ def _deal_rest(
 
 
 def draw_with_overlap(classes: Positions, mix: Array, sizes: Positions, rng: np.random.Generator) -> list[Positions]:
-    """For client k `sizes[k]` distinct samples, classes drawn from its row of `mix` (K, C); clients may share samples.
+    """Draw `sizes[k]` distinct samples for client k, classes by its row of `mix` (K, C); clients may share samples.
 
     Where a client asks for more of a class than there is, the rest is drawn from its other classes.
     """

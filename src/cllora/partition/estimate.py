@@ -1,4 +1,4 @@
-"""From owners back to alpha: the strength of the Dirichlet draw that is most likely to have made such owners.
+"""Estimates of alpha from owners: the concentration of the Dirichlet draw that most likely made them.
 
 The schemes go from an alpha to owners (`client_mix`, `quantity`); this goes the other way, in their parametrisation, so
 that real owners can be put on the scale that studies are run on.
@@ -50,10 +50,10 @@ def mix_alpha(counts: Counts) -> Estimate | None:
     """
     counts = np.asarray(counts, np.int64)
     counts = counts[:, counts.sum(axis=0) > 0]
-    classes, sizes = len(counts.T), Tally.of(counts.sum(axis=1))
+    classes, sizes = len(counts.T), Tally.from_numbers(counts.sum(axis=1))
     if classes < 2:
         return None
-    columns = [Tally.of(column) for column in counts.T]
+    columns = [Tally.from_numbers(column) for column in counts.T]
     prior = counts.sum(axis=0) / counts.sum()
 
     def gain(alpha: float) -> float:
@@ -62,8 +62,8 @@ def mix_alpha(counts: Counts) -> Estimate | None:
         own = 0.0
         for column, share in zip(columns, prior, strict=True):
             own += column.sum(log_rising(column.values, total * share))
-        known = sizes.values * (1 + total) / (sizes.values + total)
-        adjustment = (classes - 1) / 2 * math.log(sizes.sum(known) / sizes.sum(sizes.values))
+        informative = sizes.values * (1 + total) / (sizes.values + total)
+        adjustment = (classes - 1) / 2 * math.log(sizes.sum(informative) / sizes.sum(sizes.values))
         return own - sizes.sum(log_rising(sizes.values, total)) - adjustment
 
     return likeliest(gain, 0.0)
@@ -94,7 +94,7 @@ def size_alpha(sizes: Counts) -> Estimate | None:
     sizes = sizes[sizes > 0]
     if len(sizes) < 2 or sizes.max() == 1:
         return None
-    tally, mean = Tally.of(sizes), float(sizes.mean())
+    tally, mean = Tally.from_numbers(sizes), float(sizes.mean())
     least, sharing = tally.values[0], tally.times[0]
 
     def unseen(alpha: float) -> float:
@@ -138,7 +138,7 @@ class Tally:
     times: Array
 
     @classmethod
-    def of(cls, numbers: Counts) -> "Tally":
+    def from_numbers(cls, numbers: Counts) -> "Tally":
         values, times = np.unique(numbers, return_counts=True)
         return cls(values.astype(np.float64), times.astype(np.float64))
 
@@ -176,8 +176,8 @@ def likeliest(fit: LogLikelihood, without_skew: float) -> Estimate | None:
         return None
     best = int(np.argmax(values))
     around = steps[max(best - 1, 0)], steps[min(best + 1, STEPS - 1)]
-    found = minimize_scalar(lambda x: -at(x), bounds=around, method="bounded", options={"xatol": 1e-6})
-    top, log_alpha = max((values[best], float(steps[best])), (-float(found.fun), float(found.x)))
+    optimum = minimize_scalar(lambda x: -at(x), bounds=around, method="bounded", options={"xatol": 1e-6})
+    top, log_alpha = max((values[best], float(steps[best])), (-float(optimum.fun), float(optimum.x)))
     if without_skew >= top:
         top, log_alpha = without_skew, math.log(MOST)
     cut = top - float(chdtri(1, 0.05)) / 2

@@ -1,4 +1,4 @@
-"""How unlike the clients really are: measured on the deal, whatever was asked for."""
+"""The heterogeneity of the clients: measured on the deal, whatever was asked for."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def gini(amounts: Amounts) -> float:
 
 
 def effective_number(amounts: Amounts) -> float:
-    """How many equal clients would be as concentrated: 1 / sum p^2, from 1 to K (inverse Simpson index)."""
+    """The number of equal clients that would be as concentrated: 1 / sum p^2, from 1 to K (inverse Simpson index)."""
     total = np.asarray(amounts, np.float64).sum()
     return float(1 / ((amounts / total) ** 2).sum()) if total > 0 else 0.0
 
@@ -147,20 +147,20 @@ def _second(pool: Pool, deal: Deal) -> SecondFeature:
     )
 
 
-def cramers_v(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """How much two groupings of the same texts (n,) go together, 0 to 1; 0 if one of them has a single group.
+def cramers_v(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    """Cramér's V: the association of two groupings of the same texts (n,), 0 to 1; 0 if one of them has a single group.
 
     Cramer's V with the part taken off that chance has in it (Bergsma 2013, without his correction of the divisor):
     V^2 = max(0, phi^2 - (C - 1)(D - 1) / (n - 1)) / (min(C, D) - 1), phi^2 = sum_cd n_cd^2 / (n_c n_d) - 1.
     """
-    table = np.zeros((one.max() + 1, other.max() + 1))
-    np.add.at(table, (one, other), 1)
+    table = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(table, (a, b), 1)
     table = table[table.any(axis=1)][:, table.any(axis=0)]
     rows, columns = table.shape
     if min(rows, columns) < 2:
         return 0.0
     phi2 = float((table**2 / np.outer(table.sum(axis=1), table.sum(axis=0))).sum()) - 1
-    beyond_chance = max(0.0, phi2 - (rows - 1) * (columns - 1) / (len(one) - 1))
+    beyond_chance = max(0.0, phi2 - (rows - 1) * (columns - 1) / (len(a) - 1))
     return float(np.sqrt(beyond_chance / (min(rows, columns) - 1)))
 
 

@@ -1,4 +1,4 @@
-"""From a pool to a partition: deal, enforce the minimum, measure, split each client's test part off."""
+"""The making of a partition: deal a pool, enforce the minimum, measure, split each client's test part off."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def _with_enough(spec: PartitionSpec, pool: Pool, deal: Deal, seed: int) -> tupl
 
 
 def _test_entries(deal: Deal, share: float, draw: np.random.Generator) -> NDArray[np.bool_]:
-    """Which entries of `deal.positions` are for testing."""
+    """The entries of `deal.positions` that are for testing."""
     if share == 0:
         return np.zeros(len(deal.positions), np.bool_)
     sizes = deal.sizes()

@@ -30,7 +30,7 @@ def enforce_min_samples(deal: Deal, min_samples: int, rng: np.random.Generator) 
 
 
 def given_by_largest(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """How many each client has given once `total` samples were taken one by one from the then largest. Shape (K,).
+    """The samples that each client gives when `total` are taken one by one from the then largest. Shape (K,).
 
     That levels the largest clients to a common height, found by bisection, and takes the remainder from the first
     of those that stand at it.

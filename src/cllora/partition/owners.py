@@ -18,7 +18,7 @@ from cllora.types import Array, Heterogeneity, Json, to_plain
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose each text is. Arrays have shape (n,): text i is of owner `names[owner[i]]` and has `characters[i]`.
+    """The owners of texts. Arrays have shape (n,): text i is of owner `names[owner[i]]` and has `characters[i]`.
 
     `values` are features of the texts. `dropped` counts rows that could not be used, by reason.
     """
@@ -32,7 +32,7 @@ class Owners:
 
 @dataclass(frozen=True)
 class FeatureSkew:
-    """How unlike the owners' mixes of one feature's classes are.
+    """The skew of one feature over owners: how unlike their mixes of its classes are.
 
     What `heterogeneity` calls tokens are characters here, since without a model there are none. It is of classes cut at
     the quantiles. `alpha` is that of owners whose classes may be cut anywhere (`rank_alpha`); it is of classes cut at
@@ -47,7 +47,7 @@ class FeatureSkew:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found of owners. Arrays have shape (K,); an alpha is None where nothing can be told of it."""
+    """The measures of owners. Arrays have shape (K,); an alpha is None where it cannot be estimated."""
 
     names: tuple[str, ...]
     texts: NDArray[np.int64]
@@ -58,7 +58,8 @@ class Inspection:
     dropped: Mapping[str, int]
 
     def to_mapping(self) -> dict[str, Json]:
-        """As plain data for JSON. An infinite alpha is written `iid`; `character_gini` is that of owners' totals."""
+        """The inspection as plain data for JSON. An infinite alpha is written `iid`; `character_gini` is that of
+        owners' totals."""
         return {
             "owners": len(self.names),
             "texts": int(self.texts.sum()),

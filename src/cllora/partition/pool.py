@@ -1,4 +1,4 @@
-"""What a partitioner is handed, and the kind of option that several share."""
+"""The pool that a partitioner deals, and the kind of option that several share."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ class Axis:
     cuts: Array
 
     @classmethod
-    def of(cls, values: Array, num_classes: int, ordered: bool = True) -> "Axis":
+    def from_values(cls, values: Array, num_classes: int, ordered: bool = True) -> "Axis":
         """Classes cut at the quantiles; or, of values without an order, a class for each distinct one.
 
         Raises:
@@ -120,7 +120,7 @@ def pool_of(
     """
     if (np.diff(ids) <= 0).any():
         raise ValueError("the pool's sample ids must ascend")
-    first = Axis.of(values, spec.classes, ordered)
+    first = Axis.from_values(values, spec.classes, ordered)
     return Pool(
         ids=ids,
         values=first.values,
@@ -143,7 +143,7 @@ Partitioner = Callable[..., Deal | list[Ids]]
 
 @dataclass(frozen=True)
 class PartitionerFacts:
-    """What a scheme states of itself: whether its deal looks at the feature, so that clients are to differ in it."""
+    """The facts of a scheme: whether its deal looks at the feature, so that clients are to differ in it."""
 
     by_feature: bool = True
 

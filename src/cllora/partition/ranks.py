@@ -1,4 +1,4 @@
-"""From the order of owners' texts back to alpha, where nobody knows the cuts between the classes."""
+"""Estimates of alpha from the order of owners' texts, where the cuts between the classes are not known."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ def rank_alpha(owner: Ints, values: Array, classes: int) -> Estimate | None:
     None if nothing can be told: no owner has two texts.
     """
     order = np.argsort(values, kind="stable")
-    ordered, sizes = owner[order], Tally.of(np.bincount(owner))
+    ordered, sizes = owner[order], Tally.from_numbers(np.bincount(owner))
     if sizes.values.max() < 2:
         return None
     possible = np.concatenate([[0], np.flatnonzero(np.diff(values[order])) + 1, [len(order)]])
@@ -79,7 +79,7 @@ def _candidates(cuts: Ints, count: int) -> Ints:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the chance of a class needs of every range of texts between two candidates for cuts, M of them.
+    """The counts, for every range of texts between two of M candidate cuts, that the probability of a class needs.
 
     places: which of the possible cuts the candidates are, shape (M,), the first before all texts, the last after.
     stands_for: the log of how many possible cuts each stands for (M,).
@@ -95,7 +95,7 @@ class Ranges:
 
     @classmethod
     def between(cls, possible: Ints, places: Ints, owner: Ints) -> "Ranges":
-        """Of texts in order, whose owners are `owner` (n,); `possible` cuts have so many texts before them."""
+        """Make the ranges of texts in order with their `owner` (n,); `possible` cuts have so many texts before them."""
         starts = possible[places]
         edges = np.concatenate([[-0.5], (places[1:] + places[:-1]) / 2, [len(possible) - 0.5]])
         texts = starts[None, :] - starts[:, None]
@@ -131,7 +131,7 @@ class Ranges:
 
 
 def _earlier(owner: Ints, starts: Ints) -> csr_array:
-    """What `Ranges` has as `earlier`, of texts in order."""
+    """The field `earlier` of `Ranges`, of texts in order."""
     order, offsets = grouped(owner, int(owner.max()) + 1)
     number = np.empty(len(owner), np.int64)  # how many of its owner's texts come before
     number[order] = np.arange(len(owner)) - np.repeat(offsets[:-1], np.diff(offsets))

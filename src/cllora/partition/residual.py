@@ -47,10 +47,10 @@ def place_at_length(values: Array, lengths: Lengths, pool: NDArray[np.int64]) ->
     return places
 
 
-def rank_correlation(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+def rank_correlation(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:
     """Spearman's rank correlation of two columns (n,), equal values sharing their rank; 0 if one is constant."""
     from scipy.stats import spearmanr  # takes long to load
 
-    if (one == one[0]).all() or (other == other[0]).all():
+    if (x == x[0]).all() or (y == y[0]).all():
         return 0.0
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(x, y).statistic)
