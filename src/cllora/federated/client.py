@@ -39,12 +39,12 @@ LOWER = "lower local.learning_rate"
 
 
 class ClientEngine(Trainer, Evaluator, Protocol):
-    """What a client's turn asks of an engine: that it trains and evaluates."""
+    """The interface of an engine for a client's turn: it trains and evaluates."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """What a client has before its turn: its task, and what never leaves it, which is its texts and its memory.
+    """A client before its turn: its task, and its texts and its memory, which never leave it.
 
     `context` is how many tokens of a text it sees, None for as many as the model.
     """
@@ -57,7 +57,7 @@ class Client:
 
 @dataclass(frozen=True)
 class ClientTurn:
-    """What a client's turn came to: its part in the round, the memory that it keeps, and the record."""
+    """The result of a client's turn: its part in the round, the memory that it keeps, and the record."""
 
     part: Participant
     memory: Arrays
@@ -105,11 +105,11 @@ def client_turns(
     ]
 
 
-def check_finite(whose: str, arrays: Arrays, mend: str) -> None:
+def check_finite(subject: str, arrays: Arrays, mend: str) -> None:
     """Raises UsageError: an array holds a number that is not finite."""
     for key, array in arrays.items():
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
-            raise UsageError(f"{whose} '{key}' is not finite; {mend}")
+            raise UsageError(f"{subject} '{key}' is not finite; {mend}")
 
 
 def _checked(plan: Mapping[str, Work]) -> Mapping[str, Work]:
@@ -178,7 +178,7 @@ def _settings(local: LocalSpec, work: Work) -> LocalSpec:
 
 
 def _distinct(settings: Sequence[LocalSpec]) -> list[LocalSpec]:
-    return [one for place, one in enumerate(settings) if one not in settings[:place]]
+    return [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
 
 
 def _turn(
@@ -191,11 +191,11 @@ def _turn(
 ) -> ClientTurn:
     """A client's reply to its task, given what its pieces of training came to."""
     task = client.task
-    whose = f"round {task.round}, client {task.client}"
-    if not all(math.isfinite(it.loss) and np.isfinite(it.adapter).all() for it in trained.values()):
-        raise UsageError(f"{whose}: the local loss or adapter is not a number any more; {LOWER}")
+    subject = f"round {task.round}, client {task.client}"
+    if not all(math.isfinite(result.loss) and np.isfinite(result.adapter).all() for result in trained.values()):
+        raise UsageError(f"{subject}: the local loss or adapter is not a number any more; {LOWER}")
     sent, memory = strategy.reply(task.sent, client.memory, trained)
-    check_finite(f"{whose}: its update", sent, LOWER)
+    check_finite(f"{subject}: its update", sent, LOWER)
     piece = next(piece for piece in plan if _draws(piece) == "shared")
     shared = trained[piece]
     record = ClientRecord(
@@ -206,12 +206,12 @@ def _turn(
         train_loss=shared.loss,
         bytes_up=message_bytes(sent, layout),
         bytes_down=message_bytes(task.sent, layout),
-        seconds=round(sum(it.seconds for it in trained.values()) + look.seconds, 4),
+        seconds=round(sum(result.seconds for result in trained.values()) + look.seconds, 4),
         tokens_scored=look.tokens,
     )
     update = Update(task.round, task.client, sent, shared.samples, shared.tokens, shared.steps, shared.loss)
     start = _start(plan, piece)
-    local, peak = Model(shared.adapter, start.frozen), _most([it.peak_bytes for it in trained.values()])
+    local, peak = Model(shared.adapter, start.frozen), _most([result.peak_bytes for result in trained.values()])
     return ClientTurn(Participant(start, local, update, peak), memory, record)
 
 
@@ -223,5 +223,5 @@ def _start(plan: Mapping[str, Work], piece: str) -> Model:
 
 def _most(peaks: Sequence[int | None]) -> int | None:
     """The largest; None if one is not there."""
-    there = [peak for peak in peaks if peak is not None]
-    return max(there) if len(there) == len(peaks) else None
+    measured = [peak for peak in peaks if peak is not None]
+    return max(measured) if len(measured) == len(peaks) else None

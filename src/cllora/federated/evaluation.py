@@ -33,8 +33,8 @@ def evaluated(
     if last:
         blocks += _personal(federation, after, blocks)
     for block in blocks:
-        whose = f"round {after.number}, model {block.model}:"
-        check_finite(whose, {"losses": block.nll.astype(np.float32)}, "lower the rates")
+        subject = f"round {after.number}, model {block.model}:"
+        check_finite(subject, {"losses": block.nll.astype(np.float32)}, "lower the rates")
     return tuple(blocks)
 
 

@@ -1,4 +1,4 @@
-"""What stays the same from round to round, and the models that a server stands for."""
+"""The federation, which is the same in all rounds, and the models that a server stands for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ GLOBAL = "global"
 
 @dataclass(frozen=True)
 class Federation:
-    """What stays the same from round to round."""
+    """The parts of a federation that are the same in all rounds."""
 
     experiment: Experiment
     partition: Partition
@@ -38,5 +38,5 @@ def global_models(strategy: Strategy, state: Arrays) -> Mapping[str, Model]:
 
 
 def next_message(federation: Federation, after: Round, client: int) -> Arrays:
-    """What a client would be sent in the round that follows, were it alone chosen."""
+    """The message that a client would be sent in the round that follows, were it alone chosen."""
     return federation.strategy.send(after.state, Turn(after.number + 1, client, (client,)))

@@ -57,7 +57,7 @@ def _as_now(functions: Mapping[str, Any]) -> dict[str, Any]:  # Any: as 0.1.0 to
 
 
 def _arguments(function: Callable[..., object] | None) -> int | None:
-    """How many positional arguments a function takes; None where that is not told."""
+    """The number of positional arguments that a function takes; None where its signature does not tell."""
     if function is None:
         return None
     kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]

@@ -38,7 +38,7 @@ Loss = Callable[[Model | Vector], float]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a strategy may know beforehand, at the server and at every client.
+    """The setting that a strategy may know beforehand, at the server and at every client.
 
     `layout` says where in an adapter A and B of each matrix lie, their ranks and LoRA's scale; `initial` is the adapter
     that training starts at (P,), with which the model is the base.
@@ -61,7 +61,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Turn:
-    """Whom a message is for, and when: `chosen` are all clients of the round, this one among them, sorted."""
+    """The client that a message is for, and its round: `chosen` are all clients of the round, this one among them,
+    sorted."""
 
     round: int
     client: int
@@ -129,7 +130,7 @@ strategies = StrategyRegistry("strategy")
 
 
 class HasAdapters(Protocol):
-    """What a strategy is told of a trainer."""
+    """The interface of a trainer for a strategy."""
 
     @property
     def layout(self) -> Layout: ...

@@ -1,4 +1,4 @@
-"""What came back from the clients of a round, as a server may see it."""
+"""The clients' updates of a round, as a server may see them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, overload
@@ -48,7 +48,7 @@ class Updates(Sequence[Update]):
         return len(self._updates)
 
     @property
-    def _each(self) -> tuple[Update, ...]:
+    def _single_updates(self) -> tuple[Update, ...]:
         if self._needs == "sums":
             raise UsageError(
                 "the strategy looks at single updates, but says that sums are enough; give it Strategy(..., "
@@ -57,11 +57,11 @@ class Updates(Sequence[Update]):
         return self._updates
 
     def __iter__(self) -> Iterator[Update]:
-        return iter(self._each)
+        return iter(self._single_updates)
 
     @overload
     def __getitem__(self, place: int) -> Update: ...
     @overload
     def __getitem__(self, place: slice) -> Sequence[Update]: ...
     def __getitem__(self, place: int | slice) -> Update | Sequence[Update]:
-        return self._each[place]
+        return self._single_updates[place]
