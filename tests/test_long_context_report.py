@@ -105,7 +105,9 @@ def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin(
     assert math.isnan(last_loss_under(bins, "s2"))
     nobody = Partition(*(np.zeros(n, np.int64) for n in (0, 1, 0, 1, 0)))
     record = record_of(Tables(*[pd.DataFrame()] * 5), [], nobody, probes={"loss_by_position": bins})
-    assert [metrics.metric(name).of(record) for name in ("position_loss", "last_position_loss", "bits_per_byte")] == [
+    assert [
+        metrics.metric(name).value(record) for name in ("position_loss", "last_position_loss", "bits_per_byte")
+    ] == [
         1.5,
         1.0,
         pytest.approx(30 / math.log(2) / 100),

@@ -118,6 +118,6 @@ def run_of(*loss: float) -> RunRecord:
 def test_rounds_to_the_control_s_final_loss() -> None:
     control = run_of(4, 3.0, 2.9, 3.0)
     rounds, reached = (metrics.metric(name) for name in ("rounds_to_control", "reached_control"))
-    assert (rounds.of(run_of(4, 3.5, 3.2, 3.3), control), reached.of(run_of(4, 3.5, 3.2, 3.3), control)) == (3, 0)
-    assert (rounds.of(run_of(4, 2.9, 2.8, 2.9), control), reached.of(run_of(4, 2.9, 2.8, 2.9), control)) == (1, 1)
-    assert rounds.of(control, control) == 1
+    assert (rounds.value(run_of(4, 3.5, 3.2, 3.3), control), reached.value(run_of(4, 3.5, 3.2, 3.3), control)) == (3, 0)
+    assert (rounds.value(run_of(4, 2.9, 2.8, 2.9), control), reached.value(run_of(4, 2.9, 2.8, 2.9), control)) == (1, 1)
+    assert rounds.value(control, control) == 1

@@ -136,7 +136,7 @@ def test_a_client_that_never_learns_is_named() -> None:
     found = signatures.never_learns(clients({0: [0, -0.2, -0.4], 1: [0, 0.1, 0.05], 2: [0, -0.3, -0.3]}))
     assert places(found) == [(2, 1)]
     assert found[0].size == pytest.approx(-0.05)
-    assert "client 1's loss never fell by more than 0.000" in found[0].said
+    assert "client 1's loss never fell by more than 0.000" in found[0].sentence
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_early_over_fitting_is_marked_where_tests_have_risen() -> None:
     found = signatures.early_overfitting(own)
     assert places(found) == [(12, 5)]
     assert found[0].size == pytest.approx(0.2)
-    assert "since round 6 client 5's training loss fell by 0.500" in found[0].said
-    assert "its own test texts" in found[0].said
+    assert "since round 6 client 5's training loss fell by 0.500" in found[0].sentence
+    assert "its own test texts" in found[0].sentence
     on_all = turns((2, 5, 3.0, math.nan, 3.1), (6, 5, 2.8, math.nan, 3.3))
-    assert "the global test texts" in signatures.early_overfitting(on_all)[0].said
+    assert "the global test texts" in signatures.early_overfitting(on_all)[0].sentence
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.special import rel_entr
 from scipy.stats import spearmanr
 
 from cllora.analysis import results as read_runs
-from cllora.metrics.update_geometry import NUMBERS, by_layer, by_round, client_drifts, correlation, disagreements
+from cllora.metrics.update_geometry import NUMBERS, by_layer, by_round, correlation, disagreements
 from cllora.reports import NotMeasured, Trend
 from cllora.stats import dyads
 from cllora.types import Partition
@@ -65,8 +65,6 @@ def test_the_tables_of_a_run():
     layers = by_layer(GEOMETRY)
     assert layers["layer"].tolist() == LAYERS * 3
     assert layers.loc[layers["layer"] == "b", "drift"].isna().all()
-    drifts = client_drifts(GEOMETRY)
-    assert list(zip(drifts["round"], drifts["client"], drifts["norm"], strict=True))[:2] == [(1, 0, 0.5), (1, 2, 2.5)]
 
 
 def test_without_a_record_there_are_empty_tables_of_the_same_columns():
@@ -74,7 +72,6 @@ def test_without_a_record_there_are_empty_tables_of_the_same_columns():
     for table, full in (
         (by_round(NOTHING), by_round(GEOMETRY)),
         (by_layer(NOTHING), by_layer(GEOMETRY)),
-        (client_drifts(NOTHING), client_drifts(GEOMETRY)),
         (disagreements(NOTHING, partition), disagreements(GEOMETRY, partition)),
     ):
         assert table.empty

@@ -58,7 +58,7 @@ class Contrast:
         difference is shown.
     p_holm, p_equivalent_holm: the p values adjusted by Holm's method.
     differs, equivalent: whether these are at most 0.05.
-    needed: the seeds in all that it would take to tell; NaN where it is told, or one seed says nothing.
+    needed: the seeds in all that it would take to tell; NaN where it is answers, or one seed says nothing.
     shows: `differs`, `equivalent` or `undecided`; a difference within the margin counts as `differs`.
     answer: the same in words.
     """
@@ -178,7 +178,7 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     difference, spread, seeds, margin = (rows[name].to_numpy(float) for name in JUDGED)
     family = adjust_for_multiplicity(difference, spread, seeds, margin, level)
     of_each = (seeds, difference, spread, margin, family.differs, family.equivalent, family.needed)
-    told = [_told(*numbers) for numbers in zip(*of_each, strict=True)]
+    answers = [_answer_of(*numbers) for numbers in zip(*of_each, strict=True)]
     return rows.assign(
         comparisons=family.comparisons,
         low_holm=family.low,
@@ -188,8 +188,8 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
         differs=family.differs,
         equivalent=family.equivalent,
         needed=family.needed,
-        shows=[shows for shows, _ in told],
-        answer=[answer for _, answer in told],
+        shows=[shows for shows, _ in answers],
+        answer=[answer for _, answer in answers],
     )
 
 
@@ -202,7 +202,7 @@ def typed(rows: pd.DataFrame) -> list[Contrast]:
 def control_values(
     runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str], column: str
 ) -> "pd.Series[float]":
-    """Of each run, the control's value in a column (of a control, its own); NaN without a control.
+    """The control's value in a column, for each run (of a control, its own); NaN without a control.
 
     Raises:
         pandas.errors.MergeError: a run would have two, because a control is there twice.
@@ -231,10 +231,10 @@ def _bootstrap(differences: Numbers, level: float) -> tuple[float, float]:
     return bootstrap_interval(differences, rng(0, "bootstrap", len(differences)), level)
 
 
-def _told(
+def _answer_of(
     seeds: float, difference: float, spread: float, margin: float, differs: bool, equivalent: bool, needed: float
 ) -> tuple[Shows, str]:
-    """What a comparison shows, and that in words."""
+    """The answer of a comparison, and the same in words."""
     if seeds == 0:
         return "undecided", "no pair of runs to compare"
     if seeds > 1 and difference == spread == 0:

@@ -1,4 +1,4 @@
-"""What features and their classes are called, and which experiments leak."""
+"""Names of features and their classes, and the experiments that leak."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ def feature_text(choice: Choice, residual_on: str | None = None) -> str:
 
     With `residual_on` it is the text's place, 0 to 1, among those that are alike in that.
     """
-    known = features.options(choice.name) if choice.name in features.names() else {}
-    options = {**{key: option.default for key, option in known.items()}, **choice.options}
+    defaults = features.options(choice.name) if choice.name in features.names() else {}
+    options = {**{key: option.default for key, option in defaults.items()}, **choice.options}
     unit = options.pop("unit", None)
-    others = ", ".join(f"{key} = {value}" for key, value in options.items())
+    settings = ", ".join(f"{key} = {value}" for key, value in options.items())
     alike = f", place among texts of its {residual_on}" if residual_on else ""
-    return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({others})' if others else ''}{alike}"
+    return f"{choice.name}{f' in {unit}' if unit else ''}{f' ({settings})' if settings else ''}{alike}"
 
 
 LEAKS = "leaks: not comparable"
@@ -53,11 +53,11 @@ def class_names(partitions: Sequence[Partition]) -> list[str]:
 
     Every seed that draws its own test set cuts its own pool, so that the first's ranges would be wrong of the others.
     """
-    described = [() if each.measured is None else each.measured.classes.described for each in partitions]
-    ranges = [[range_text(one) for one in each] for each in described]
-    if ranges[0] and all(each == ranges[0] for each in ranges):
+    described = [() if partition.measured is None else partition.measured.classes.described for partition in partitions]
+    ranges = [[range_text(class_) for class_ in classes] for classes in described]
+    if ranges[0] and ranges.count(ranges[0]) == len(ranges):
         return ranges[0]
-    counts = [0 if each.class_of is None else int(each.class_of.max()) + 1 for each in partitions]
+    counts = [0 if partition.class_of is None else int(partition.class_of.max()) + 1 for partition in partitions]
     names = [f"class {c + 1}" for c in range(max(counts))]
     if len(names) > 1:
         names[0] += " (smallest)"

@@ -128,9 +128,9 @@ def _reason(folder: Path) -> str:
 def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[str, Any]]]:
     """The fields `section.field` in which experiments differ, and each experiment's values of them."""
     fields = [_fields(experiment) for experiment in experiments]
-    every = list(dict.fromkeys(path for each in fields for path in each))
-    differ = [path for path in every if len({json.dumps(each.get(path)) for each in fields}) > 1]
-    return differ, [{path: each.get(path) for path in differ} for each in fields]
+    every = list(dict.fromkeys(path for flat in fields for path in flat))
+    differ = [path for path in every if len({json.dumps(flat.get(path)) for flat in fields}) > 1]
+    return differ, [{path: flat.get(path) for path in differ} for flat in fields]
 
 
 def _fields(experiment: Experiment) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Run(RunRecord):
 
     @property
     def base(self) -> str:
-        """What runs of the same base at the same context agree in, whatever is trained on it and how."""
+        """The fields in which runs of the same base at the same context agree, whatever is trained on it and how."""
         return self.experiment.model.model_dump_json(exclude={"attention", "checkpointing", "loss_piece"})
 
     @property

@@ -67,7 +67,7 @@ class Results:
 
     @property
     def against(self) -> str:
-        """What others are compared with, in the words of the control alone: `alpha = iid`."""
+        """The control's name, in the words of the control alone: `alpha = iid`."""
         return ", ".join(f"{axis} = {value}" for axis, value in self.control.items())
 
     @cached_property
@@ -104,12 +104,12 @@ class Results:
 
     @cached_property
     def class_names(self) -> list[str]:
-        """What the classes of texts are called, from the first to the last."""
+        """The names of the classes of texts, from the first to the last."""
         return names.class_names([run.partition for run in self.members])
 
     @cached_property
     def feature(self) -> str:
-        """What the classes are classes of, such as `length in characters`."""
+        """The feature whose classes they are, such as `length in characters`."""
         asked = [run.experiment.partition for run in self.members]
         return " or ".join(dict.fromkeys(names.feature_text(spec.by, spec.residual_on) for spec in asked))
 
@@ -125,7 +125,7 @@ class Results:
     def metrics(self) -> pd.DataFrame:
         """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data,
         and every registered metric (`cllora list metrics`); NaN where something was not measured."""
-        known = pd.DataFrame(
+        recorded = pd.DataFrame(
             [
                 {
                     "cell": self.cell(run.labels),
@@ -138,18 +138,18 @@ class Results:
                 for run in self.members
             ]
         )
-        place = control_values(known.assign(_at=range(len(known))), list(self.axes), self.control, "_at")
+        place = control_values(recorded.assign(_at=range(len(recorded))), list(self.axes), self.control, "_at")
         controls = [None if pd.isna(at) else self.members[int(at)] for at in place]
         relative = {
             metric.name: [
-                float("nan") if control is None else float(metric.of(run, control))
+                float("nan") if control is None else float(metric.value(run, control))
                 for run, control in zip(self.members, controls, strict=True)
             ]
             for metric in measured.metrics.every()
             if metric.against_control
         }
-        about = [column for column in known if column not in measured.metrics.names()]
-        return known.assign(**relative)[[*about, *measured.metrics.names()]]
+        about = [column for column in recorded if column not in measured.metrics.names()]
+        return recorded.assign(**relative)[[*about, *measured.metrics.names()]]
 
     @cached_property
     def averaged(self) -> pd.DataFrame:
@@ -264,7 +264,7 @@ class Results:
         return [(run, table) for run, table in tables if table is not None]
 
     def probe(self, name: str) -> pd.DataFrame:
-        """What a probe measured, in all runs that have it: cell, seed, round (after which), and its own columns.
+        """The table of a probe, over all runs that have it: cell, seed, round (after which), and its own columns.
 
         Raises:
             UsageError: no run measured it.
@@ -284,14 +284,15 @@ class Results:
 
     @cached_property
     def signatures(self) -> pd.DataFrame:
-        """How runs failed, by `cllora.metrics.signatures`: a row each, in the order of the runs and rounds.
+        """The failure signatures of runs, by `cllora.metrics.signatures`: a row each, in the order of the runs and
+        rounds.
 
         Columns cell, seed, signature, round, client (-1: it is of the whole run), size and said (in words).
         """
         rows = [
-            (run, mark.name, mark.round, -1 if mark.client is None else mark.client, mark.size, mark.said)
+            (run, mark.name, mark.round, -1 if mark.client is None else mark.client, mark.size, mark.sentence)
             for run in self.members
             for mark in signatures(run.tables, run.rounds)
         ]
         marks = [(self.cell(run.labels), run.seed, *rest) for run, *rest in rows]
-        return pd.DataFrame(marks, columns=["cell", "seed", "signature", "round", "client", "size", "said"])
+        return pd.DataFrame(marks, columns=["cell", "seed", "signature", "round", "client", "size", "sentence"])

@@ -17,7 +17,7 @@ Measured = str | MetricFunction
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is compared, at every seed: runs that differ in one thing.
+    """A contrast: runs of equal seed that differ in one thing.
 
     name: tells it from the others of its claim.
     replicates: the runs of one seed each. Two are a run and its control. Four are two such pairs: the difference in
@@ -51,13 +51,13 @@ def _function(measured: Measured) -> tuple[Callable[..., float], int]:
         return measured, len(inspect.signature(measured).parameters)
     metric = metrics.metric(measured)
     if metric.against_control:
-        return metric.of, 2
+        return metric.value, 2
     return lambda run: run.outcome[measured], 1
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a claim is judged by.
+    """The evidence that a claim is judged by.
 
     contrasts: each must bear the claim out; none: the study has no cells for it.
     beside: contrasts that decide nothing and are told too.
@@ -85,11 +85,11 @@ def compared(contrasts: Sequence[Contrast], measured: Mapping[str, Measured]) ->
     contrast's."""
     return [
         Comparison(
-            ", ".join(part for part in (name, one.name if len(contrasts) > 1 or not name else "") if part),
-            one.values(metric),
-            one.cells,
+            ", ".join(part for part in (name, contrast.name if len(contrasts) > 1 or not name else "") if part),
+            contrast.values(metric),
+            contrast.cells,
         )
-        for one in contrasts
+        for contrast in contrasts
         for name, metric in measured.items()
     ]
 
@@ -115,7 +115,7 @@ def paired(runs: Sequence[Run], controls: Sequence[Run]) -> list[tuple[Run, Run]
 
 
 def difference(larger: Contrast, smaller: Contrast) -> Contrast:
-    """By seed, what one contrast comes to minus what another does."""
-    firsts, seconds = ({runs[0].seed: runs for runs in one.replicates} for one in (larger, smaller))
+    """The difference of two contrasts, by seed."""
+    firsts, seconds = ({runs[0].seed: runs for runs in contrast.replicates} for contrast in (larger, smaller))
     both = [(*firsts[seed], *seconds[seed]) for seed in sorted(firsts.keys() & seconds.keys())]
     return Contrast(f"{larger.cells[0]} against {smaller.cells[0]}", both, (*smaller.cells, *larger.cells))

@@ -1,4 +1,4 @@
-"""What a run comes to: metrics of its record, each with a title, a unit, a format and a better direction."""
+"""Metrics of a run's record, each with a title, a unit, a format and a better direction."""
 
 from cllora.metrics.catalogue import (
     BITS,

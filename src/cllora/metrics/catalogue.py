@@ -94,7 +94,7 @@ class Metric:
 
     @property
     def margin(self) -> float:
-        """What counts as no difference, in the metric's unit; NaN where no margin is known."""
+        """The largest difference that counts as none, in the metric's unit; NaN where no margin is known."""
         return math.nan if self.unit.margin is None else self.unit.margin
 
     @property
@@ -102,7 +102,7 @@ class Metric:
         """Whether it is computed from a run and its control."""
         return len(_positional(self.compute)) > 1
 
-    def of(self, *records: RunRecord) -> float:
+    def value(self, *records: RunRecord) -> float:
         """Computes the metric of a run (and of its control, if it is `against_control`).
 
         Raises:
@@ -111,8 +111,8 @@ class Metric:
         try:
             value: Any = self.compute(*records)
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise UsageError(f"metric '{self.name}' failed on {records[0].folder}: {what}") from error
+            problem = f"{type(error).__name__}: {error}"
+            raise UsageError(f"metric '{self.name}' failed on {records[0].folder}: {problem}") from error
         if isinstance(value, bool) or not isinstance(value, Real):
             kind = type(value).__name__
             raise UsageError(f"metric '{self.name}' returned a {kind}; return a number, or math.nan without one")
@@ -176,7 +176,7 @@ metrics = Metrics()
 
 def measured(record: RunRecord) -> Mapping[str, float]:
     """All metrics of a run by name, but those `against_control`; NaN where something was not measured."""
-    return {metric.name: metric.of(record) for metric in metrics.every() if not metric.against_control}
+    return {metric.name: metric.value(record) for metric in metrics.every() if not metric.against_control}
 
 
 def _positional(function: Callable[..., Any]) -> list[str]:

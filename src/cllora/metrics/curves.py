@@ -1,4 +1,4 @@
-"""What the course of a loss over the rounds comes to, where its end alone would hide it."""
+"""Measures of a loss curve over the rounds, which its end alone would hide."""
 
 import math
 
@@ -37,7 +37,8 @@ def valley(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def oscillation(curve: pd.DataFrame) -> float:
-    """How far the global loss swings about its trend, in nats per token: sqrt(mean (L(t) - V(t))^2) over rounds from 1.
+    """The oscillation of the global loss about its trend, in nats per token: sqrt(mean (L(t) - V(t))^2) over rounds
+    from 1.
 
     The trend V is the `valley` of the losses, so learning at whatever pace, and over-fitting after it, are no
     oscillation; what goes up and down again is. Where the loss is trend and noise the fit takes up some of the noise,
@@ -59,7 +60,7 @@ def rounds_to(curve: pd.DataFrame, target: float) -> tuple[int, bool]:
 
 
 def forgetting(classes: pd.DataFrame) -> pd.DataFrame:
-    """What the global model had of each class of texts and lost again, from a `class_curve`; in nats per token.
+    """The forgetting of each class of texts by the global model, from a `class_curve`; in nats per token.
 
     One row per class: forgotten = max over t of L_c(t) - min over s <= t of L_c(s), the most that was lost of what the
     class's loss had improved, the untrained base (s = 0) included; round, where that was; and forgotten_at_end, the

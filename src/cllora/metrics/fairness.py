@@ -1,4 +1,4 @@
-"""How evenly a model serves the clients: statistics over clients' losses.
+"""Fairness over clients: statistics of the clients' losses.
 
 Texts differ in how hard they are, so a spread of raw losses is first of all a spread of texts. Every figure is
 therefore given twice: of the losses, and relative to the untrained base on the same texts.

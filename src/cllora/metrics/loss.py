@@ -81,7 +81,7 @@ def reached_control(run: RunRecord, control: RunRecord) -> float:
     title="oscillation of the global loss", unit=NATS, better="lower", short="oscillation", places=("forest",)
 )
 def oscillation(run: RunRecord) -> float:
-    """How far the global loss swings about its trend over the rounds, in nats per token."""
+    """The oscillation of the global loss about its trend over the rounds, in nats per token."""
     return curves.oscillation(run.tables.curve)
 
 
@@ -99,7 +99,7 @@ def forgetting_worst(run: RunRecord) -> float:
 
 @metrics.register(title="forgetting at the end, mean over classes", unit=NATS, better="lower", places=())
 def forgetting_at_end(run: RunRecord) -> float:
-    """What the global model has forgotten of a class of texts after the last round, mean over classes."""
+    """The forgetting of the global model after the last round, mean over classes of texts."""
     return float(run.forgetting["forgotten_at_end"].mean())
 
 
@@ -130,7 +130,7 @@ def own_gap(run: RunRecord) -> float:
 
 @metrics.register(title="local minus global loss, global test set", unit=NATS, places=(), format=signed)
 def test_gap(run: RunRecord) -> float:
-    """What a client's own adapter loses against the global model on the global test set, mean over clients."""
+    """The gap of a client's own adapter to the global model on the global test set, mean over clients."""
     return float(run.last_gaps["test_gap"].mean())
 
 

@@ -18,7 +18,8 @@ GLOBAL = "global"
 
 @dataclass(frozen=True)
 class Tables:
-    """What the loss table of one run comes to: `global_curve`, `class_curve`, `client_losses` and `local_gaps`.
+    """The tables that follow from one run's loss table: `global_curve`, `class_curve`, `client_losses` and
+    `local_gaps`.
 
     `personal` are the `client_losses` of the clients' own final adapters; empty where a strategy keeps none.
     """
@@ -69,8 +70,8 @@ def global_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 def class_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """`global_curve` for each class of text, with a column `class`; empty if the partition knows no classes."""
     rows = _rows(losses, GLOBAL, partition.global_test)
-    known = -1 if partition.class_of is None else partition.class_of[rows["sample"].to_numpy()]
-    rows = rows.assign(**{"class": known})
+    classes = -1 if partition.class_of is None else partition.class_of[rows["sample"].to_numpy()]
+    rows = rows.assign(**{"class": classes})
     return _means(rows[rows["class"] >= 0], ["round", "class"])
 
 

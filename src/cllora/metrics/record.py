@@ -1,4 +1,4 @@
-"""What metrics are computed from: the record of one run, as its folder holds it."""
+"""The record of one run, as its folder holds it, from which metrics are computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class RunRecord:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this run's data from other data; empty if it was not recorded."""
+        """The fingerprint of this run's data; empty if it was not recorded."""
         return self.environment.data.fingerprint or ""
 
     @cached_property

@@ -1,4 +1,4 @@
-"""How runs fail: rules on curves that say what went wrong, in which round and with which client.
+"""Failure signatures: rules on curves that mark the round and the client in which a run fails.
 
 Every rule has its thresholds as keyword arguments, in nats per token unless said otherwise, and counts evaluated rounds
 only. They mark what is worth looking at; whether a setting causes it is a question for `contrasts`.
@@ -21,13 +21,13 @@ TESTS = {"own_local": "its own test texts", "test_local": "the global test texts
 
 @dataclass(frozen=True)
 class Signature:
-    """Something that went wrong: where, in which client (None: in the whole run), by how much, and in words."""
+    """A failure that a rule marks: its round and client (None: the whole run), its size, and a sentence."""
 
     name: str
     round: int
     client: int | None
     size: float
-    said: str
+    sentence: str
 
 
 def signatures(tables: Tables, rounds: Sequence[Mapping[str, Any]]) -> list[Signature]:
@@ -37,14 +37,14 @@ def signatures(tables: Tables, rounds: Sequence[Mapping[str, Any]]) -> list[Sign
         tables: of the run's losses.
         rounds: the objects of `rounds.jsonl`.
     """
-    found = [
+    marks = [
         *global_oscillation(tables.curve),
         *early_overfitting(turns(tables.gaps, rounds)),
         *fairness_collapse(tables.clients),
         *divergence(tables.curve),
         *never_learns(tables.clients),
     ]
-    return sorted(found, key=lambda each: (each.round, each.name, -1 if each.client is None else each.client))
+    return sorted(marks, key=lambda mark: (mark.round, mark.name, -1 if mark.client is None else mark.client))
 
 
 def global_oscillation(
@@ -91,10 +91,10 @@ def divergence(curve: pd.DataFrame, *, above: float = 0.1, lasting: int = 2) -> 
         return []
     at = int(min(begins))
     size = float(worse[at]) if finite[at] else math.inf
-    said = (
+    sentence = (
         f"the global loss is {size:.3f} above the untrained base's" if finite[at] else "the global loss is not finite"
     )
-    return [Signature("divergence", int(numbers[at]), None, size, said)]
+    return [Signature("divergence", int(numbers[at]), None, size, sentence)]
 
 
 def fairness_collapse(
@@ -115,10 +115,10 @@ def fairness_collapse(
     if begin is None:
         return []
     number, size = int(fair["round"].iloc[begin]), float(spread[begin])
-    there = clients[(clients["round"] == number) & clients["change"].notna()]
-    worst = int(there["client"].iloc[int(there["change"].argmax())])
-    said = f"clients' changes of loss spread by {size:.3f}, more than training gained them on average"
-    return [Signature("fairness collapse", number, worst, size, said)]
+    measured = clients[(clients["round"] == number) & clients["change"].notna()]
+    worst = int(measured["client"].iloc[int(measured["change"].argmax())])
+    sentence = f"clients' changes of loss spread by {size:.3f}, more than training gained them on average"
+    return [Signature("fairness collapse", number, worst, size, sentence)]
 
 
 def never_learns(clients: pd.DataFrame, *, share: float = 0.1, floor: float = 0.01) -> list[Signature]:
@@ -149,7 +149,7 @@ def never_learns(clients: pd.DataFrame, *, share: float = 0.1, floor: float = 0.
 
 
 def turns(gaps: pd.DataFrame, rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What `early_overfitting` looks at, one row per evaluated round and client trained in it.
+    """The table that `early_overfitting` reads, one row per evaluated round and client trained in it.
 
     Columns round, client, train_loss (of `rounds.jsonl`), own_local and test_local (of `local_gaps`), last (the run's
     last round).
@@ -176,48 +176,48 @@ def early_overfitting(turns: pd.DataFrame, *, rise: float = 0.02, early: float =
     if b came `early`, in the first half of the run's rounds. One signature per client, of whichever test texts come
     first. Size: x(t) - x(b). A client needs two turns to show it.
     """
-    found = []
+    marks = []
     for client, of_client in turns.sort_values("round").groupby("client"):
-        seen = [each for test in TESTS for each in _overfits(int(str(client)), of_client, test, rise, early)]
-        found += sorted(seen, key=lambda each: each.round)[:1]
-    return found
+        seen = [mark for test in TESTS for mark in _overfits(int(str(client)), of_client, test, rise, early)]
+        marks += sorted(seen, key=lambda mark: mark.round)[:1]
+    return marks
 
 
 def _overfits(client: int, turns: pd.DataFrame, test: str, rise: float, early: float) -> Iterator[Signature]:
-    known = turns.dropna(subset=[test, "train_loss"])
-    number, train, x = (known[column].to_numpy(float) for column in ("round", "train_loss", test))
+    measured = turns.dropna(subset=[test, "train_loss"])
+    number, train, x = (measured[column].to_numpy(float) for column in ("round", "train_loss", test))
     for t in range(1, len(x)):
         b = int(x[:t].argmin())
         fell, rose = float(train[b] - train[t]), float(x[t] - x[b])
-        if fell >= rise and rose >= rise and number[b] <= early * float(known["last"].iloc[0]):
-            said = (
+        if fell >= rise and rose >= rise and number[b] <= early * float(measured["last"].iloc[0]):
+            sentence = (
                 f"since round {number[b]:.0f} client {client}'s training loss fell by {fell:.3f}, "
                 f"and its loss on {TESTS[test]} rose by {rose:.3f}"
             )
-            yield Signature("early over-fitting", int(number[t]), client, rose, said)
+            yield Signature("early over-fitting", int(number[t]), client, rose, sentence)
             return
 
 
 def _peaks(values: NDArray[np.float64], height: float) -> list[tuple[int, float]]:
-    """Where values (n,) rise by `height` or more above the lowest since the last peak and then fall by as much; and
-    how far each rises."""
-    found = []
+    """The peaks of values (n,), which rise by `height` or more above the lowest since the last peak and then fall by as
+    much; and the rise of each."""
+    peaks = []
     low, top, rising = values[0], 0, False
     for at, x in enumerate(values):
         if rising and x > values[top]:
             top = at
         elif rising and x <= values[top] - height:
-            found.append((top, float(values[top] - low)))
+            peaks.append((top, float(values[top] - low)))
             low, rising = x, False
         elif not rising and x >= low + height:
             top, rising = at, True
         elif not rising:
             low = min(low, x)
-    return found
+    return peaks
 
 
 def _begin(flags: NDArray[np.bool_], lasting: int) -> int | None:
-    """Where the first stretch of `lasting` true flags begins."""
+    """The start of the first stretch of `lasting` true flags."""
     for at in range(len(flags) - lasting + 1):
         if flags[at : at + lasting].all():
             return at

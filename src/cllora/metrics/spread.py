@@ -66,5 +66,5 @@ def ratio_jain(run: RunRecord) -> float:
 
 
 def _final(run: RunRecord, column: str) -> float:
-    found = run.final_fairness
-    return float(found[column].iloc[0]) if len(found) else math.nan
+    fairness = run.final_fairness
+    return float(fairness[column].iloc[0]) if len(fairness) else math.nan

@@ -32,11 +32,6 @@ def by_layer(geometry: pd.DataFrame) -> pd.DataFrame:
     return _scope(geometry, "layer")[["round", "layer", *NUMBERS]]
 
 
-def client_drifts(geometry: pd.DataFrame) -> pd.DataFrame:
-    """One row per round and client trained in it: round, client, norm |d_k|, and drift |d_k - d| / |d|."""
-    return _scope(geometry, "client")[["round", "client", "norm", "drift"]]
-
-
 def disagreements(geometry: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """Every two clients trained in the same round: do they hold other texts, and did they pull another way?
 
@@ -53,7 +48,7 @@ def disagreements(geometry: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 
 
 def correlation(pairs: pd.DataFrame, level: float = 0.95) -> Correlation:
-    """How the disagreement of two clients' updates goes with the distance of their class mixes, within runs.
+    """The correlation of the disagreement of two clients' updates with the distance of their class mixes, within runs.
 
     Spearman's rank correlation with the trend over rounds taken out, and an interval over clients: see
     `cllora.stats.dyadic_correlation`.

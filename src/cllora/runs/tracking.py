@@ -261,7 +261,7 @@ def metrics_of(place: Path) -> dict[str, float]:
         if metric.against_control:
             continue
         try:
-            figures[f"metrics.{metric.name}"] = float(metric.of(record))
+            figures[f"metrics.{metric.name}"] = float(metric.value(record))
         except UsageError as error:
             log.warning("report_to: %s; trackers are not told of it", error)
     return {name: value for name, value in figures.items() if math.isfinite(value)}

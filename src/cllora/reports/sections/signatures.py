@@ -51,7 +51,7 @@ def marks(results: Results, rows: pd.DataFrame, names: Sequence[str]) -> pd.Data
     on = ["cell", "seed", "round", *(["client"] if "client" in rows else [])]
     marked = results.signatures[results.signatures["signature"].isin(names)].merge(rows, on=on, suffixes=("", "_"))
     where = marked["cell"] + ", seed " + marked["seed"].astype(str)
-    return marked.assign(mark=marked["signature"], text=marked["signature"] + ", " + where + ": " + marked["said"])
+    return marked.assign(mark=marked["signature"], text=marked["signature"] + ", " + where + ": " + marked["sentence"])
 
 
 def _clients(results: Results, rows: pd.DataFrame, name: str, subject: str, y: str) -> Lines:
@@ -72,7 +72,7 @@ def _row(row: "pd.Series[float]") -> dict[str, object]:
         "round": row["round"],
         "client": "–" if row["client"] < 0 else row["client"],
         "size": signed(row["size"]),
-        "in words": capital(f"{row['said']}.").replace("-0.", "−0."),
+        "in words": capital(f"{row['sentence']}.").replace("-0.", "−0."),
     }
 
 
