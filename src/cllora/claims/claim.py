@@ -17,7 +17,7 @@ Rule = Literal["barely", "touches", "raises", "lowers", "at least"]
 
 @dataclass(frozen=True)
 class Source:
-    """Whose claims some are.
+    """The source of claims: a paper, or a user.
 
     title: the heading of claims that are all of this source.
     counted: all of them, behind `of`: "the paper's 8 claims and the question that it leaves open".
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ClaimFacts:
-    """What a claim states of itself.
+    """The facts that a claim states of itself.
 
     title: the claim as a sentence, without its full stop.
     metrics: what it is about: one metric, or several by what they are called; the claim must hold in each. A metric is
@@ -99,7 +99,7 @@ def claim(name: str) -> Claim:
     """
     facts = claims.facts(name)
     measured = facts.metrics if isinstance(facts.metrics, Mapping) else {"": facts.metrics}
-    registered = [metrics.metric(one) for one in measured.values() if isinstance(one, str)]
+    registered = [metrics.metric(name) for name in measured.values() if isinstance(name, str)]
     unit = facts.unit or next((metric.unit for metric in registered), NATS)
     margin = facts.margin if facts.margin is not None else unit.margin
     if margin is None and facts.rule in ("barely", "at least"):

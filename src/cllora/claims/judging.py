@@ -1,4 +1,4 @@
-"""From comparisons to a verdict on a claim: supported, contradicted, undecided or not tested."""
+"""The rules that turn comparisons into a verdict on a claim: supported, contradicted, undecided or not tested."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -97,17 +97,19 @@ def judged(
     """
     if not comparisons:
         return untested(claim)
-    numbers = [_measured(one) for one in comparisons]
+    numbers = [_measured(comparison) for comparison in comparisons]
     many = max(1, sum(len(values) > 0 for values in numbers))
     verdicts = [_of_comparison(claim, *pair, ALPHA / many) for pair in zip(comparisons, numbers, strict=True)]
-    if not any(one.seeds for one in verdicts):
-        unpaired = any(not one.differences for one in comparisons)
+    if not any(verdict.seeds for verdict in verdicts):
+        unpaired = any(not comparison.differences for comparison in comparisons)
         return untested(claim, "no finished run has its control's yet" if unpaired else "not measured")
-    kind = over_all([one.kind for one in verdicts])
-    deciding = [one for one in verdicts if one.kind == kind] or [one for one in verdicts if one.seeds]
+    kind = over_all([verdict.kind for verdict in verdicts])
+    deciding = [verdict for verdict in verdicts if verdict.kind == kind] or [
+        verdict for verdict in verdicts if verdict.seeds
+    ]
     chosen = _deciding(claim, deciding)
-    aside = [_of_comparison(claim, one, _measured(one), ALPHA / many) for one in beside]
-    reasons = (_why(claim, kind, verdicts), *(_aside(one) for one in aside), remark)
+    aside = [_of_comparison(claim, comparison, _measured(comparison), ALPHA / many) for comparison in beside]
+    reasons = (_why(claim, kind, verdicts), *(_aside(verdict) for verdict in aside), remark)
     every = (*verdicts, *aside)
     return Verdict(
         claim=claim,
@@ -117,7 +119,7 @@ def judged(
         high=chosen.high,
         seeds=chosen.seeds,
         why="; ".join(reason for reason in reasons if reason),
-        cells=tuple(dict.fromkeys(cell for one in every for cell in one.cells)),
+        cells=tuple(dict.fromkeys(cell for verdict in every for cell in verdict.cells)),
         comparisons=every,
     )
 
@@ -155,54 +157,56 @@ def over_all(kinds: Sequence[VerdictKind]) -> VerdictKind:
 
 
 def _deciding(claim: Claim, verdicts: Sequence[ComparisonVerdict]) -> ComparisonVerdict:
-    """Of comparisons with one verdict the one to show."""
+    """The comparison to show, of several with one verdict."""
     nearest = verdicts[0].kind == "supported" and claim.rule != "barely"
-    ordered = sorted(verdicts, key=lambda one: abs(one.difference))
+    ordered = sorted(verdicts, key=lambda verdict: abs(verdict.difference))
     return ordered[0 if nearest else -1]
 
 
 def _why(claim: Claim, kind: VerdictKind, verdicts: Sequence[ComparisonVerdict]) -> str:
     names: Mapping[str, list[str]] = {
-        word: [one.name for one in verdicts if one.kind == word] for word in ("supported", "not tested")
+        word: [verdict.name for verdict in verdicts if verdict.kind == word] for word in ("supported", "not tested")
     }
     if kind == "contradicted":
-        reasons = "; ".join(_against(claim, one) for one in verdicts if one.kind == kind)
+        reasons = "; ".join(_against(claim, verdict) for verdict in verdicts if verdict.kind == kind)
         return f"{reasons}; it holds for {', '.join(names['supported'])}" if names["supported"] else reasons
     if kind == "supported":
         return f"in all {len(verdicts)} comparisons" if len(verdicts) > 1 else ""
-    undecided = "; ".join(_open(one, several=len(verdicts) > 1) for one in verdicts if one.kind == "undecided")
+    undecided = "; ".join(
+        _open(verdict, several=len(verdicts) > 1) for verdict in verdicts if verdict.kind == "undecided"
+    )
     missing = f"not measured: {', '.join(names['not tested'])}" if names["not tested"] else ""
     return "; ".join(reason for reason in (undecided, missing) if reason)
 
 
-def _against(claim: Claim, one: ComparisonVerdict) -> str:
+def _against(claim: Claim, verdict: ComparisonVerdict) -> str:
     if claim.rule == "at least":
-        return f"{one.name}: less than {_amount(claim.margin, claim.unit)}"
+        return f"{verdict.name}: less than {_amount(claim.margin, claim.unit)}"
     if claim.rule == "barely":
-        return f"{one.name}: more than {claim.margin:g}"
-    if -claim.margin < one.low and one.high < claim.margin:
-        there = "there, but " if one.low > 0 or one.high < 0 else ""
-        return f"{one.name}: {there}smaller than {claim.margin:g}"
-    return f"{one.name}: the other way"
+        return f"{verdict.name}: more than {claim.margin:g}"
+    if -claim.margin < verdict.low and verdict.high < claim.margin:
+        beginning = "there, but " if verdict.low > 0 or verdict.high < 0 else ""
+        return f"{verdict.name}: {beginning}smaller than {claim.margin:g}"
+    return f"{verdict.name}: the other way"
 
 
 def _amount(value: float, unit: Unit) -> str:
     return f"{100 * value:g} %" if unit == SHARE else f"{value:g}"
 
 
-def _aside(one: ComparisonVerdict) -> str:
-    """What a comparison of two effects shows that decides nothing."""
-    if one.kind == "undecided":
-        return _open(one, several=True)
-    words = {"supported": "another effect", "contradicted": f"the same effect within {one.margin:g}"}
-    return f"{one.name}: {words.get(one.kind, one.kind)}"
+def _aside(verdict: ComparisonVerdict) -> str:
+    """The words for a comparison of two effects that decides nothing."""
+    if verdict.kind == "undecided":
+        return _open(verdict, several=True)
+    words = {"supported": "another effect", "contradicted": f"the same effect within {verdict.margin:g}"}
+    return f"{verdict.name}: {words.get(verdict.kind, verdict.kind)}"
 
 
-def _open(one: ComparisonVerdict, several: bool) -> str:
-    name = f"{one.name}: " if several else ""
-    if one.seeds < 2:
+def _open(verdict: ComparisonVerdict, several: bool) -> str:
+    name = f"{verdict.name}: " if several else ""
+    if verdict.seeds < 2:
         return f"{name}one seed shows no spread; at least 2 seeds, better 5, are needed"
-    if one.needed > MOST_SEEDS:
+    if verdict.needed > MOST_SEEDS:
         return f"{name}more than {MOST_SEEDS:,} seeds needed"
-    about = f"about {one.needed:,.0f}" if one.needed > one.seeds else f"more than {one.seeds}"
+    about = f"about {verdict.needed:,.0f}" if verdict.needed > verdict.seeds else f"more than {verdict.seeds}"
     return f"{name}{about} seeds needed"

@@ -1,4 +1,4 @@
-"""What a study shows of every claim."""
+"""The verdicts of a study on every claim."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,9 @@ def verdict(name: str, results: Results) -> Verdict:
     if not evidence.contrasts:
         return untested(asked, evidence.lacking)
     try:
-        comparisons, beside = (compared(some, asked.metrics) for some in (evidence.contrasts, evidence.beside))
+        comparisons, beside = (
+            compared(contrasts, asked.metrics) for contrasts in (evidence.contrasts, evidence.beside)
+        )
     except UsageError:
         raise
     except Exception as error:
@@ -39,26 +41,26 @@ def verdict_table(of_claims: Iterable[Verdict]) -> pd.DataFrame:
     """A row per comparison, with the verdict on its claim and on itself."""
     rows = [
         {
-            **_named(one.claim),
-            "verdict": one.kind,
+            **_named(verdict.claim),
+            "verdict": verdict.kind,
             "comparison": part.name or ", ".join(part.cells[:1]),
             "of_comparison": part.kind,
             "difference": part.difference,
             "low": part.low,
             "high": part.high,
-            "unit": one.claim.unit.name,
+            "unit": verdict.claim.unit.name,
             "margin": part.margin,
             "seeds": part.seeds,
             "needed": part.needed,
-            "computed": one.claim.computed,
-            "remark": one.why,
+            "computed": verdict.claim.computed,
+            "remark": verdict.why,
             "cells": "; ".join(part.cells),
         }
-        for one in of_claims
-        for part in one.comparisons
+        for verdict in of_claims
+        for part in verdict.comparisons
     ]
     return pd.DataFrame(rows)
 
 
 def _named(asked: Claim) -> dict[str, str]:
-    return {"claim": asked.label, "said": asked.title}
+    return {"claim": asked.label, "statement": asked.title}

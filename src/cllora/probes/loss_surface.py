@@ -137,7 +137,7 @@ def rise(t: Array, losses: Array) -> Array:
 
 
 def finite(losses: Sequence[float] | Array) -> Array:
-    """What is not finite as NaN (n,)."""
+    """The values (n,), NaN in place of those that are not finite."""
     values = np.asarray(losses, np.float64)
     return np.where(np.isfinite(values), values, np.nan)
 

@@ -26,14 +26,14 @@ DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def found_after(table: pd.DataFrame) -> dict[str, float]:
     """After training: the share of keys found, and the mean over lengths and depths of nats per key token."""
-    found = table["found_after"].sum() / table["keys"].sum()
-    return {"found": float(found), "nats": float(table["nats_after"].mean())}
+    share_found = table["found_after"].sum() / table["keys"].sum()
+    return {"found": float(share_found), "nats": float(table["nats_after"].mean())}
 
 
 @probes.register(when="end", title="passkey retrieval", summary=found_after)
 def passkey(model: Evaluator, moment: Moment, *, keys: PositiveInt = PASSKEY_KEYS) -> pd.DataFrame:
-    """How often a key that is hidden in a text is found again, before and after training, of `keys` keys for every
-    length and depth.
+    """Passkey retrieval: how often a key hidden in a text is recalled, before and after training, of `keys` keys for
+    every length and depth.
 
     A row per length and depth: length (tokens of the text), depth (0: the text's beginning, 1: its end), keys, digits;
     and for `before` and `after` training found_* (how many of the keys greedy decoding gives) and nats_* (mean negative
@@ -96,8 +96,8 @@ def text(tokenizer: Tokenizer, length: int, depth: float, key: str) -> tuple[lis
     return [*start, *filler[:place], *needle, *filler[place:], *question], answer
 
 
-def counts(said: NDArray[np.bool_], losses: Losses, lengths: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of the texts that `texts` made, by length and depth: how many keys were said, and nats per key token.
+def counts(recalled: NDArray[np.bool_], losses: Losses, lengths: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The number of keys recalled and the nats per key token, by length and depth of the texts that `texts` made.
 
     Args:
         said: whether all of the key was said, (texts,).
@@ -105,7 +105,7 @@ def counts(said: NDArray[np.bool_], losses: Losses, lengths: int) -> tuple[NDArr
     """
     shape = (lengths, len(DEPTHS), -1)
     nll, tokens = (values.reshape(shape).sum(-1) for values in (losses.nll, losses.tokens))
-    return said.reshape(shape).sum(-1).ravel(), (nll / tokens).ravel()
+    return recalled.reshape(shape).sum(-1).ravel(), (nll / tokens).ravel()
 
 
 def _special(tokenizer: Tokenizer) -> list[int]:

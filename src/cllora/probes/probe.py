@@ -71,7 +71,7 @@ def means(table: pd.DataFrame) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ProbeFacts:
-    """What a probe states of itself.
+    """The facts that a probe states of itself.
 
     when: it measures after every round (round 0 included), or once after the last.
     title: what a reader is shown; its name if empty.

@@ -1,4 +1,4 @@
-"""How the clients' updates of one round relate to each other.
+"""Update geometry: how the clients' updates of one round relate to each other.
 
 With w the adapter that all clients started from and w_k what client k sent back, d_k = w_k - w is its update, p_k its
 share of the round's samples (whatever the strategy weighs by) and d = sum_k p_k d_k the mean update. In one adapted
@@ -41,7 +41,7 @@ MOST_FACTORS = 4096
 
 @dataclass(frozen=True)
 class _Products:
-    """What the numbers of one layer, or of all together, are computed from; K clients.
+    """The inner products from which the numbers of one layer, or of all together, are computed; K clients.
 
     updates (K, K): <d_j, d_k>. products (K, K): <P_j, P_k>. error: |sum_k p_k B_k A_k - (mean B)(mean A)|^2.
     spectrum: the singular values of P. The last three are zeros, or empty, where nothing is an adapted matrix.
@@ -61,7 +61,7 @@ def all_layers(table: pd.DataFrame) -> dict[str, float]:
 
 @probes.register(when="round", title="update geometry", summary=all_layers, models="any")
 def update_geometry(model: Evaluator, moment: Moment) -> pd.DataFrame:
-    """How the updates that clients sent relate: norms, cosines, drift, and what averaging A and B apart loses.
+    """The geometry of clients' updates: norms, cosines, drift, and the error of averaging A and B apart.
 
     Columns as `geometry` has them. Measured in every run, whatever `evaluation.probes` says; no rows where a strategy
     sends no whole adapter, or where clients started from different ones.
@@ -73,7 +73,7 @@ def update_geometry(model: Evaluator, moment: Moment) -> pd.DataFrame:
 
 
 def geometry(sent: Vector, updates: Sequence[Update], layout: Layout) -> pd.DataFrame:
-    """How the updates of a round relate; no rows if there are none, or one holds no whole adapter.
+    """The geometry of a round's updates; no rows if there are none, or one holds no whole adapter.
 
     Columns: scope (`all` layers together, a `layer`, a `client`, or a `pair` of clients), layer (its name, as
     `layer_names` has it), client and other (-1 where it is of none), and `NUMBERS`, NaN where undefined or of another
@@ -139,7 +139,8 @@ def _of_clients(gram: Array, p: Array, clients: Sequence[int]) -> list[dict[str,
         return rows
     pairs = zip(combinations(clients, 2), _cosines(gram), strict=True)
     return rows + [
-        {"scope": "pair", "client": one, "other": other, "cosine": _short(cosine)} for (one, other), cosine in pairs
+        {"scope": "pair", "client": first, "other": second, "cosine": _short(cosine)}
+        for (first, second), cosine in pairs
     ]
 
 
@@ -148,7 +149,7 @@ def _rounded(numbers: Mapping[str, float | None], digits: int = 6) -> dict[str, 
 
 
 def _numbers(products: _Products, p: Array) -> dict[str, float | None]:
-    """What the clients' updates come to together.
+    """The numbers of the clients' updates together.
 
     norm               |d|, of the mean update
     cosine             the mean over pairs of <d_j, d_k> / (|d_j| |d_k|)
@@ -217,7 +218,7 @@ def _of_pair(u: Array, v: Array, p: Array) -> _Products:
 
 
 def _inner_products(x: Array) -> Array:
-    """Of all rows of x (K, r, m) with each other. Shape (K, r, K, r)."""
+    """The inner products of all rows of x (K, r, m) with each other. Shape (K, r, K, r)."""
     rows = x.reshape(-1, x.shape[2])
     return (rows @ rows.T).reshape(*x.shape[:2], *x.shape[:2])
 

@@ -175,7 +175,7 @@ class _Reader:
         return entries
 
     def _meant(self, key: yaml.ScalarNode) -> str:
-        """The text to write in place of a key without a value that was meant for `0.5`, `1000` or `r: 8`; else nothing."""
+        """The text that was meant by a key without a value: `0.5`, `1000` or `r: 8`; else nothing."""
         before = re.search(r"[0-9][0-9,]*,$", self._text[: key.start_mark.index])
         if before and re.fullmatch(r"[0-9]+", key.value):
             written = before.group() + key.value

@@ -90,7 +90,11 @@ def the_small_model_oscillates(results: Results) -> Evidence:
     sizes = _sizes(settings)
     if len(sizes) > 1:
         smallest = min(sizes, key=lambda name: sizes[name])
-        settings = [] if _unknown(sizes) else [one for one in settings if one.run.experiment.model.name == smallest]
+        settings = (
+            []
+            if _unknown(sizes)
+            else [setting for setting in settings if setting.run.experiment.model.name == smallest]
+        )
     marked = _marked(settings, lambda run: len(global_oscillation(run.tables.curve)) > 0)
     return Evidence(_contrasts(settings), remark=f"swings marked in {marked}")
 
@@ -237,19 +241,21 @@ def the_effect_persists_where_texts_are_whole(results: Results) -> Evidence:
         alike.setdefault(key, []).append(setting)
     several = [sorted(settings, key=_context) for settings in alike.values()]
     every = [setting for settings in several for setting in settings]
-    cut = dict.fromkeys(f"{100 * share_cut(one.run):.1f} % at {_context(one)}" for one in every)
-    told = f"texts cut: {', '.join(cut)}"
+    cut = dict.fromkeys(f"{100 * share_cut(setting.run):.1f} % at {_context(setting)}" for setting in every)
+    share_cut_texts = f"texts cut: {', '.join(cut)}"
     ends = [(settings[0], _longest(settings)) for settings in several if len(settings) > 1]
     whole = [(short, long) for short, long in ends if share_cut(long.run) <= FEW_CUT]
     if not whole:
-        lacking = f"no context that cuts at most {100 * FEW_CUT:g} % ({told})" if ends else "no axis over contexts"
+        lacking = (
+            f"no context that cuts at most {100 * FEW_CUT:g} % ({share_cut_texts})" if ends else "no axis over contexts"
+        )
         return Evidence(lacking=lacking)
     beside = [difference(long.contrast, short.contrast) for short, long in whole]
-    return Evidence(_contrasts([long for _, long in whole]), beside, told)
+    return Evidence(_contrasts([long for _, long in whole]), beside, share_cut_texts)
 
 
 def parameters(run: Run) -> float:
-    """How many parameters the run's base has; NaN if that is not known."""
+    """The number of parameters of the run's base; NaN if it is not known."""
     return float(run.environment.communication.full_parameters or math.nan)
 
 

@@ -12,8 +12,8 @@ from cllora.metrics.signatures import early_overfitting, turns
 def share_cut(run: RunRecord) -> float:
     """The share of the clients' texts that are longer than the context."""
     classes = run.partition.heterogeneity.classes.described
-    cut = sum(one.share_cut * one.samples for one in classes)
-    return float(cut / sum(one.samples for one in classes))
+    cut = sum(text_class.share_cut * text_class.samples for text_class in classes)
+    return float(cut / sum(text_class.samples for text_class in classes))
 
 
 def local_by_token(run: RunRecord) -> float:
@@ -29,7 +29,7 @@ def local_by_token(run: RunRecord) -> float:
 
 
 def rises(run: RunRecord) -> pd.DataFrame:
-    """What every turn of local training added to the loss on the global test texts: round, client, size, rise.
+    """The rise of the loss on the global test texts in every turn of local training: round, client, size, rise.
 
     rise = loss of the client's own adapter after it - loss of the global model that it was sent (the round before,
     which must have been evaluated); size its training texts over an even share of all.
@@ -62,8 +62,8 @@ def excess_spread(run: RunRecord, control: RunRecord) -> float:
     A client with few texts is tested on few, which by itself spreads clients. Control clients are alike, so that their
     variance is chance, sigma^2 mean(1/m); the second term is what chance makes of it where texts are as few.
     """
-    (here, few), (even, many) = (_variance(record) for record in (run, control))
-    return math.sqrt(here) - math.sqrt(even * few / many) if many else math.nan
+    (variance, few), (even, many) = (_variance(record) for record in (run, control))
+    return math.sqrt(variance) - math.sqrt(even * few / many) if many else math.nan
 
 
 def _variance(run: RunRecord) -> tuple[float, float]:

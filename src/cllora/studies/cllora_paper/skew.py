@@ -1,4 +1,4 @@
-"""Which runs are skewed in what, and which run is each one's control: read off the experiments, not off their names."""
+"""The skew of every run and its control: read off the experiments, not off their names."""
 
 import json
 import math
@@ -38,7 +38,7 @@ class Setting:
 
 
 def skew_of(asked: PartitionSpec) -> tuple[str, float]:
-    """What is skewed, and its alpha (infinite without a skew): `none`, `length`, `quantity`, or `other`.
+    """The skewed factor, and its alpha (infinite without a skew): `none`, `length`, `quantity`, or `other`.
 
     Length: `client_mix` of classes by `length` or `seen_tokens` alone, not as residuals. Quantity: `quantity`, or
     `client_mix` with a `quantity_alpha` alone. Any other feature, scheme, or two skews at once is `other`.

@@ -1,4 +1,4 @@
-"""What LongLoRA claims: shifted sparse attention with LoRA, norms and embeddings ends where full fine-tuning does."""
+"""LongLoRA's claim: shifted sparse attention with LoRA, norms and embeddings ends where full fine-tuning does."""
 
 from cllora.analysis import Results, Run
 from cllora.claims import Contrast, Source, against_control, claims
@@ -22,8 +22,8 @@ def compares_recipe(results: Results) -> bool:
     """Whether cells of LongLoRA's recipe are there, all with full fine-tuning as their control."""
     controls = {cell: results.cell({**run.labels, **results.control}) for cell, run in results.first.items()}
     against = {controls[cell] for cell, run in results.first.items() if is_recipe(run) and controls[cell] != cell}
-    there = [results.first[cell] for cell in against if cell in results.first]
-    return bool(there) and all(is_full(run) for run in there)
+    runs = [results.first[cell] for cell in against if cell in results.first]
+    return bool(runs) and all(is_full(run) for run in runs)
 
 
 @claims.register(
@@ -39,4 +39,4 @@ def as_far_as_full(results: Results) -> list[Contrast]:
     """LongLoRA comes as far as full fine-tuning: the loss over all positions is equivalent within the margin."""
     if not compares_recipe(results):
         return []
-    return [one for one in against_control(results) if is_recipe(results.first[one.cells[0]])]
+    return [contrast for contrast in against_control(results) if is_recipe(results.first[contrast.cells[0]])]

@@ -50,21 +50,21 @@ def _lead(row: Contrast) -> str:
 
 
 def _of_parts(results: Results) -> list[Fact]:
-    """What norms and embeddings bring beside LoRA, all else equal."""
+    """The effect of norms and embeddings beside LoRA, all else equal."""
     axis = results.axis("lora.train")
     if axis is None or results.averaged[LOSS].isna().all():
         return []
     comparable = results.averaged[~results.averaged["cell"].isin(results.leaking)]
     rows = contrasts(comparable, list(results.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
     rows = rows[[set(value.split("+")) == WITH_BOTH for value in rows[axis]]]
-    told, numbers = [], {}
+    changes, numbers = [], {}
     for _, row in rows.iterrows():
         where = ", ".join(f"{name} = {row[name]}" for name in results.axes if name != axis)
         doubt = f" ({signed(row['low'])} to {signed(row['high'])})" if row["seeds"] > 1 else ""
-        told.append(f"{signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
+        changes.append(f"{signed(row['difference'])}{doubt}{f' at {where}' if where else ''}")
         numbers[where] = float(row["difference"])
-    if not told:
+    if not changes:
         return []
     doubt = "95 % intervals, each by itself" if rows["seeds"].max() > 1 else "one seed: no interval"
-    listed = " and ".join(told)
+    listed = " and ".join(changes)
     return [Statement(f"Norms and embeddings beside LoRA changed the loss by {listed} {NATS} ({doubt}).", numbers)]
