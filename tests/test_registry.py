@@ -6,7 +6,7 @@ import pytest
 
 from cllora import errors
 from cllora.corpus import corpora, features, is_length, is_ordered, unordered, versions
-from cllora.corpus.registered import version_of
+from cllora.corpus.registry import version_of
 from cllora.errors import UsageError
 from cllora.registry import Registry
 

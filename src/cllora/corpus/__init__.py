@@ -16,7 +16,7 @@ from cllora.corpus.feature import (
     is_ordered,
     unordered,
 )
-from cllora.corpus.registered import Row, corpora, versions
+from cllora.corpus.registry import Row, corpora, versions
 from cllora.corpus.repeats import repeated_in
 from cllora.corpus.samples import load_samples
 from cllora.corpus.spoilers import Part, spoilers

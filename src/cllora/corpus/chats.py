@@ -45,8 +45,8 @@ class Chat:
     def last_answer(self) -> int | None:
         """The number of the assistant's last turn that says something and carries loss."""
         spoken = [i for i, turn in enumerate(self.turns) if turn["role"] == "assistant" and not is_silent(turn)]
-        said = [i for i in spoken if self.turns[i]["content"].strip()]
-        return said[-1] if said else None
+        with_text = [i for i in spoken if self.turns[i]["content"].strip()]
+        return with_text[-1] if with_text else None
 
     @property
     def has_silent(self) -> bool:
@@ -112,7 +112,7 @@ class ChatTokenizer(EndingTokenizer, Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows hold chats: the columns that are read, what it is called, and how a row is read."""
+    """The layout of chats in rows: the columns that are read, its name, and the reader of a row."""
 
     columns: tuple[str, ...]
     name: str
@@ -125,22 +125,22 @@ def recognised(rows: Sequence[Turn]) -> Layout | None:
 
     A prompt and a completion that are texts are no chat (`text_pair`).
     """
-    known = dict.fromkeys(column for row in rows for column in row)
+    columns_there = dict.fromkeys(column for row in rows for column in row)
     for column in ("messages", "conversations"):
-        if column in known and any(turns_of(row.get(column)) for row in rows):
+        if column in columns_there and any(turns_of(row.get(column)) for row in rows):
             return chat_column(column)
-    if {"prompt", "completion"} <= known.keys() and holds_chats(rows, "prompt", "completion"):
+    if {"prompt", "completion"} <= columns_there.keys() and holds_chats(rows, "prompt", "completion"):
         return completion_columns("prompt", "completion")
-    if {"instruction", "output"} <= known.keys():
-        columns = tuple(name for name in ("instruction", "input", "output") if name in known)
+    if {"instruction", "output"} <= columns_there.keys():
+        columns = tuple(name for name in ("instruction", "input", "output") if name in columns_there)
         return Layout(columns, "instructions", _instruction, instruction=True)
     return None
 
 
 def text_pair(rows: Sequence[Turn]) -> tuple[str, str] | None:
     """The columns of a prompt and its completion, where the source has them as texts."""
-    known = {column for row in rows for column in row}
-    return ("prompt", "completion") if {"prompt", "completion"} <= known else None
+    columns = {column for row in rows for column in row}
+    return ("prompt", "completion") if {"prompt", "completion"} <= columns else None
 
 
 def holds_chats(rows: Sequence[Turn], *columns: str) -> bool:
@@ -161,10 +161,10 @@ def chat_column(column: str) -> Layout:
     """Chats in one column; a system turn may stand in a column `system`, and tools in `tools`."""
 
     def read(row: Mapping[str, object]) -> Chat | Reason:
-        found = turns_of(row.get(column))
-        if not found:
+        turns_in_column = turns_of(row.get(column))
+        if not turns_in_column:
             return Reason(NOT_A_CHAT, (column,), row.get(column))
-        turns = _normal(found, column)
+        turns = _normal(turns_in_column, column)
         if isinstance(turns, Reason):
             return turns
         return _with_tools(turns, row)
@@ -179,12 +179,12 @@ def completion_columns(prompt: str, completion: str) -> Layout:
         sides: list[tuple[Turn, ...]] = []
         for column, role in ((prompt, "user"), (completion, "assistant")):
             value = row.get(column)
-            found = turns_of(value)
-            if isinstance(value, str) and not _named(found or [{}]):
-                found = [{"role": role, "content": value}]
-            if not found:
+            turns_in_column = turns_of(value)
+            if isinstance(value, str) and not _named(turns_in_column or [{}]):
+                turns_in_column = [{"role": role, "content": value}]
+            if not turns_in_column:
                 return Reason(NOT_A_CHAT, (column,), value)
-            turns = _normal(found, column)
+            turns = _normal(turns_in_column, column)
             if isinstance(turns, Reason):
                 return turns
             sides.append(turns)
@@ -231,7 +231,7 @@ def _normal(turns: Sequence[Turn], column: str) -> tuple[Turn, ...] | Reason:
 
 
 def _text(content: object) -> str | None:
-    """What a turn says: text, numbers, or a list of parts that are text; None if there is anything else."""
+    """The text of a turn, from text, numbers, or a list of parts that are text; None if there is anything else."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -246,8 +246,8 @@ def _text(content: object) -> str | None:
     kinds = [part.get("type", "text") if isinstance(part, Mapping) else "text" for part in content]
     if any(kind not in ("text", "input_text", "output_text") for kind in kinds):
         return None
-    said = [text for text in texts if isinstance(text, str)]
-    return "".join(said) if len(said) == len(texts) else None
+    strings = [text for text in texts if isinstance(text, str)]
+    return "".join(strings) if len(strings) == len(texts) else None
 
 
 def _with_tools(turns: tuple[Turn, ...], row: Mapping[str, object], completion: int | None = None) -> Chat | Reason:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.values import Half, Single
 from cllora.errors import UsageError, one_line
 
@@ -24,7 +24,7 @@ def read_parquet(file: Path) -> Iterator[Row]:
 
 
 def parquet_rows(file: Path) -> int:
-    """How many rows a Parquet file has, by its footer."""
+    """The number of rows of a Parquet file, by its footer."""
     return int(_parquet(file).metadata.num_rows)
 
 
@@ -35,8 +35,8 @@ def read_arrow(file: Path) -> Iterator[Row]:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-            found = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            for batch in found:
+            record_batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+            for batch in record_batches:
                 for start in range(0, batch.num_rows, ARROW_ROWS):
                     yield from arrow_rows(batch.slice(start, ARROW_ROWS), str(file))
     except (OSError, pa.ArrowException) as error:
@@ -63,7 +63,7 @@ def arrow_rows(table: pa.RecordBatch | pa.Table, name: str) -> list[Row]:
     """
     names = table.schema.names
     if len(set(names)) < len(names):
-        twice = next(each for each in names if names.count(each) > 1)
+        twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"{name}: two columns of one name, '{twice}'; rename one of them")
     columns = []
     for place, column in enumerate(names):
@@ -81,8 +81,8 @@ def _values(column: pa.Array | pa.ChunkedArray) -> list[object]:
         return [value for chunk in column.chunks for value in _values(chunk)]
     kind = column.type
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        known = Single if pa.types.is_float32(kind) else Half
-        return [None if value is None else known(value) for value in column.to_pylist()]
+        single_or_half = Single if pa.types.is_float32(kind) else Half
+        return [None if value is None else single_or_half(value) for value in column.to_pylist()]
     if kind == pa.time64("ns"):
         return _plain(column.cast(pa.string()) if _is_fine(column) else column)
     if pa.types.is_struct(kind):
@@ -117,18 +117,18 @@ def _unusual(column: pa.Array) -> list[object]:
         held = column.cast(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in held]
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
-        known = np.datetime64 if pa.types.is_timestamp(kind) else np.timedelta64
+        numpy_type = np.datetime64 if pa.types.is_timestamp(kind) else np.timedelta64
         zone = "+00:00" if pa.types.is_timestamp(kind) and kind.tz else ""
-        return [_moment(value, known, kind.unit, zone) for value in column]
+        return [_moment(value, numpy_type, kind.unit, zone) for value in column]
     if pa.types.is_date(kind):
         days = column.cast(pa.date32()).cast(pa.int32()).to_pylist()
         return [None if value is None else np.datetime64(value, "D") for value in days]
     return _plain(column)  # and what is wrong is said
 
 
-def _moment(value: pa.Scalar, known: type, unit: str, zone: str) -> object:
+def _moment(value: pa.Scalar, numpy_type: type, unit: str, zone: str) -> object:
     try:
         return value.as_py()
     except (OverflowError, ValueError):
-        moment = known(value.value, unit)
+        moment = numpy_type(value.value, unit)
         return f"{moment}{zone}".replace("T", " ") if zone else moment

@@ -89,13 +89,13 @@ class RowWriter:
 
     def _names(self, rows: Sequence[Mapping[str, object]]) -> list[str]:
         """All columns so far, but for new ones within columns that have too many."""
-        found = dict.fromkeys([*self._kinds, *(name for row in rows for name in row if name != self._without)])
+        all_names = dict.fromkeys([*self._kinds, *(name for row in rows for name in row if name != self._without)])
         tops = {name for row in rows for name, value in row.items() if isinstance(value, Mapping)} - self._crowded
         for top in tops:
-            if sum(name.startswith(f"{top}.") for name in found) > MOST_FIELDS:
+            if sum(name.startswith(f"{top}.") for name in all_names) > MOST_FIELDS:
                 log.warning("column '%s' has more than %d different fields; they are no columns", top, MOST_FIELDS)
                 self._crowded.add(top)
-        return [name for name in found if name in self._kinds or not self._within_crowded(name)]
+        return [name for name in all_names if name in self._kinds or not self._within_crowded(name)]
 
     def _within_crowded(self, name: str) -> bool:
         return any(name.startswith(f"{top}.") for top in self._crowded)
@@ -132,7 +132,7 @@ def _schema(kinds: Mapping[str, str]) -> pa.Schema:
 
 
 def rounded_as(field: pa.Field) -> type[Single] | None:
-    """What the numbers of a column of `rows.arrow` were before; None where they have lost nothing."""
+    """The type that a column of `rows.arrow` had before it was widened; None where its numbers have lost nothing."""
     return _ROUNDED.get((field.metadata or {}).get(b"kind", b"").decode())
 
 
@@ -172,21 +172,21 @@ def _kind(values: Sequence[object]) -> str:
 def _kind_of_type(kind: type) -> str:
     if issubclass(kind, WRITTEN):
         return "str"
-    for name, known in _KINDS:
-        if issubclass(kind, known):
+    for name, types in _KINDS:
+        if issubclass(kind, types):
             return name
     return _OTHER
 
 
-def _widen(one: str, other: str) -> str:
+def _widen(first: str, second: str) -> str:
     """The narrowest kind that holds both."""
-    if one == other or other == "null":
-        return one
-    if one == "null":
-        return other
-    if _OTHER in (one, other):
+    if first == second or second == "null":
+        return first
+    if first == "null":
+        return second
+    if _OTHER in (first, second):
         return _OTHER
-    floats = [kind for kind in (one, other) if kind in _FLOATS]
-    if floats and all(kind in ("small", *_FLOATS) for kind in (one, other)):
+    floats = [kind for kind in (first, second) if kind in _FLOATS]
+    if floats and all(kind in ("small", *_FLOATS) for kind in (first, second)):
         return max(floats, key=_FLOATS.index)
-    return "int" if {one, other} == {"small", "int"} else "str"
+    return "int" if {first, second} == {"small", "int"} else "str"

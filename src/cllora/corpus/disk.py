@@ -48,21 +48,21 @@ class Column(Sequence[Value]):
     @overload
     def __getitem__(self, index: slice) -> list[Value]: ...
     def __getitem__(self, index: int | slice) -> Value | list[Value]:
-        found = self._values[index]
-        return self._of(found.to_pylist()) if isinstance(index, slice) else self._of([found.as_py()])[0]
+        values = self._values[index]
+        return self._converted(values.to_pylist()) if isinstance(index, slice) else self._converted([values.as_py()])[0]
 
     def __iter__(self) -> Iterator[Value]:
         for chunk in self._values.chunks:
-            yield from self._of(chunk.to_pylist())
+            yield from self._converted(chunk.to_pylist())
 
-    def _of(self, values: list[Value]) -> list[Value]:
-        known = self._kind
-        return values if known is None else [None if value is None else known(value) for value in values]
+    def _converted(self, values: list[Value]) -> list[Value]:
+        convert = self._kind
+        return values if convert is None else [None if value is None else convert(value) for value in values]
 
 
 @dataclass
-class Found:
-    """What was found out on the way: rows that were dropped, by reason, an example of each, and notes to be read."""
+class ReadReport:
+    """A report of the reading: the rows that were dropped, by reason, an example of each, and notes for the user."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Found:
         if example is not None:
             self.examples.setdefault(str(reason), example)
 
-    def add(self, other: "Found") -> None:
+    def add(self, other: "ReadReport") -> None:
         """Take over what another source's rows were dropped for."""
         self.dropped.update(other.dropped)
         self.examples = {**other.examples, **self.examples}
@@ -91,10 +91,10 @@ class Spans:
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Append the spans of some samples."""
-        each = [sample.spans or ((sample.prompt, len(sample.tokens)),) for sample in samples]
+        spans_of = [sample.spans or ((sample.prompt, len(sample.tokens)),) for sample in samples]
         self._plain &= all(not sample.spans for sample in samples)
-        self._spans.append(np.array(list(chain.from_iterable(each)), np.int32).reshape(-1, 2))
-        self._counts.append(np.array([len(spans) for spans in each], np.int64))
+        self._spans.append(np.array(list(chain.from_iterable(spans_of)), np.int32).reshape(-1, 2))
+        self._counts.append(np.array([len(spans) for spans in spans_of], np.int64))
 
     def arrays(self) -> dict[str, NDArray[np.int32] | NDArray[np.int64]]:
         """`spans` (M, 2) and `span_offsets` (samples + 1,); nothing where all are from a prompt to the end."""
@@ -131,7 +131,7 @@ class SampleWriter:
         self._spans.add(samples)
         self.count += len(samples)
 
-    def finish(self, test_start: int | None, found: Found, starts: Sequence[float] | None = None) -> None:
+    def finish(self, test_start: int | None, report: ReadReport, starts: Sequence[float] | None = None) -> None:
         """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are spoiled forms."""
         offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
         prompts = np.concatenate(self._prompts)
@@ -153,9 +153,9 @@ class SampleWriter:
             "samples": self.count,
             "test_start": test_start,
             "spoiled_forms": 0 if starts is None else len(starts),
-            "dropped": dict(found.dropped),
-            "examples": found.examples,
-            "notes": found.notes,
+            "dropped": dict(report.dropped),
+            "examples": report.examples,
+            "notes": report.notes,
             "fingerprint": self._hash.hexdigest(),
         }
         (self._folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
@@ -208,7 +208,7 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
 
 
 def _trained_as(starts: NDArray[np.float64], share: float, originals: int) -> Ids:
-    """What is trained on in place of each sample: its spoiled form, if that is used from less than `share` on."""
+    """The id to train on in place of each sample: its corrupted form, if that is used from less than `share` on."""
     ids = np.arange(originals, dtype=np.int64)
     spoiled = np.flatnonzero(starts < share)
     ids[spoiled] = originals + spoiled

@@ -1,4 +1,4 @@
-"""From rows to samples: which text a row stands for, its tokens, and why some rows are no use."""
+"""Encoding of rows as samples: the text of a row, its tokens, and the reasons why rows are dropped."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.template import EMPTY, Reason, Template, parse_template
 from cllora.errors import UsageError
 from cllora.registry import guess
@@ -47,7 +47,7 @@ OwnTokenizer = Any  # the tokenizer that the kind of recipe needs, which `recipe
 
 
 class Recipe(Protocol):
-    """What makes a sample of a row."""
+    """A recipe, which makes samples of rows."""
 
     @property
     def answers(self) -> bool:
@@ -59,11 +59,11 @@ class Recipe(Protocol):
         ...
 
     def encode(self, rows: Sequence[Row], tokenizer: OwnTokenizer) -> list[Sample | str]:
-        """For every row, in order, its sample or the reason why it is none."""
+        """Encode every row, in order, as its sample or the reason why there is none."""
         ...
 
     def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: OwnTokenizer) -> list[Sample | str]:
-        """For every pair, in order, its sample (of an empty row) or why it is none."""
+        """Encode every pair, in order, as its sample (of an empty row) or the reason why there is none."""
         ...
 
 
@@ -77,7 +77,7 @@ class TextRecipe:
     end: str = "answer"
 
     @classmethod
-    def of(cls, data: DataSpec) -> "TextRecipe":
+    def from_spec(cls, data: DataSpec) -> "TextRecipe":
         answer = None if data.answer is None else parse_template(data.answer, "data.answer")
         return cls(parse_template(data.text, "data.text"), answer, data.loss_on == "answer", data.end)
 
@@ -91,11 +91,11 @@ class TextRecipe:
         return self.end == "all" or (self.end == "answer" and self.answers)
 
     def check_columns(self, rows: Sequence[Row], name: str) -> None:
-        known = dict.fromkeys(column for row in rows for column in row)
+        columns = dict.fromkeys(column for row in rows for column in row)
         for field, template in (("text", self.text), ("answer", self.answer)):
             for column in () if template is None else template.columns:
-                if column not in known:
-                    raise UsageError(f"data.{field}: {name} has no column '{column}'; {guess(column, known)}")
+                if column not in columns:
+                    raise UsageError(f"data.{field}: {name} has no column '{column}'; {guess(column, columns)}")
 
     def parts(self, row: Row) -> Pair | str:
         """The row's text and answer ("" if none is asked for), or the reason why there are none."""
@@ -114,8 +114,8 @@ class TextRecipe:
         return self._encode([self.parts(row) for row in rows], tokenizer, rows)
 
     def encode_pairs(self, pairs: Sequence[Pair | str], tokenizer: Tokenizer) -> list[Sample | str]:
-        found = [pair if isinstance(pair, str) or self.answers else (pair[1], "") for pair in pairs]
-        return self._encode(found, tokenizer, [{}] * len(pairs))
+        kept = [pair if isinstance(pair, str) or self.answers else (pair[1], "") for pair in pairs]
+        return self._encode(kept, tokenizer, [{}] * len(pairs))
 
     def _encode(self, parts: Sequence[Pair | str], tokenizer: Tokenizer, rows: Sequence[Row]) -> list[Sample | str]:
         """The answer is joined to the text directly, and both are encoded at once."""
@@ -177,10 +177,10 @@ def first_after(stops: NDArray[np.int64], place: int) -> int:
     return int(after[0]) if len(after) else len(stops)
 
 
-def common_prefix(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many of the first items two sequences have in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+def common_prefix(first: Sequence[object], second: Sequence[object]) -> int:
+    """The length of the common prefix of two sequences."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def invalid(row: Row) -> Reason | None:

@@ -24,12 +24,12 @@ class BaseLosses:
     """
 
     name: str
-    of: Callable[[Samples, Ids], Array]
+    compute: Callable[[Samples, Ids], Array]
 
 
 @dataclass(frozen=True)
 class TextRows:
-    """Some samples as a feature sees them: the texts, their tokens' number (uncut, (len,)), the model's context.
+    """The samples as a feature sees them: the texts, their tokens' number (uncut, (len,)), the model's context.
 
     Their `ids` are those that they have among all `samples`. `base` is there when the feature is asked for by a study.
     """
@@ -53,19 +53,19 @@ class TextRows:
         if prefix is not None:
             samples = _after(samples, ids, prefix, self.context, hidden)
             ids = np.arange(len(samples), dtype=np.int64)
-        found = np.zeros(len(ids))
-        some = samples.predicted(ids, self.context) > 0
-        if some.any():
-            found[some] = self.base.of(samples, ids[some])
-        return found
+        nll = np.zeros(len(ids))
+        predicted = samples.predicted(ids, self.context) > 0
+        if predicted.any():
+            nll[predicted] = self.base.compute(samples, ids[predicted])
+        return nll
 
 
 def _after(samples: Samples, ids: Ids, prefix: NDArray[np.int64], context: int, hidden: bool) -> Samples:
     """The samples `ids`, cut at the context, as new ones whose loss is on what follows their first `prefix` tokens."""
     tokens = [samples.tokens_of(int(i), context) for i in ids]
     if hidden:
-        tokens = [np.concatenate([each[:1], each[max(k, 1) :]]) for each, k in zip(tokens, prefix, strict=True)]
-    offsets = np.concatenate([[0], np.cumsum([len(each) for each in tokens])]).astype(np.int64)
+        tokens = [np.concatenate([uncut[:1], uncut[max(k, 1) :]]) for uncut, k in zip(tokens, prefix, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum([len(kept) for kept in tokens])]).astype(np.int64)
     prompts = np.ones(len(ids), np.int32) if hidden else prefix.astype(np.int32)
     everything = np.concatenate([np.empty(0, np.int64), *tokens])
     spans = span_offsets = None
@@ -81,8 +81,8 @@ def _after(samples: Samples, ids: Ids, prefix: NDArray[np.int64], context: int, 
 
 @dataclass(frozen=True)
 class FeatureFacts:
-    """What a feature states of its numbers: whether they have an order (or stand for classes, such as topics), and
-    whether they are a text's length."""
+    """The facts of a feature: whether its numbers have an order (or stand for classes, such as topics), and whether
+    they are a text's length."""
 
     ordered: bool = True
     measures: Literal["length"] | None = None
@@ -118,7 +118,7 @@ unordered: set[str] = _Unordered()
 
 @features.register(measures="length")
 def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "characters") -> Array:
-    """How long a text is, uncut: in characters, words (separated by white space) or tokens."""
+    """The length of a text, uncut: in characters, words (separated by white space) or tokens."""
     if unit == "tokens":
         return rows.tokens.astype(np.float64)
     return np.array([len(text) if unit == "characters" else len(text.split()) for text in rows.texts], np.float64)
@@ -126,7 +126,7 @@ def length(rows: TextRows, *, unit: Literal["characters", "words", "tokens"] = "
 
 @features.register(measures="length")
 def seen_tokens(rows: TextRows) -> Array:
-    """How many of a text's tokens the model sees: all, up to its context."""
+    """The number of a text's tokens that the model sees: all, up to its context."""
     return np.minimum(rows.tokens, rows.context).astype(np.float64)
 
 
@@ -158,16 +158,16 @@ def _values(samples: Samples, name: str, feature: Callable[..., Array], context:
     return values
 
 
-def checked_values(name: str, found: object, start: int, count: int) -> Array:
-    """What a feature gave for `count` samples from the one numbered `start` on, if it is one finite number for each.
+def checked_values(name: str, result: object, start: int, count: int) -> Array:
+    """Check that a feature gave one finite number for each of `count` samples from the one numbered `start` on.
 
     Raises:
         UsageError: it is something else.
     """
     try:
-        values = np.asarray(found, np.float64)
+        values = np.asarray(result, np.float64)
     except (TypeError, ValueError):
-        raise UsageError(f"feature '{name}' must give numbers, not {type(found).__name__}") from None
+        raise UsageError(f"feature '{name}' must give numbers, not {type(result).__name__}") from None
     if values.shape != (count,):
         raise UsageError(f"feature '{name}' must give one number per text: shape ({count},), not {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values))

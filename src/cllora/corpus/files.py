@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cllora.corpus.columnar import read_arrow, read_parquet
 from cllora.corpus.json_rows import read_json, read_json_lines
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.streams import COMPRESSED, chunks, head_of, is_compressed, lines
 from cllora.corpus.tables import read_csv, read_tsv
 from cllora.errors import UsageError
@@ -23,15 +23,15 @@ READER_VERSION = 2
 
 def read_text_lines(file: Path) -> Iterator[Row]:
     """One text per line, as column `text`."""
-    with closing(lines(file)) as found:
-        for line in found:
+    with closing(lines(file)) as text_lines:
+        for line in text_lines:
             yield {"text": line.rstrip("\r\n")}
 
 
 def read_text(file: Path) -> Iterator[Row]:
     """The whole file as one text."""
-    with closing(chunks(file)) as found:
-        yield {"text": "".join(found)}
+    with closing(chunks(file)) as pieces:
+        yield {"text": "".join(pieces)}
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -85,21 +85,21 @@ def kind_of(file: Path) -> str:
     for magic, why in _REFUSED:
         if head.startswith(magic):
             raise UsageError(f"{file} {why}")
-    found = _by_content(head, ending)
+    kind = _by_content(head, ending)
     if ending and head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         if ending != ".txt":
             raise UsageError(f"{file} is a page in HTML, such as a server's error, and not {ending[1:].upper()}")
         log.warning("%s is a page in HTML, such as a server's error, and is read as plain text", file)
-    if found == ".txt" and _is_object(head.decode("utf-8", "ignore").split("\n", 1)[0]):
+    if kind == ".txt" and _is_object(head.decode("utf-8", "ignore").split("\n", 1)[0]):
         log.warning("%s looks like JSON lines, and is read as plain text; call it .jsonl if that is wrong", file)
-    if not found:
-        known = f"{', '.join(READERS)} (all but {', '.join(BINARY)} also {', '.join(COMPRESSED)})"
-        raise UsageError(f"cannot tell what {file} holds; choices: {known}")
-    if found in BINARY and is_compressed(file):
-        raise UsageError(f"{file} is {found[1:].capitalize()} and compressed once more; decompress it")
-    if ending and found != ending:
-        log.info("%s holds %s, whatever its name says", file, found[1:])
-    return found
+    if not kind:
+        choices = f"{', '.join(READERS)} (all but {', '.join(BINARY)} also {', '.join(COMPRESSED)})"
+        raise UsageError(f"cannot tell what {file} holds; choices: {choices}")
+    if kind in BINARY and is_compressed(file):
+        raise UsageError(f"{file} is {kind[1:].capitalize()} and compressed once more; decompress it")
+    if ending and kind != ending:
+        log.info("%s holds %s, whatever its name says", file, kind[1:])
+    return kind
 
 
 def _by_content(head: bytes, ending: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cllora.corpus.json_whole import is_turn, row_of, rows_of
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.streams import chunks, lines
 from cllora.errors import UsageError
 
@@ -19,11 +19,11 @@ class _Twice(ValueError):
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(f"an object has '{next(name for name in found if names.count(name) > 1)}' twice")
-    return found
+        raise _Twice(f"an object has '{next(name for name in members if names.count(name) > 1)}' twice")
+    return members
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
@@ -53,8 +53,8 @@ def _read(file: Path, whole: bool, columns: Sequence[str]) -> Iterator[Row]:
     if _first_character(file) == "[":
         yield from _streamed(file, whole, columns)
         return
-    with closing(lines(file)) as found:
-        numbered = ((number, line) for number, line in enumerate(found, 1) if line.strip())
+    with closing(lines(file)) as text_lines:
+        numbered = ((number, line) for number, line in enumerate(text_lines, 1) if line.strip())
         number, line = next(numbered, (0, ""))
         if not line:
             return
@@ -80,8 +80,8 @@ def _read(file: Path, whole: bool, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _first_character(file: Path) -> str:
-    with closing(chunks(file)) as found:
-        return next((text.lstrip()[0] for text in found if text.strip()), "")
+    with closing(chunks(file)) as pieces:
+        return next((text.lstrip()[0] for text in pieces if text.strip()), "")
 
 
 class _Reader:
@@ -113,17 +113,17 @@ class _Reader:
 
     def take(self) -> str:
         """The next character that is no space, read."""
-        found = self.peek()
+        character = self.peek()
         self._at += 1
-        return found
+        return character
 
     def value(self) -> object:
         """The next value."""
         self.peek()
         while True:
             try:
-                found, self._at = _DECODER.raw_decode(self._text, self._at)
-                return found
+                value, self._at = _DECODER.raw_decode(self._text, self._at)
+                return value
             except json.JSONDecodeError as error:
                 # What is cut off in the middle is wrong at its very end, or is a text without an end.
                 cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - 16
@@ -134,7 +134,7 @@ class _Reader:
                 raise self.broken(str(error), self._at) from None
 
     def broken(self, why: str, at: int | None = None) -> UsageError:
-        """What is said of JSON that is none."""
+        """The error of a file that is not JSON."""
         return UsageError(f"{self.file}, line {self.line(at)}: broken JSON: {why} ({WANTED})")
 
     def close(self) -> None:

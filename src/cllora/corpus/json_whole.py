@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.errors import UsageError
 
 log = logging.getLogger("cllora")
@@ -50,12 +50,12 @@ def rows_of(file: Path, line: int, value: Value, columns: Sequence[str]) -> Iter
     if not isinstance(value, dict):
         yield row_of(file, line, value)
         return
-    known = _COLUMNS | set(columns)
-    table = _as_table(file, value, known)
+    known_columns = _COLUMNS | set(columns)
+    table = _as_table(file, value, known_columns)
     if table is not None:
         yield from table
         return
-    owners = _owners(file, value, known)
+    owners = _owners(file, value, known_columns)
     if owners is None:
         yield row_of(file, line, value)
         return
@@ -66,18 +66,18 @@ def rows_of(file: Path, line: int, value: Value, columns: Sequence[str]) -> Iter
             yield row if row.get("owner") is not None else {**row, "owner": owner}
 
 
-def _as_table(file: Path, value: Object, known: frozenset[str]) -> Iterator[Row] | None:
+def _as_table(file: Path, value: Object, known_columns: frozenset[str]) -> Iterator[Row] | None:
     """The rows of a whole table, if the value is one: known columns, or what pandas writes."""
-    if _is_columns(file, value, known):
+    if _is_columns(file, value, known_columns):
         return _columns(value)
     if isinstance(data := value.get("data"), list):
-        found = _within_data(file, data, value)
-        if found is not None:
-            return found
+        rows = _within_data(file, data, value)
+        if rows is not None:
+            return rows
     inner = list(value.values())
-    if not inner or not all(isinstance(each, dict) and each and each.keys() == inner[0].keys() for each in inner):
+    if not inner or not all(isinstance(item, dict) and item and item.keys() == inner[0].keys() for item in inner):
         return None
-    return _indexed(value, inner, known)
+    return _indexed(value, inner, known_columns)
 
 
 def _within_data(file: Path, data: list[Value], value: Object) -> Iterator[Row] | None:
@@ -93,40 +93,41 @@ def _within_data(file: Path, data: list[Value], value: Object) -> Iterator[Row] 
     return iter(data)
 
 
-def _indexed(value: Object, inner: list[Object], known: frozenset[str]) -> Iterator[Row] | None:
+def _indexed(value: Object, inner: list[Object], known_columns: frozenset[str]) -> Iterator[Row] | None:
     """The rows of objects of the same fields: by their index, or by columns of which each has that."""
-    lists = any(isinstance(each, list) for held in inner for each in held.values())
+    lists = any(isinstance(item, list) for held in inner for item in held.values())
     if all(map(str.isdecimal, value)):
-        owners = all(map(_is_table, inner)) and all(_is_list(each) for held in inner for each in held.values())
+        owners = all(map(_is_table, inner)) and all(_is_list(item) for held in inner for item in held.values())
         return None if owners else iter(inner)
     if lists:
         return None
-    if all(map(str.isdecimal, inner[0])) or not known.isdisjoint(value):
+    if all(map(str.isdecimal, inner[0])) or not known_columns.isdisjoint(value):
         return ({name: held[number] for name, held in value.items()} for number in inner[0])
-    if len(value) > 1 and not known.isdisjoint(inner[0]):
+    if len(value) > 1 and not known_columns.isdisjoint(inner[0]):
         return (row if "owner" in row else {**row, "owner": index} for index, row in value.items())
     return None
 
 
-def _is_columns(file: Path, value: Object, known: frozenset[str]) -> bool:
+def _is_columns(file: Path, value: Object, known_columns: frozenset[str]) -> bool:
     """Whether all are lists, and one is a known column; the turns of a chat are no column."""
-    if known.isdisjoint(value) or not all(isinstance(held, list) for held in value.values()):
+    if known_columns.isdisjoint(value) or not all(isinstance(held, list) for held in value.values()):
         return False
-    if any(isinstance(each, dict) and is_turn(each) for held in value.values() for each in held):
+    if any(isinstance(item, dict) and is_turn(item) for held in value.values() for item in held):
         return False
     if len(sizes := {len(held) for held in value.values()}) > 1:
         raise UsageError(f"{file}: columns of different lengths: {', '.join(value)} ({min(sizes)} to {max(sizes)})")
     return True
 
 
-def _owners(file: Path, value: Object, known: frozenset[str]) -> Object | None:
-    """What every owner has, if the value has a list for each, or has such a value within one field (as LEAF does)."""
+def _owners(file: Path, value: Object, known_columns: frozenset[str]) -> Object | None:
+    """The rows of every owner, if the value has a list for each, or has such a value within one field (as LEAF
+    does)."""
     if isinstance(value.get("user_data"), dict):
         value = value["user_data"]
     elif len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
-        value = value if _is_columns(file, inner, known) else inner
+        value = value if _is_columns(file, inner, known_columns) else inner
     held = list(value.values())
-    if not any(held) or not all(_is_list(each) or _is_table(each) for each in held):
+    if not any(held) or not all(_is_list(item) or _is_table(item) for item in held):
         return None
     if value.keys() <= _SPLITS:
         raise UsageError(
@@ -137,7 +138,7 @@ def _owners(file: Path, value: Object, known: frozenset[str]) -> Object | None:
 
 def _is_list(held: Value) -> bool:
     """Whether it is a list of texts, of rows, or of chats, some of them blank; the turns of one chat are none."""
-    if not isinstance(held, list) or any(isinstance(each, dict) and is_turn(each) for each in held):
+    if not isinstance(held, list) or any(isinstance(item, dict) and is_turn(item) for item in held):
         return False
     return all(
         entry is None

@@ -38,7 +38,10 @@ def mtld(rows: TextRows, *, threshold: Share = 0.72) -> Array:
     """
     words = [words_of(text) for text in rows.texts]
     # A sum of two has no order, so that a text and its reverse have the very same value.
-    return np.array([(_pass(each, threshold) + _pass(reversed(each), threshold)) / 2 for each in words], np.float64)
+    return np.array(
+        [(_pass(text_words, threshold) + _pass(reversed(text_words), threshold)) / 2 for text_words in words],
+        np.float64,
+    )
 
 
 def _pass(words: Iterable[str], threshold: float) -> float:
@@ -59,7 +62,7 @@ def _pass(words: Iterable[str], threshold: float) -> float:
 
 @features.register()
 def compression(rows: TextRows) -> Array:
-    """How far a text can be compressed: its bytes after deflate over those before; low is redundant.
+    """The compression ratio of a text: its bytes after deflate over those before; low is redundant.
 
     Raw deflate (zlib's, level 9) without header and checksum, less the two bytes that nothing takes; the text in
     UTF-8. What is left of the bias of short texts, in which there is nothing yet to refer back to, is for

@@ -1,4 +1,4 @@
-"""Which files a path means: a file, a folder of files, or a pattern of names; and what each of them is called."""
+"""The files that a path means (a file, a folder of files, or a pattern of names), and their names."""
 
 import glob
 import logging
@@ -24,7 +24,7 @@ class Listed:
 
     @property
     def columns(self) -> dict[str, str]:
-        """What its rows have beside their own columns: `file`, and the `folder` that it is in, if there is one."""
+        """The columns that its rows have beside their own: `file`, and the `folder` that it is in, if there is one."""
         folder = self.name.rpartition("/")[0]
         return {"file": self.name, "folder": folder} if folder else {"file": self.name}
 
@@ -38,22 +38,22 @@ def list_files(places: Sequence[Path], field: str) -> list[Listed]:
     Raises:
         UsageError: there is no such file or folder, a folder holds nothing to read, or a file is meant twice.
     """
-    found = [listed for place in places for listed in _list(place, field)]
+    files = [listed for place in places for listed in _list(place, field)]
     seen: set[str] = set()
-    for listed in found:
+    for listed in files:
         place_of = os.path.realpath(listed.file)
         if place_of in seen:
             link = "" if place_of == os.path.abspath(listed.file) else f", as it is a link to {place_of}"
             raise UsageError(f"{field}: {listed.file} is given twice{link}")
         seen.add(place_of)
-    if len({listed.name for listed in found}) < len(found):
-        return [Listed(listed.file, listed.file.as_posix(), listed.whole) for listed in found]
-    return found
+    if len({listed.name for listed in files}) < len(files):
+        return [Listed(listed.file, listed.file.as_posix(), listed.whole) for listed in files]
+    return files
 
 
 def _list(place: Path, field: str) -> list[Listed]:
     if place.is_dir():
-        files = _known(place, _walk(place, field))
+        files = _readable(place, _walk(place, field))
         if not files:
             raise UsageError(
                 f"{field}: no .txt files in {place}, nor files of another kind that can be read ({', '.join(READERS)})"
@@ -62,8 +62,8 @@ def _list(place: Path, field: str) -> list[Listed]:
     if place.exists():
         return [Listed(place, place.name, False)]
     folder, pattern = _split(place)
-    for each in (pattern, pattern.replace("[", "[[]")):
-        named = _matching(folder, Path(each).parts) if glob.has_magic(each) else ()
+    for glob_pattern in (pattern, pattern.replace("[", "[[]")):
+        named = _matching(folder, Path(glob_pattern).parts) if glob.has_magic(glob_pattern) else ()
         files = sorted({file for file in named if file.is_file()})
         files = _visible(place, files)
         if files:
@@ -82,21 +82,21 @@ def _split(place: Path) -> tuple[Path, str]:
 
 
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What a pattern stands for below a folder; `**` is any folders, but those that a link leads back to."""
+    """The paths that a pattern matches below a folder; `**` is any folders, but those that a link leads back to."""
     if "**" not in parts:
         yield from (folder / name for name in glob.glob(os.path.join(*parts), root_dir=folder))
         return
     place = parts.index("**")
     starts = _matching(folder, parts[:place]) if place else (folder,)
     for start in starts:
-        for each in _below(start, ()):
-            yield from _matching(each, parts[place + 1 :] or ("*",))
+        for below in _below(start, ()):
+            yield from _matching(below, parts[place + 1 :] or ("*",))
 
 
 def _below(folder: Path, within: Sequence[str]) -> Iterator[Path]:
     """A folder and all folders within it, hidden ones left out."""
-    here = os.path.realpath(folder)
-    if here in within or not os.path.isdir(here):
+    real = os.path.realpath(folder)
+    if real in within or not os.path.isdir(real):
         return
     yield folder
     try:
@@ -104,37 +104,37 @@ def _below(folder: Path, within: Sequence[str]) -> Iterator[Path]:
     except OSError:  # as `glob`, which leaves out what may not be read
         return
     for name in names:
-        yield from _below(folder / name, (*within, here))
+        yield from _below(folder / name, (*within, real))
 
 
 def _walk(place: Path, field: str) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UsageError(f"{field}: cannot read {error.filename}: {error.strerror}") from None
 
-    found = []
+    files = []
     for folder, folders, names in os.walk(place, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        found += [Path(folder, name) for name in names]
-    return sorted(found)
+        files += [Path(folder, name) for name in names]
+    return sorted(files)
 
 
 def _visible(place: Path, files: Iterable[Path]) -> list[Path]:
     """The files that hold data; what systems and tools leave beside them is passed over with a word."""
     data: list[Path] = []
-    others: list[Path] = []
+    passed_over: list[Path] = []
     for file in files:
-        (others if _is_hidden(file.name) else data).append(file)
-    _say(place, others)
+        (passed_over if _is_hidden(file.name) else data).append(file)
+    _say(place, passed_over)
     return data
 
 
-def _known(place: Path, files: Iterable[Path]) -> list[Path]:
+def _readable(place: Path, files: Iterable[Path]) -> list[Path]:
     """The files whose names say that they can be read."""
     data: list[Path] = []
-    others: list[Path] = []
+    passed_over: list[Path] = []
     for file in files:
-        (data if ending_of(file) and not _is_hidden(file.name) else others).append(file)
-    _say(place, others)
+        (data if ending_of(file) and not _is_hidden(file.name) else passed_over).append(file)
+    _say(place, passed_over)
     kinds = Counter(sorted(map(ending_of, data)))
     if len(kinds) > 1:
         log.info("%s: reads %s", place, ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()))
@@ -145,8 +145,8 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or (name.startswith("_") and "." not in name) or name in ("Thumbs.db", "desktop.ini")
 
 
-def _say(place: Path, others: Sequence[Path]) -> None:
-    if others:
-        names = sorted({file.name for file in others})
+def _say(place: Path, passed_over: Sequence[Path]) -> None:
+    if passed_over:
+        names = sorted({file.name for file in passed_over})
         more = ", ..." if len(names) > 3 else ""
         log.info("%s: not read: %s%s", place, ", ".join(names[:3]), more)

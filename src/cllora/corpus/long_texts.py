@@ -64,20 +64,22 @@ def joined(
     Yields:
         Rows with the keys `text`, `owner`, `first` and `last` (see `long_texts`).
     """
-    for found in _cut([part for part in parts if len(part["text"]) <= max_chars], min_chars, max_chars, len(blank)):
-        text = blank.join(part["text"] for part in found)
+    for parts_of_one in _cut(
+        [part for part in parts if len(part["text"]) <= max_chars], min_chars, max_chars, len(blank)
+    ):
+        text = blank.join(part["text"] for part in parts_of_one)
         if len(text) >= min_chars:
             yield {
                 "text": text,
-                "owner": found[0]["owner"],
-                "first": found[0]["module"],
-                "last": found[-1]["module"],
+                "owner": parts_of_one[0]["owner"],
+                "first": parts_of_one[0]["module"],
+                "last": parts_of_one[-1]["module"],
             }
 
 
 def _cut(parts: Iterable[Part], min_chars: int, max_chars: int, blank: int) -> Iterator[list[Part]]:
     """Yield the parts of each text; `blank` is the length of what they are joined by."""
-    found: list[Part] = []
+    parts_of_one: list[Part] = []
     chars = 0  # of the parts found, each with a blank behind it
     for _, unit in groupby(parts, key=_subpackage):
         for index, (_, of_module) in enumerate(groupby(unit, key=lambda part: part["module"])):
@@ -86,12 +88,12 @@ def _cut(parts: Iterable[Part], min_chars: int, max_chars: int, blank: int) -> I
             may_end = chars - blank >= min_chars and (index == 0 or chars + size > max_chars)
             for part in module:
                 if may_end or chars + len(part["text"]) > max_chars:
-                    yield found
-                    found, chars, may_end = [], 0, False
-                found.append(part)
+                    yield parts_of_one
+                    parts_of_one, chars, may_end = [], 0, False
+                parts_of_one.append(part)
                 chars += len(part["text"]) + blank
-    if found:
-        yield found
+    if parts_of_one:
+        yield parts_of_one
 
 
 def _subpackage(part: Part) -> str:

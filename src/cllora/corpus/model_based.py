@@ -20,7 +20,7 @@ def perplexity(rows: TextRows) -> Array:
 
 @features.register()
 def prefix_ifd(rows: TextRows, *, prefix: Annotated[int, Field(ge=2)] = 16) -> Array:
-    """How little a text's beginning helps the frozen base with the rest: its loss with the beginning over without it.
+    """Prefix-IFD: the frozen base's loss on a text after its beginning, over that without it; high is little help.
 
     The instruction-following difficulty of Li et al. 2024 (arXiv:2308.12032) for texts without an instruction: the
     first `prefix` tokens stand for it, of short texts half of the tokens seen. With `data.loss_on: answer` it is the
@@ -32,5 +32,5 @@ def prefix_ifd(rows: TextRows, *, prefix: Annotated[int, Field(ge=2)] = 16) -> A
     given = np.where(prompts > 0, prompts, np.minimum(prefix, seen // 2))
     scored = (given > 1) & (given < seen)
     given = np.where(scored, given, seen)  # nothing is predicted, and so nothing computed
-    told, alone = rows.nll(given), rows.nll(given, hidden=True)
-    return np.divide(told, alone, out=np.ones(len(seen)), where=scored & (alone > 0))
+    given_prefix, alone = rows.nll(given), rows.nll(given, hidden=True)
+    return np.divide(given_prefix, alone, out=np.ones(len(seen)), where=scored & (alone > 0))

@@ -98,12 +98,12 @@ def _version(package: str) -> str:
 
 
 def _state(package: str) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for root in roots_of(package):
         for path in _files(root):
             about = path.stat()
-            found.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return found.hexdigest()[:16]
+            digest.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What makes samples of a source's rows, decided by what the study says and by what the first rows hold."""
+"""Recipes that make samples of a source's rows, chosen by the study and by the first rows."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from cllora.corpus.encode import (
     invalid,
     valid_unicode,
 )
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.template import Reason, column_template, missing, parse_template
 from cllora.corpus.weights import unweighted
 from cllora.errors import UsageError
@@ -56,10 +56,10 @@ class ChatRecipe:
     answers: bool = True
 
     def check_columns(self, rows: Sequence[Row], name: str) -> None:
-        known = dict.fromkeys(column for row in rows for column in row)
+        columns = dict.fromkeys(column for row in rows for column in row)
         for column in self.layout.columns:
-            if column not in known:
-                raise UsageError(f"data.text: {name} has no column '{column}'; {guess(column, known)}")
+            if column not in columns:
+                raise UsageError(f"data.text: {name} has no column '{column}'; {guess(column, columns)}")
 
     def encode(self, rows: Sequence[Row], tokenizer: ChatTokenizer) -> list[Sample | str]:
         chats = [invalid(row) or self._valid(self.layout.read(row)) for row in rows]
@@ -118,13 +118,13 @@ class ChatRecipe:
 
 
 def recipe_for(data: DataSpec, rows: Sequence[Row], name: str, tokenizer: Tokenizer) -> tuple[Recipe, list[str]]:
-    """How rows such as these first ones of the source `name` become samples, and what is to be said of it.
+    """The recipe that makes samples of rows such as these first ones of the source `name`, and notes on the choice.
 
     Raises:
         UsageError: a column that is asked for is not there, there are no answers to take the loss on, a chat has no
             template, or a text no end.
     """
-    recipe, notes = _chosen(data, TextRecipe.of(data), rows, name, tokenizer)
+    recipe, notes = _chosen(data, TextRecipe.from_spec(data), rows, name, tokenizer)
     if data.loss_on == "answer" and not recipe.answers:
         raise UsageError("data.loss_on: answer needs answers; name their column, or a template, as data.answer")
     if data.template is not None and not isinstance(recipe, ChatRecipe):
@@ -160,14 +160,14 @@ def _chosen(
 def read_as(
     data: DataSpec, recipe: TextRecipe, rows: Sequence[Row], name: str, has_template: bool
 ) -> tuple[Layout | TextRecipe, str]:
-    """What rows such as these first ones of the source `name` are: chats, or texts, and how texts are read (empty: as
-    the study says). Instructions are chats where there is a chat template (`has_template`).
+    """The reading of rows such as these first ones of the source `name`: chats, or texts and how they are read (empty:
+    as the study says). Instructions are chats where there is a chat template (`has_template`).
 
     Raises:
         UsageError: a column holds turns as Python prints them.
     """
-    known = {column for row in rows for column in row}
-    if recipe.text.plain and recipe.text.columns[0] in known:
+    columns = {column for row in rows for column in row}
+    if recipe.text.plain and recipe.text.columns[0] in columns:
         (text,), answer = recipe.text.columns, recipe.answer
         if answer is not None and answer.plain and holds_chats(rows, text, *answer.columns):
             return completion_columns(text, *answer.columns), ""
@@ -182,10 +182,10 @@ def read_as(
     if layout is not None and (has_template or not layout.instruction):
         return layout, ""
     if layout is not None:
-        *asked, said = layout.columns
+        *asked, answer_column = layout.columns
         written = "".join(f"{{{column}}}\n" for column in asked)
-        pair = (parse_template(written, "data.text"), column_template(said))
-        how = f"the text {written!r} with column '{said}' as the answer"
+        pair = (parse_template(written, "data.text"), column_template(answer_column))
+        how = f"the text {written!r} with column '{answer_column}' as the answer"
     elif (names := text_pair(rows)) is not None:
         pair = (column_template(names[0]), column_template(names[1]))
         how = f"column '{names[0]}' with column '{names[1]}' as the answer"
@@ -195,11 +195,11 @@ def read_as(
 
 
 def _unread(rows: Sequence[Row], name: str) -> list[str]:
-    """What is said where a text and its answer have more beside them than is read."""
-    beside = [each for each in ("system", "tools", *BESIDE) if any(not missing(row.get(each)) for row in rows)]
+    """A note where rows have columns beside a text and its answer that are not read."""
+    beside = [column for column in ("system", "tools", *BESIDE) if any(not missing(row.get(column)) for row in rows)]
     if not beside:
         return []
-    columns = ", ".join(f"'{each}'" for each in beside)
+    columns = ", ".join(f"'{column}'" for column in beside)
     return [f"{name}: column {columns} is no part of the texts; data.text takes it in as {{{beside[0]}}}"]
 
 
@@ -226,8 +226,8 @@ def _chat_recipe(data: DataSpec, layout: Layout, name: str, tokenizer: Tokenizer
     writer = cast(ChatTokenizer, tokenizer)
     system = writer.has_system(template)
     loss = "the loss is on answers" if data.loss_on == "answer" else "loss_on: answer takes the loss on answers alone"
-    whose = "data.template" if data.template else "the tokenizer's chat template"
-    notes = [f"{name} is read as {layout.name} (column {columns}), by {whose}; {loss} (data.text sets it otherwise)"]
+    source = "data.template" if data.template else "the tokenizer's chat template"
+    notes = [f"{name} is read as {layout.name} (column {columns}), by {source}; {loss} (data.text sets it otherwise)"]
     if not system:
         notes.append("the chat template has no system turn: it is put before what the first user says")
     if data.end == "none" and writer.closes_answers(template):
@@ -243,8 +243,8 @@ def _template(data: DataSpec, tokenizer: Tokenizer) -> str | None:
     """The chat template: the file that `data.template` names, or the tokenizer's own; None if there is none."""
     if data.template is not None:
         return read_template(data.template)
-    found: str | None = getattr(tokenizer, "chat_template", None)
-    return found
+    template: str | None = getattr(tokenizer, "chat_template", None)
+    return template
 
 
 def read_template(name: str) -> str:

@@ -32,7 +32,7 @@ def text_hashes(samples: Samples) -> NDArray[np.uint64]:
     return hashes
 
 
-def repeated_in(samples: Samples, ids: Ids, others: Ids) -> int:
-    """How many of the samples `ids` have the very text of one of `others`."""
+def repeated_in(samples: Samples, ids: Ids, among: Ids) -> int:
+    """The number of the samples `ids` that have the very text of one of those in `among`."""
     hashes = samples.once("text hashes", lambda: text_hashes(samples))
-    return int(np.isin(hashes[ids], hashes[others]).sum())
+    return int(np.isin(hashes[ids], hashes[among]).sum())

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
-from cllora.corpus.disk import Found, SampleWriter, read_samples
+from cllora.corpus.disk import ReadReport, SampleWriter, read_samples
 from cllora.corpus.encode import Recipe, Sample, TextRecipe, batches
 from cllora.corpus.files import digest
 from cllora.corpus.recipes import read_template, recipe_for
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.sources import Source, open_sources
 from cllora.corpus.spoiling import TextBuffer, spoiling_identity
 from cllora.errors import UsageError, counted, one_line
@@ -89,31 +89,31 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
 
 @cache
 def _code() -> str:
-    """What makes samples of rows beside the tokenizer's definition: the code of this room, and the libraries."""
-    found = hashlib.sha256()
+    """The identity of the code that makes samples of rows: the files of this room, and the libraries."""
+    digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        found.update(file.read_bytes())
+        digest.update(file.read_bytes())
     versions = [importlib.metadata.version(name) for name in ("cllora", "tokenizers", "transformers")]
-    return f"{found.hexdigest()[:16]} {' '.join(versions)}"
+    return f"{digest.hexdigest()[:16]} {' '.join(versions)}"
 
 
 @dataclass
 class _Reading:
-    """What samples are made with; how is decided when the first rows are seen, and what is found is kept."""
+    """The reading of sources; its recipe is chosen when the first rows are seen, and its report is kept."""
 
     data: DataSpec
     tokenizer: Tokenizer
     progress: OnRead | None
-    found: Found = field(default_factory=Found)
+    report: ReadReport = field(default_factory=ReadReport)
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
-        TextRecipe.of(self.data)  # what is wrong with the templates is said before anything is read
+        TextRecipe.from_spec(self.data)  # what is wrong with the templates is said before anything is read
 
     def samples(self, source: Source, limit: int | None) -> Iterator[list[Sample]]:
         """The source's samples by the batch, `limit` at most; rows that are none are counted as dropped."""
         read = used = 0
-        reasons = Found()
+        reasons = ReadReport()
         for rows in batches(source.rows()):
             samples: list[Sample] = []
             for result in self._recipe(rows, source.name, first=read == 0).encode(rows, self.tokenizer):
@@ -131,10 +131,10 @@ class _Reading:
             if used == limit:
                 break
         if not used:
-            why = told(reasons.dropped, reasons.examples) or "it is empty"
+            why = reasons_line(reasons.dropped, reasons.examples) or "it is empty"
             raise UsageError(f"{source.name} has no usable rows: {why}")
-        self.found.add(reasons)
-        self.found.notes += source.notes()
+        self.report.add(reasons)
+        self.report.notes += source.notes()
 
     def forms(self, buffer: TextBuffer, writer: SampleWriter) -> list[float]:
         """Write the spoiled forms; the share from which on each is used."""
@@ -150,21 +150,21 @@ class _Reading:
 
     def _recipe(self, rows: Sequence[Row], name: str, first: bool) -> Recipe:
         if self.recipe is None:
-            self.recipe, self.found.notes = recipe_for(self.data, rows, name, self.tokenizer)
+            self.recipe, self.report.notes = recipe_for(self.data, rows, name, self.tokenizer)
         elif first:
             self.recipe.check_columns(rows, name)
         return self.recipe
 
 
 def dropped_line(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:
-    """That rows were dropped, and why (`told`)."""
+    """A line that says how many rows were dropped, and why (`reasons_line`)."""
     number = sum(dropped.values())
     was = "was" if number == 1 else "were"
-    return f"{counted(number, 'row')} cannot be used and {was} dropped: {told(dropped, examples)}"
+    return f"{counted(number, 'row')} cannot be used and {was} dropped: {reasons_line(dropped, examples)}"
 
 
-def told(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:
-    """How many rows were dropped for which reason, each with an example."""
+def reasons_line(dropped: Mapping[str, int], examples: Mapping[str, str]) -> str:
+    """The number of rows dropped for each reason, with an example."""
     shown = {reason: f", such as {examples[reason]}" if reason in examples else "" for reason in dropped}
     return "; ".join(f"{count:,} {reason}{shown[reason]}" for reason, count in dropped.items())
 
@@ -187,7 +187,7 @@ def _write(folder: Path, reading: _Reading, sources: tuple[Source, Source | None
                 writer.add(samples)
         with cache_errors(folder.parent):
             starts = None if buffer is None else reading.forms(buffer, writer)
-            writer.finish(test_start, reading.found, starts)
+            writer.finish(test_start, reading.report, starts)
     finally:
         with contextlib.suppress(OSError):  # what matters of it was raised above
             writer.close()

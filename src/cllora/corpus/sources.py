@@ -1,4 +1,4 @@
-"""Where rows come from: a registered corpus, files, a saved dataset or the hub, all under one small shape."""
+"""Sources of rows: a registered corpus, files, a saved dataset or the hub, all under one small shape."""
 
 import hashlib
 import inspect
@@ -15,7 +15,7 @@ from cllora.corpus.encode import batches
 from cllora.corpus.files import READER_VERSION, READERS, digest, kind_of, read_text
 from cllora.corpus.json_rows import read_json
 from cllora.corpus.listing import Listed, list_files
-from cllora.corpus.registered import Row, corpora, version_of
+from cllora.corpus.registry import Row, corpora, version_of
 from cllora.corpus.template import parse_template
 from cllora.corpus.values import flat
 from cllora.errors import UsageError, counted, one_line
@@ -47,7 +47,7 @@ class Source:
 
 
 def open_sources(data: DataSpec) -> tuple[Source, Source | None]:
-    """What is trained on, and what is tested on if `data.test` names it.
+    """The source of training texts, and that of test texts if `data.test` names one.
 
     Raises:
         UsageError: there is no such corpus, file or dataset.
@@ -121,10 +121,10 @@ def path_source(places: Sequence[Path], field: str, columns: Sequence[str]) -> S
                 return _saved(place, None)
             if (place / "state.json").is_file() or (place / SPLITS).is_file():
                 raise UsageError(f"{field}: {place} is a saved dataset; name one, or one split of it, alone")
-        found = list_files(places, field)
+        listed_files = list_files(places, field)
         if len(places) == 1 and places[0].is_file():
-            return _file(found[0].file, columns)
-        return files_source(", ".join(map(str, places)), found, columns)
+            return _file(listed_files[0].file, columns)
+        return files_source(", ".join(map(str, places)), listed_files, columns)
 
 
 @contextmanager
@@ -138,11 +138,11 @@ def _readable(field: str) -> Iterator[None]:
 
 def files_source(name: str, files: Sequence[Listed], columns: Sequence[str]) -> Source:
     """The rows of several files, one after the other."""
-    kinds = [kind_of(each.file) for each in files]
+    kinds = [kind_of(listed.file) for listed in files]
     # The folder does not matter; what a file is called there does.
     lines = "\n".join(
-        f"{READER_VERSION} {kind} {digest(each.file)} {each.whole} {each.name}"
-        for each, kind in zip(files, kinds, strict=True)
+        f"{READER_VERSION} {kind} {digest(listed.file)} {listed.whole} {listed.name}"
+        for listed, kind in zip(files, kinds, strict=True)
     )
     identity = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
     whole = WholeFiles(name)
@@ -171,15 +171,15 @@ class _Columns:
 
     def check(self, rows: Sequence[Row], file: Path) -> None:
         """Hold a file's first rows against those of the first file."""
-        known = dict.fromkeys(name for row in rows for name in row)
-        own = frozenset(name for name in self.asked if name in known)
+        columns = dict.fromkeys(name for row in rows for name in row)
+        own = frozenset(name for name in self.asked if name in columns)
         if self.before is None:
             self.before = (file, own)
         other, theirs = self.before
         for lacking, has in ((file, theirs - own), (other, own - theirs)):
             if has:
-                one = other if lacking == file else file
-                raise UsageError(f"{lacking} has no column '{min(has)}', which {one} has; leave one of them out")
+                complete = other if lacking == file else file
+                raise UsageError(f"{lacking} has no column '{min(has)}', which {complete} has; leave one of them out")
 
 
 @dataclass
@@ -203,7 +203,7 @@ class WholeFiles:
             yield row
 
     def notes(self) -> list[str]:
-        """How they are read, where they might have been meant otherwise."""
+        """A note on how they are read, where they might have been meant otherwise."""
         if self.lines <= self.texts:
             return []
         files = "1 .txt file is read as one text" if self.texts == 1 else f"{self.texts:,} .txt files are one text each"
@@ -215,13 +215,13 @@ class WholeFiles:
 
 
 def _rows_of(files: Sequence[Listed], kinds: Sequence[str], columns: _Columns, whole: WholeFiles) -> Iterator[Row]:
-    for each, kind in zip(files, kinds, strict=True):
-        read = whole.read if kind == ".txt" and each.whole else _reader(kind, columns.asked)
-        for number, rows in enumerate(batches(map(flat, read(each.file)))):
+    for listed, kind in zip(files, kinds, strict=True):
+        read = whole.read if kind == ".txt" and listed.whole else _reader(kind, columns.asked)
+        for number, rows in enumerate(batches(map(flat, read(listed.file)))):
             if number == 0:
-                columns.check(rows, each.file)
+                columns.check(rows, listed.file)
             for row in rows:
-                yield {**row, **{name: value for name, value in each.columns.items() if name not in row}}
+                yield {**row, **{name: value for name, value in listed.columns.items() if name not in row}}
 
 
 def _saved(place: Path, split: str | None) -> Source:

@@ -70,8 +70,8 @@ def noise_characters(part: Part, rng: np.random.Generator, *, strength: Strength
     places = np.array([place for place, character in enumerate(characters) if not character.isspace()], np.int64)
     hit = rng.permutation(places)[: max(1, round(strength * len(places)))]
     for place, letter in zip(hit, rng.integers(25, size=len(hit)), strict=True):
-        others = LETTERS.replace(characters[place], "")
-        characters[place] = others[letter]
+        other_letters = LETTERS.replace(characters[place], "")
+        characters[place] = other_letters[letter]
     return "".join(characters)
 
 

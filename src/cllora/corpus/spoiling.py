@@ -60,24 +60,24 @@ class TextBuffer:
 
     def __init__(self, folder: Path) -> None:
         self._file = ArrowFile(folder / "buffer.arrow", SCHEMA)
-        self._others: dict[int, str] = {}
+        self._answers: dict[int, str] = {}
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Append samples, in order."""
         prompts, texts = zip(*(sample.pair for sample in samples), strict=True)
         self._file.write([pa.array(list(prompts), pa.large_string()), pa.array(list(texts), pa.large_string())])
         # The answers of the smallest hashes: a fair draw of the distinct ones, whatever their order.
-        found = {seed_for(0, "other", sample.answer): sample.answer for sample in samples if sample.answer}
-        self._others = dict(heapq.nsmallest(OTHERS, {**self._others, **found}.items()))
+        answers = {seed_for(0, "other", sample.answer): sample.answer for sample in samples if sample.answer}
+        self._answers = dict(heapq.nsmallest(OTHERS, {**self._answers, **answers}.items()))
 
     def forms(self, spoil: SpoilSpec, recipe: Recipe, tokenizer: Tokenizer) -> Iterator[Forms]:
         """The spoiled forms of all samples, by the batch; the file is removed in the end."""
         self._file.close()
         spoiler = spoilers.bind(spoil.kind, spoil.options)
-        others = list(self._others.values())
+        answers = list(self._answers.values())
         for batch in read_batches(self._file.path):
             rows = zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-            parts = [Part(text, prompt, others) for prompt, text in rows]
+            parts = [Part(text, prompt, answers) for prompt, text in rows]
             yield _forms(parts, spoil.kind, spoiler, recipe, tokenizer)
         self._file.path.unlink()
 

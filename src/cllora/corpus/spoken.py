@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from cllora.corpus.chats import Layout
 from cllora.corpus.encode import NOT_UNICODE, TextRecipe, invalid, valid_unicode
 from cllora.corpus.recipes import read_as
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.template import EMPTY, Reason
 from cllora.spec import DataSpec
 
 
 @dataclass(frozen=True)
 class PlainTexts:
-    """How texts are told from rows: as a study's recipe does, or of a `Layout` of chats the turns' texts, one below the
+    """The plain texts of rows: as a study's recipe has them, or of a `Layout` of chats the turns' texts, one below the
     other."""
 
     recipe: TextRecipe | Layout
@@ -29,12 +29,12 @@ class PlainTexts:
     def text(self, row: Row) -> str:
         """The row's text with its answer, or the `Reason` why there is none."""
         if isinstance(self.recipe, Layout):
-            return invalid(row) or _said(self.recipe, row)
+            return invalid(row) or _text_of_chat(self.recipe, row)
         parts = self.recipe.parts(row)
         return parts if isinstance(parts, str) else "".join(parts)
 
 
-def _said(layout: Layout, row: Row) -> str:
+def _text_of_chat(layout: Layout, row: Row) -> str:
     chat = layout.read(row)
     if isinstance(chat, Reason):
         return chat
@@ -45,14 +45,14 @@ def _said(layout: Layout, row: Row) -> str:
 
 
 def plain_texts(text: str, rows: Sequence[Row], name: str) -> tuple[PlainTexts, str]:
-    """How rows such as these first ones of the source `name` are read where a study has `text` as its `data.text`; and
-    a line that says so, where it is not what `text` says.
+    """The reading of rows such as these first ones of the source `name` where a study has `text` as its `data.text`;
+    and a line that says so, where it is not what `text` says.
 
     Raises:
         UsageError: a column holds turns as Python prints them.
     """
     data = DataSpec(path=name, text=text)
-    chosen, how = read_as(data, TextRecipe.of(data), rows, name, has_template=False)
+    chosen, how = read_as(data, TextRecipe.from_spec(data), rows, name, has_template=False)
     plain = PlainTexts(chosen)
     if isinstance(chosen, Layout):
         columns = ", ".join(f"'{column}'" for column in chosen.columns)

@@ -68,7 +68,7 @@ class _Zstandard(io.RawIOBase):
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What reading a file can fail with, whatever compresses it."""
+    """The exceptions that reading a file can raise, whatever compresses it."""
     import lzma
 
     import zstandard
@@ -163,9 +163,9 @@ def chunks(file: Path) -> Generator[str, None, None]:
                     raise UsageError(f"{file}, line {line}: {_nul(len(good.encode()))}")
                 beyond_ascii |= not good.isascii()
                 if wrong is not None:
-                    told = f"is not {encoding}, as the file's first bytes say"
-                    told = _not_utf8(wrong.object, wrong.start, beyond_ascii) if encoding == "utf-8" else told
-                    raise UsageError(f"{file}, line {line}: {told}")
+                    problem = f"is not {encoding}, as the file's first bytes say"
+                    problem = _not_utf8(wrong.object, wrong.start, beyond_ascii) if encoding == "utf-8" else problem
+                    raise UsageError(f"{file}, line {line}: {problem}")
                 if not data:
                     return
                 data = stream.read(CHUNK)
@@ -174,7 +174,7 @@ def chunks(file: Path) -> Generator[str, None, None]:
 
 
 def _nul(place: int) -> str:
-    """What is said of a NUL byte, by its place: that of `a` is the second in UTF-16-LE, and the first in UTF-16-BE."""
+    """The error of a NUL byte, by its place: that of `a` is the second in UTF-16-LE, and the first in UTF-16-BE."""
     return (
         "holds a NUL byte; the file is damaged, or UTF-16 without a byte order mark: convert it, such as with "
         f"`iconv -f {'utf-16le' if place % 2 else 'utf-16be'} -t utf-8 OLD > NEW`"
@@ -182,7 +182,7 @@ def _nul(place: int) -> str:
 
 
 def _not_utf8(data: bytes, start: int, before: bool) -> str:
-    """What is said of bytes that are not UTF-8 from `start` on; `before`: there are characters beyond ASCII before."""
+    """The error of bytes that are not UTF-8 from `start` on; `before`: there are characters beyond ASCII before."""
     if (nul := data.find(b"\0", start)) >= 0:
         return _nul(nul)
     if before:
@@ -209,8 +209,8 @@ def lines(file: Path) -> Generator[str, None, None]:
         if whole:
             whole[0] = "".join((*begun, whole[0]))
             begun = []
-            for each in whole:
-                yield f"{each}\n"
+            for line in whole:
+                yield f"{line}\n"
         if rest:
             begun.append(rest)
     if begun:

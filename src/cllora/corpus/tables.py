@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from cllora.corpus.registered import Row
+from cllora.corpus.registry import Row
 from cllora.corpus.streams import lines
 from cllora.errors import UsageError
 
@@ -39,22 +39,23 @@ def read_csv(file: Path) -> Iterator[Row]:
 
 
 def read_tsv(file: Path) -> Iterator[Row]:
-    """As `read_csv`, but of tabs rather than of commas; quotes that are no whole values are characters like others."""
+    """Read a table of tabs, as `read_csv` does one of commas; quotes that are no whole values are characters like
+    others."""
     return _separated(file, "\t")
 
 
 def _separated(file: Path, usual: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a field is a text here; csv's own limit of 131072 characters is too short
-    delimiter, told = _delimiter(file, usual)
-    with closing(_rows(lines(file))) as found:
+    delimiter, first_line = _delimiter(file, usual)
+    with closing(_rows(lines(file))) as table_lines:
         quoting: Literal[0, 3] = (
-            csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, told) else csv.QUOTE_MINIMAL
+            csv.QUOTE_NONE if delimiter == "\t" and _quotes_are_plain(file, first_line) else csv.QUOTE_MINIMAL
         )
-        reader = csv.reader(islice(found, told, None), delimiter=delimiter, strict=True, quoting=quoting)
+        reader = csv.reader(islice(table_lines, first_line, None), delimiter=delimiter, strict=True, quoting=quoting)
         warned = False
         header: list[str] | None = None
         while True:
-            start = reader.line_num + 1 + told
+            start = reader.line_num + 1 + first_line
             try:
                 fields = next(reader, None)
             except csv.Error as error:
@@ -76,12 +77,12 @@ def _separated(file: Path, usual: str) -> Iterator[Row]:
             elif len(fields) != len(header):
                 raise UsageError(f"{file}, line {start}: {len(fields)} fields, but the header has {len(header)}")
             else:
-                if not warned and reader.line_num + told > start and _holds_rows(fields, delimiter):
+                if not warned and reader.line_num + first_line > start and _holds_rows(fields, delimiter):
                     warned = True
                     log.warning(
                         "%s, line %d: a value in quotes goes on over %d lines, each as long as a row; see whether a "
                         "quote is left open there",
-                        *(file, start, reader.line_num + told - start + 1),
+                        *(file, start, reader.line_num + first_line - start + 1),
                     )
                 yield {header[place]: fields[place] for place in named}
 
@@ -93,15 +94,15 @@ def _holds_rows(fields: Sequence[str], delimiter: str) -> bool:
     )
 
 
-def _quotes_are_plain(file: Path, told: int) -> bool:
+def _quotes_are_plain(file: Path, first_line: int) -> bool:
     """Whether quotes in a file of tabs are characters like others.
 
     They are if every line has as many values as the first, and there is one with a quote at its beginning that is not
     a whole value in quotes.
     """
     width, plain = 0, False
-    with closing(lines(file)) as found:
-        for line in islice(found, told, None):
+    with closing(lines(file)) as table_lines:
+        for line in islice(table_lines, first_line, None):
             fields = line.rstrip("\r\n").split("\t")
             if fields == [""]:
                 continue
@@ -115,10 +116,10 @@ def _quotes_are_plain(file: Path, told: int) -> bool:
     return plain and width > 1
 
 
-def _rows(found: Generator[str, None, None]) -> Generator[str, None, None]:
+def _rows(text_lines: Generator[str, None, None]) -> Generator[str, None, None]:
     """Lines as csv takes them: a lone `\\r` ends one too, and one in quotes is joined again."""
-    with closing(found):
-        for line in found:
+    with closing(text_lines):
+        for line in text_lines:
             if "\r" in line.removesuffix("\n").removesuffix("\r"):
                 yield from io.StringIO(line, newline="")
             else:
@@ -126,20 +127,20 @@ def _rows(found: Generator[str, None, None]) -> Generator[str, None, None]:
 
 
 def _delimiter(file: Path, usual: str) -> tuple[str, int]:
-    """What separates the values of a file, and how many lines at its start only tell that.
+    """The delimiter of a file's values, and the number of lines at its start that only name it.
 
     It is the usual one if that gives rows as long as the header, of two values or more; or else the one that does, with
     the most values; or else the first that is in the header.
     """
     sample: list[str] = []
-    with closing(_rows(lines(file))) as found, contextlib.suppress(UsageError):  # which reading meets again
-        sample.extend(islice(found, _LOOKED_AT))
-    told = _EXCEL.fullmatch(sample[0]) if sample else None
-    if told is not None:
-        return told[1], 1
+    with closing(_rows(lines(file))) as table_lines, contextlib.suppress(UsageError):  # which reading meets again
+        sample.extend(islice(table_lines, _LOOKED_AT))
+    separator_line = _EXCEL.fullmatch(sample[0]) if sample else None
+    if separator_line is not None:
+        return separator_line[1], 1
     even: dict[str, int] = {}
     uneven: dict[str, int] = {}
-    for delimiter in (usual, *(each for each in DELIMITERS if each != usual)):
+    for delimiter in (usual, *(other for other in DELIMITERS if other != usual)):
         sizes = _sizes(sample, delimiter)
         if sizes and sizes[0] > 1:
             # The last row may be cut.
@@ -151,7 +152,7 @@ def _delimiter(file: Path, usual: str) -> tuple[str, int]:
 
 
 def _sizes(sample: Iterable[str], delimiter: str) -> list[int]:
-    """How many values each row of the sample has."""
+    """The number of values of each row of the sample."""
     if delimiter == "\t":
         plain = [line.count("\t") + 1 for line in sample if line.strip("\r\n")]
         if len(set(plain)) == 1:

@@ -15,7 +15,7 @@ SHOWN = 40
 
 
 class Reason(str):
-    """Why a row is no use, with the column that it is for, and what one such row has there (`example`)."""
+    """A reason why a row is dropped, with the column that it is for, and what one such row has there (`example`)."""
 
     example: str
 

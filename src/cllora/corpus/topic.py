@@ -27,15 +27,15 @@ Topics = Annotated[int, Field(ge=1, le=1000)]
 
 @features.register(ordered=False)
 def topic(rows: TextRows, *, topics: Topics = 5) -> Array:
-    """Which of a few topics a text is about, by its words; topics are classes without an order, 0 being the largest.
+    """The topic of a text, of a few, by its words; topics are classes without an order, 0 being the largest.
 
     Spherical k-means (Dhillon and Modha 2001) on TF-IDF vectors of all texts, test texts among them; `cluster` has the
     formula. Each topic is a class of the partition, so `partition.classes` must not be below `topics`. What the topics
     are about is logged.
     """
     samples = rows.samples
-    found = samples.once(f"{topics} topics", lambda: cluster(samples.texts, topics, samples.originals))
-    return found[rows.ids]
+    topic_of = samples.once(f"{topics} topics", lambda: cluster(samples.texts, topics, samples.originals))
+    return topic_of[rows.ids]
 
 
 def cluster(texts: Sequence[str], topics: int, fit: int | None = None) -> Array:
@@ -48,8 +48,8 @@ def cluster(texts: Sequence[str], topics: int, fit: int | None = None) -> Array:
     """
     fit = len(texts) if fit is None else fit
     words, vectors = tf_idf(texts, fit)
-    told = np.flatnonzero(np.diff(vectors.indptr))
-    basis = vectors[told[told < fit]]
+    with_words = np.flatnonzero(np.diff(vectors.indptr))
+    basis = vectors[with_words[with_words < fit]]
     if basis.shape[0] == 0:
         return np.zeros(len(texts))
     starts = [_spherical(basis, topics, rng(0, "topics", start)) for start in range(STARTS)]
@@ -60,23 +60,23 @@ def cluster(texts: Sequence[str], topics: int, fit: int | None = None) -> Array:
     for number in np.flatnonzero(sizes):
         top = [words[word] for word in np.argsort(-centres[number], kind="stable")[:SHOWN]]
         log.info("topic %d, %s texts: %s", number, f"{sizes[number]:,}", ", ".join(top))
-    found = np.zeros(len(texts))
-    found[told] = np.argmax(vectors[told] @ centres.T, axis=1)
-    return found
+    topic_of = np.zeros(len(texts))
+    topic_of[with_words] = np.argmax(vectors[with_words] @ centres.T, axis=1)
+    return topic_of
 
 
 def tf_idf(texts: Sequence[str], fit: int) -> tuple[list[str], csr_array]:
     """The vocabulary of the first `fit` texts, and all texts' vectors over it, of length 1 (or 0), sparse."""
     n = len(texts)
-    frequency = Counter(word for text in _each(texts, fit) for word in set(words_of(text)))
-    known = [(-df, word) for word, df in frequency.items() if 2 <= df < fit]
-    words = [word for _, word in sorted(known)[:VOCABULARY]]
+    frequency = Counter(word for text in _read(texts, fit) for word in set(words_of(text)))
+    candidates = [(-df, word) for word, df in frequency.items() if 2 <= df < fit]
+    words = [word for _, word in sorted(candidates)[:VOCABULARY]]
     idf = np.array([np.log(fit / frequency[word]) for word in words])
     place = {word: i for i, word in enumerate(words)}
     columns: list[int] = []
     counts: list[int] = []
     ends = [0]
-    for text in _each(texts, n):
+    for text in _read(texts, n):
         tf = Counter(place[word] for word in words_of(text) if word in place)
         columns += tf.keys()
         counts += tf.values()
@@ -88,7 +88,7 @@ def tf_idf(texts: Sequence[str], fit: int) -> tuple[list[str], csr_array]:
     return words, csr_array(diags_array(1 / np.where(norms > 0, norms, 1)) @ vectors)
 
 
-def _each(texts: Sequence[str], first: int) -> Iterator[str]:
+def _read(texts: Sequence[str], first: int) -> Iterator[str]:
     """The first so many texts, read from disk by the batch."""
     for start in range(0, first, BATCH):
         yield from texts[start : min(start + BATCH, first)]

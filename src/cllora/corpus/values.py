@@ -57,7 +57,7 @@ def flat(row: Mapping[str, object]) -> Mapping[str, object]:
     """
     if not any(isinstance(value, Mapping) for value in row.values()):
         return row
-    found = dict(row)
+    flattened = dict(row)
     inside = [(name, value) for name, value in row.items() if isinstance(value, Mapping)]
     while inside:
         name, fields = inside.pop()
@@ -65,8 +65,8 @@ def flat(row: Mapping[str, object]) -> Mapping[str, object]:
             if isinstance(value, Mapping):
                 inside.append((f"{name}.{key}", value))
             else:
-                found.setdefault(f"{name}.{key}", value)
-    return found
+                flattened.setdefault(f"{name}.{key}", value)
+    return flattened
 
 
 def plain(value: object) -> object:
@@ -99,8 +99,8 @@ def is_one(value: object) -> bool:
     if type(value) in _PLAIN:
         return True
     value = plain(value)
-    known = value is None or isinstance(value, (str, int, float, *WRITTEN))
-    return known and not (isinstance(value, bytes) and len(value) > MOST_BYTES)
+    supported = value is None or isinstance(value, (str, int, float, *WRITTEN))
+    return supported and not (isinstance(value, bytes) and len(value) > MOST_BYTES)
 
 
 def value_text(value: object) -> str | None:

@@ -23,8 +23,8 @@ def unweighted(turn: Turn, everyone: bool) -> str:
 
 
 def weight_of(turn: Turn) -> float:
-    """How much the loss on a turn is to count: its `weight`, or 0 where `train` or its like is false; NaN for what is
-    no number."""
+    """The weight of the loss on a turn: its `weight`, or 0 where `train` or its like is false; NaN for what is no
+    number."""
     if any(_is_off(turn, name) for name in WHETHER):
         return 0.0
     try:

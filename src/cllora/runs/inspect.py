@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from cllora.corpus import features, owner_text
-from cllora.corpus.disk import Found
+from cllora.corpus.disk import ReadReport
 from cllora.corpus.encode import batches
 from cllora.corpus.files import short_name
 from cllora.corpus.listing import list_files
-from cllora.corpus.registered import Row
-from cllora.corpus.samples import dropped_line, told
+from cllora.corpus.registry import Row
+from cllora.corpus.samples import dropped_line, reasons_line
 from cllora.corpus.sources import SPLITS, Source, files_source, path_source
 from cllora.corpus.spoken import PlainTexts, plain_texts
 from cllora.corpus.template import Reason, parse_template
@@ -71,7 +71,7 @@ def inspect(
         log.warning("%s, and is left out", reason)
     owners = reading.owners(by)
     if owners.dropped:
-        log.warning("%s", dropped_line(owners.dropped, reading.found.examples))
+        log.warning("%s", dropped_line(owners.dropped, reading.report.examples))
     return inspect_owners(owners, classes)
 
 
@@ -144,13 +144,13 @@ class _Reading:
     number: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
-    found: Found = field(default_factory=Found)
+    report: ReadReport = field(default_factory=ReadReport)
     without_texts: list[str] = field(default_factory=list)
 
     def add(self, source: Source, name: str) -> None:
         """Read one file, or all of a folder."""
         read = used = 0
-        reasons = Found()
+        reasons = ReadReport()
         for rows in batches(source.rows()):
             if read == 0:
                 plain = self._plain(rows, source.name)
@@ -168,9 +168,9 @@ class _Reading:
             if self.on_read is not None:
                 self.on_read(read, None, f"reading {source.name}")
         if not used:
-            why = told(reasons.dropped, reasons.examples) or "it is empty"
+            why = reasons_line(reasons.dropped, reasons.examples) or "it is empty"
             self.without_texts.append(f"{source.name} has no usable texts: {why}")
-        self.found.add(reasons)
+        self.report.add(reasons)
 
     def owners(self, by: Sequence[Choice]) -> Owners:
         """All that was read, if it is of two owners or more, with these features."""
@@ -183,7 +183,7 @@ class _Reading:
             owner=np.array(self.owner, np.int64),
             characters=np.array([len(text) for text in self.texts], np.int64),
             values=tuple((choice, _values(choice, self.texts)) for choice in by),
-            dropped=self.found.dropped,
+            dropped=self.report.dropped,
         )
 
     def _plain(self, rows: Sequence[Row], file: str) -> PlainTexts:

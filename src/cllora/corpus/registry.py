@@ -18,7 +18,7 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What a corpus states of itself.
+    """The facts that a corpus states of itself.
 
     `version` takes those of the corpus's options that it looks into, must be quick, and gives a text that changes
     whenever the corpus would yield other rows; options are told apart without it. A corpus that has one is read once
