@@ -13,7 +13,7 @@ from cllora.model.dora import dora_forward
 from cllora.model.frozen import FrozenLayer
 from cllora.model.learner import Learner
 from cllora.model.load import load_base, save_merged
-from cllora.model.row import Row
+from cllora.model.routing import AdapterRouting
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Matrix, Work
 from support.samples import made_up_samples
@@ -137,11 +137,11 @@ def test_dropout_in_dora_is_on_what_comes_in_twice():
     x = torch.randn(1, 5, 8)
 
     class Meets:
-        row = Row([5], None, [torch.Generator().manual_seed(3)])
+        routing = AdapterRouting([5], None, [torch.Generator().manual_seed(3)])
 
     nothing = FrozenLayer(Matrix("0", slice(0, 16), slice(16, 28), 2, 6, 8, 3.0), torch.device("cpu"))
     found = dora_forward(layer, Meets, nothing, x)
-    z = Row([5], None, [torch.Generator().manual_seed(3)]).dropped(x, 0.5).double()
+    z = AdapterRouting([5], None, [torch.Generator().manual_seed(3)]).dropped(x, 0.5).double()
     assert (z == 0).any()
     w, change = (
         linear.weight.double(),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cllora.corpus import corpora, load_samples, versions
-from cllora.corpus.samples import told
+from cllora.corpus.samples import reasons_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
 from support.corpus import BOS, ROWS, BareTokenizer, ByteTokenizer, fails, jsonl, load, write_source
@@ -169,7 +169,10 @@ def test_rows_of_no_use_are_counted_by_reason(tmp_path: Path) -> None:
     assert samples.dropped == {f"{reason} (column 'text')": count for reason, count in reasons.items()}
     assert samples.examples["not text (column 'text')"] == "7"
     assert samples.examples["not valid Unicode (column 'text')"] == r"'\ud800 half'"
-    assert told({"empty (column 'text')": 1_000}, samples.examples) == "1,000 empty (column 'text'), such as '  \\n'"
+    assert (
+        reasons_line({"empty (column 'text')": 1_000}, samples.examples)
+        == "1,000 empty (column 'text'), such as '  \\n'"
+    )
 
 
 def test_limit_stops_reading(tmp_path: Path) -> None:

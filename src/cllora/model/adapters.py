@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from cllora.model.dora import MAGNITUDE, dora_forward
 from cllora.model.frozen import Frozen, FrozenLayer
 from cllora.model.libraries import Adapted, Layer
-from cllora.model.parts import ADAPTER, work_in
-from cllora.model.row import Row
+from cllora.model.parts import ADAPTER, cast_trained_modules
+from cllora.model.routing import AdapterRouting
 from cllora.seeds import rng
 from cllora.types import Layout, Model, Vector, model_of
 
@@ -47,7 +47,7 @@ class Adapters:
         device = named[0][1].device
         self.values = torch.zeros(slots, self.layout.size, device=device)
         self.gradients = torch.zeros_like(self.values)
-        self.row = Row(sizes=[])  # the whole row meets slot 0
+        self.routing = AdapterRouting(sizes=[])  # the whole row meets slot 0
         self.frozen = Frozen(self.layout)
         self._base: dict[str, NDArray[np.float32]] = {}  # where training starts, unless it is drawn
         views: dict[str, list[torch.nn.Parameter]] = {}
@@ -71,7 +71,7 @@ class Adapters:
                     module.forward = functools.partial(dora_forward, module, self, frozen)
                 else:
                     module.forward = functools.partial(_forward, module, self, frozen, a, b)
-        work_in(model, dtype)
+        cast_trained_modules(model, dtype)
 
     def start_at(self, vector: Vector) -> None:
         """Let training start at a vector (P,), which then is what `is_base` knows."""
@@ -88,16 +88,16 @@ class Adapters:
         self.values[slot].copy_(torch.from_numpy(np.ascontiguousarray(model.adapter, np.float32)))
 
     @contextlib.contextmanager
-    def meeting(self, row: Row) -> Iterator[None]:
-        """A pass in which the tokens meet the adapters as `row` says."""
-        self.row = row
+    def routed(self, routing: AdapterRouting) -> Iterator[None]:
+        """A pass in which the tokens meet the adapters as `routing` says."""
+        self.routing = routing
         try:
             yield
         finally:
-            self.row = Row(sizes=[])
+            self.routing = AdapterRouting(sizes=[])
 
     def initial(self, seed: int) -> Vector:
-        """Where training starts, with the model as the base; or the adapter that was set by `start_at`.
+        """The initial adapter, which leaves the model as the base; or the one that was set by `start_at`.
 
         LoRA: A uniform in +-1/sqrt(fan in), PEFT's Kaiming initialisation with a = sqrt(5); B zero. On an embedding A
         is zero and B standard normal, as PEFT has it. Anything else: the base's own values.
@@ -140,24 +140,24 @@ def _forward(
     a: Sequence[torch.nn.Parameter],
     b: Sequence[torch.nn.Parameter],
     x: torch.Tensor,
-    *others: object,
+    *arguments: object,
     **named: object,
 ) -> torch.Tensor:
     """base(x) + frozen(x) + s B A dropout(x), x (..., in) to (..., out), A (r, in), B (out, r) being of a token's slot.
 
     The C pairs are stacked into one of rank C r; of each token's C r inner numbers those of other slots are zeroed.
     """
-    y: torch.Tensor = layer.base_layer(x, *others, **named)
+    y: torch.Tensor = layer.base_layer(x, *arguments, **named)
     if layer.disable_adapters or layer.merged:
         return y
     y = frozen.added(y, x)
-    row = adapters.row
-    slots = 1 if row.mask is None else row.mask.shape[1]
+    routing = adapters.routing
+    slots = 1 if routing.mask is None else routing.mask.shape[1]
     down = torch.cat(list(a[:slots])).to(x.dtype)
     up = torch.cat(list(b[:slots]), dim=1).to(x.dtype).t()
-    inner = F.linear(row.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0)), down).flatten(0, -2)
-    if row.mask is not None:
-        inner = (inner.view(len(inner), slots, -1) * row.mask[:, :, None]).flatten(1)
+    inner = F.linear(routing.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0)), down).flatten(0, -2)
+    if routing.mask is not None:
+        inner = (inner.view(len(inner), slots, -1) * routing.mask[:, :, None]).flatten(1)
     return torch.addmm(y.flatten(0, -2), inner, up, alpha=layer.scaling[ADAPTER]).view(y.shape)
 
 

@@ -59,7 +59,7 @@ Observer = Callable[[torch.Tensor, torch.Tensor, float], None]
 
 @dataclass(frozen=True)
 class Packing:
-    """Where packed texts are. Texts of about one length share a shape (S, T), none of them longer than T.
+    """The places of packed texts. Texts of about one length share a shape (S, T), none of them longer than T.
 
     `rows` (G,) picks the texts' tokens out of the N packed ones, shape after shape, and behind a shorter text's end
     its last token again; `back` (N,) picks the packed tokens out of the G gathered ones. Where the two are the same
@@ -75,25 +75,29 @@ class Packing:
 
     @classmethod
     def of_lengths(cls, lengths: NDArray[np.int64], device: torch.device, pattern: Pattern = FULL) -> "Packing":
-        """Of texts with these many tokens (S,), packed in this order, under a pattern of attention."""
+        """Make the packing of texts with these many tokens (S,), in this order, under a pattern of attention."""
         order, sizes = pattern.blocks(lengths, shifted=False)
-        other, others = pattern.blocks(lengths, shifted=True)
-        if np.array_equal(sizes, others) and _same(order, other):
+        shifted_order, shifted_sizes = pattern.blocks(lengths, shifted=True)
+        if np.array_equal(sizes, shifted_sizes) and _same(order, shifted_order):
             return cls._of_blocks(order, sizes, device)
-        return dataclasses.replace(cls._of_blocks(order, sizes, device), shifted=cls._of_blocks(other, others, device))
+        return dataclasses.replace(
+            cls._of_blocks(order, sizes, device), shifted=cls._of_blocks(shifted_order, shifted_sizes, device)
+        )
 
     @classmethod
     def _of_blocks(cls, order: NDArray[np.int64] | None, lengths: NDArray[np.int64], device: torch.device) -> "Packing":
-        """Of blocks of the packed tokens, taken in an order (N,)."""
+        """Make the packing of blocks of the packed tokens, taken in an order (N,)."""
         starts = np.cumsum(lengths) - lengths
-        found = _shapes(lengths, device)
-        rows = [starts[texts, None] + np.minimum(np.arange(t), lengths[texts, None] - 1) for texts, t in found]
-        real = [np.arange(t) < lengths[texts, None] for texts, t in found]
+        shapes_of_texts = _shapes(lengths, device)
+        rows = [
+            starts[texts, None] + np.minimum(np.arange(t), lengths[texts, None] - 1) for texts, t in shapes_of_texts
+        ]
+        real = [np.arange(t) < lengths[texts, None] for texts, t in shapes_of_texts]
         flat, kept = (np.concatenate([part.ravel() for part in parts]) for parts in (rows, real))
         flat = flat if order is None else order[flat]
         back = np.empty(lengths.sum(), np.int64)
         back[flat[kept]] = np.flatnonzero(kept)
-        shapes = tuple((len(texts), t) for texts, t in found)
+        shapes = tuple((len(texts), t) for texts, t in shapes_of_texts)
         return cls(on_device(flat, device), on_device(back, device), shapes, np.array_equal(flat, np.arange(len(back))))
 
     def gather(self, tokens: torch.Tensor) -> list[torch.Tensor]:
@@ -119,15 +123,15 @@ def _shapes(lengths: NDArray[np.int64], device: torch.device) -> list[tuple[NDAr
     powers of two, and T in steps of `GRAIN`.
     """
     order = np.argsort(-lengths, kind="stable")
-    found = []
+    shapes = []
     while len(order):
         longest = int(lengths[order[0]])
         count = min(1 << (len(order).bit_length() - 1), MOST_TEXTS) if device.type == "cpu" else len(order)
         while count > 1 and _in_vain(lengths[order[:count]]):
             count //= 2
-        found.append((order[:count], longest if device.type != "cpu" else -(-longest // GRAIN) * GRAIN))
+        shapes.append((order[:count], longest if device.type != "cpu" else -(-longest // GRAIN) * GRAIN))
         order = order[count:]
-    return found
+    return shapes
 
 
 def _in_vain(lengths: NDArray[np.int64]) -> bool:
@@ -136,8 +140,8 @@ def _in_vain(lengths: NDArray[np.int64]) -> bool:
     return bool(unlike and (lengths[0] - lengths).sum() >= WORTH_A_SHAPE)
 
 
-def _same(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+def _same(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 class _Gather(torch.autograd.Function):
@@ -180,7 +184,7 @@ def packed_attention(
     dropout: float = 0.0,
     packing: Packing | None = None,
     observe: Observer | None = None,
-    **others: object,
+    **arguments: object,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Causal attention within each packed text, under the packing's pattern; without a packing, transformers' own SDPA.
 
@@ -194,14 +198,16 @@ def packed_attention(
     """
     if packing is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **arguments
         )
     special = [
-        name for name, value in others.items() if name not in HARMLESS and value is not None and value is not False
+        name for name, value in arguments.items() if name not in HARMLESS and value is not None and value is not False
     ]
-    if attention_mask is not None or special or others.get("is_causal") is False:
-        what = special[0] if special else "a mask or both sides of a token"
-        raise UsageError(f"the model's attention uses {what}, which packed texts do not support; choose another model")
+    if attention_mask is not None or special or arguments.get("is_causal") is False:
+        feature = special[0] if special else "a mask or both sides of a token"
+        raise UsageError(
+            f"the model's attention uses {feature}, which packed texts do not support; choose another model"
+        )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if observe is not None:
         observe(query, key, scale)

@@ -1,4 +1,4 @@
-"""Which samples meet in a step, and how they are laid out for the network."""
+"""Batches: the samples of a step, and their layout for the network."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -102,8 +102,8 @@ def _pack(
     owner = np.repeat(np.arange(len(texts)), lengths)
     positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     # A token is predicted from the one before it, unless it is its text's first or not of an answer.
-    of, starts, stops = samples.answered(ids[places], contexts[batch_of])
-    begins = (np.cumsum(lengths) - lengths)[of]
+    text_of_span, starts, stops = samples.answered(ids[places], contexts[batch_of])
+    begins = (np.cumsum(lengths) - lengths)[text_of_span]
     edges = np.bincount(begins + starts, minlength=len(owner) + 1) - np.bincount(
         begins + stops, minlength=len(owner) + 1
     )

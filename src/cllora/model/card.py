@@ -82,5 +82,5 @@ def _code(place: str, spec: ModelSpec) -> list[str]:
 
 def _listed(names: Iterable[object]) -> str:
     """Names or numbers in one line; a regex as it is."""
-    some = [names] if isinstance(names, str) else sorted(names) if isinstance(names, set) else list(names)
-    return ", ".join(f"`{name}`" if isinstance(name, str) else str(name) for name in some)
+    listed = [names] if isinstance(names, str) else sorted(names) if isinstance(names, set) else list(names)
+    return ", ".join(f"`{name}`" if isinstance(name, str) else str(name) for name in listed)

@@ -60,7 +60,7 @@ class ChatWriter:
         turns = [{"role": "system", "content": "SYSTEM"}, {"role": "user", "content": "a"}]
         try:
             return all(
-                "SYSTEM" in self._render(each) for each in (turns, [*turns, {"role": "assistant", "content": "b"}])
+                "SYSTEM" in self._render(chat) for chat in (turns, [*turns, {"role": "assistant", "content": "b"}])
             )
         except _failures():
             return False
@@ -73,7 +73,7 @@ class ChatWriter:
             text, spans = self._written(turns, None, None, answers=True)
         except _failures():
             return True  # whatever is refused of such a chat is refused of each
-        closing = [start for start, _ in self._control.found(text) if start > text.rfind("ANSWER")]
+        closing = [start for start, _ in self._control.spans(text) if start > text.rfind("ANSWER")]
         return not closing or any(start <= closing[0] < stop for start, stop in spans or [])
 
     @cached_property
@@ -94,8 +94,8 @@ class ChatWriter:
         all where there is no such turn. The end-of-text token is put after a last turn that the template does not
         close: with `end` answer if it is the assistant's, with all whoever's it is, with none never.
         """
-        said = [*_texts(chat.turns), *_texts(chat.tools)]
-        mark = free_mark(said) if any(map(self._control.found, said)) else ""
+        texts = [*_texts(chat.turns), *_texts(chat.tools)]
+        mark = free_mark(texts) if any(map(self._control.spans, texts)) else ""
         turns = cast(Turns, _broken(chat.turns, self._control, mark))
         tools = _broken(chat.tools, self._control, mark)
         try:
@@ -108,15 +108,17 @@ class ChatWriter:
         clean, tokens = self._tokens(text, mark)
         if mark:
             spans = [(a - text.count(mark, 0, a), b - text.count(mark, 0, b)) for a, b in spans]
-        found = [span for span in (_tokens_in(tokens, span) for span in spans) if span is not None]
+        placed_spans = [span for span in (_tokens_in(tokens, span) for span in spans) if span is not None]
         ids = list(tokens[0])
         answered, eos = chat.turns[-1]["role"] == "assistant", self._tokenizer.eos_token_id
         wanted = end == "all" or (end == "answer" and answered)
         if wanted and eos is not None and not self._closes(text, turns, tools):
             ids.append(eos)
             trained = not is_silent(turns[-1]) and (answered or not answers)
-            found = [*found[:-1], (found[-1][0], len(ids))] if found and trained else found
-        return EncodedChat(clean, ids, tuple(found))
+            placed_spans = (
+                [*placed_spans[:-1], (placed_spans[-1][0], len(ids))] if placed_spans and trained else placed_spans
+            )
+        return EncodedChat(clean, ids, tuple(placed_spans))
 
     def _written(
         self, turns: Turns, tools: object, completion: int | None, answers: bool
@@ -157,7 +159,7 @@ class ChatWriter:
         return spans
 
     def _start(self, text: str, before: Turns, tools: object) -> int | None:
-        """Where the assistant begins after some turns: after what the template writes to ask for its answer."""
+        """The start of the assistant's answer after some turns: behind the template's prompt for it."""
         if not before:
             return self._first_start(text, tools)
         asked = self._render(before, tools, ask=True)
@@ -169,12 +171,12 @@ class ChatWriter:
 
     def _first_start(self, text: str, tools: object) -> int | None:
         """The same for a chat that the assistant begins: after what the template writes before any of its answers."""
-        others = [self._render([{"role": "assistant", "content": content}], tools) for content in ("x", "y")]
-        start = _common(*others)
-        return start if _common(others[0], text) >= start else None
+        chats = [self._render([{"role": "assistant", "content": content}], tools) for content in ("x", "y")]
+        start = _common(*chats)
+        return start if _common(chats[0], text) >= start else None
 
     def _stop(self, text: str, turns: Turns, number: int, tools: object) -> int | None:
-        """Where an answer ends, what the template closes it with included."""
+        """The end of an answer, behind the tokens with which the template closes it."""
         if number + 1 == len(turns):
             return len(text)
         upto = turns[: number + 1]
@@ -189,11 +191,11 @@ class ChatWriter:
         for whole, behind in ((text, own[1]), (alone, closed[1])):
             # A control token that only begins like the other's is no part of what they share.
             stop = len(whole) - len(behind) + shared
-            shared -= next((stop - a for a, b in self._control.found(whole) if a < stop < b), 0)
+            shared -= next((stop - a for a, b in self._control.spans(whole) if a < stop < b), 0)
         return len(text) - len(own[1]) + shared
 
     def _around(self, text: str, turns: Turns, number: int, tools: object) -> tuple[str, str] | None:
-        """What the text of a chat has before and behind what a turn says, which may occur in it elsewhere too: what
+        """The text of a chat before and behind a turn's content, which may occur in it elsewhere too: the part that
         stays as it is where the turn says another word. None if it says nothing, or the template writes more anew."""
         content = turns[number]["content"]
         thought = max((match.end() for match in THOUGHT.finditer(content)), default=0)
@@ -204,16 +206,16 @@ class ChatWriter:
             word += "q"
         other = {**turns[number], "content": content[:thought] + word}
         written = self._render_or_none([*turns[:number], other, *turns[number + 1 :]], tools) or ""
-        before, there, behind = written.partition(word)
+        before, found_word, behind = written.partition(word)
         same = text.startswith(before) and text.endswith(behind) and len(before) + len(behind) <= len(text)
-        return (before, behind) if there and same else None
+        return (before, behind) if found_word and same else None
 
     def _closes(self, text: str, turns: Turns, tools: object) -> bool:
         """Whether a control token follows the last thing that is said."""
         around = self._around(text, turns, len(turns) - 1, tools)
         if around is not None:
-            return bool(self._control.found(around[1]))
-        controls = self._control.found(text)
+            return bool(self._control.spans(around[1]))
+        controls = self._control.spans(text)
         return bool(controls) and not text[controls[-1][1] :].strip()
 
     def _tokens(self, text: str, mark: str) -> tuple[str, Placed]:
@@ -250,7 +252,7 @@ class ChatWriter:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What a template raises that refuses a chat, or stumbles over it."""
+    """The exceptions of a template that refuses a chat, or stumbles over it."""
     from jinja2.exceptions import TemplateError
 
     return (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
@@ -264,16 +266,16 @@ def _tokens_in(tokens: Placed, span: Span) -> Span | None:
 
 
 def _apart(spans: Sequence[Span], without: Sequence[Span]) -> list[Span]:
-    """What is left of some stretches of text without others."""
+    """The rest of some spans of text without others."""
     for start, stop in without:
         pieces = [piece for a, b in spans for piece in ((a, min(b, start)), (max(a, stop), b))]
         spans = [(a, b) for a, b in pieces if a < b]
     return list(spans)
 
 
-def _common(one: str, other: str) -> int:
-    """How many of the first characters two texts have in common."""
-    return common_prefix(one, other)
+def _common(a: str, b: str) -> int:
+    """The length of the common prefix of two texts."""
+    return common_prefix(a, b)
 
 
 def _texts(value: object) -> list[str]:
@@ -281,8 +283,8 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
-        return [text for item in value.items() for each in item for text in _texts(each)]
-    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
+        return [text for item in value.items() for part in item for text in _texts(part)]
+    return [text for item in value for text in _texts(item)] if isinstance(value, list | tuple) else []
 
 
 def _broken(value: object, control: ControlTokens, mark: str) -> object:
@@ -290,5 +292,5 @@ def _broken(value: object, control: ControlTokens, mark: str) -> object:
     if isinstance(value, str):
         return control.broken(value, mark) if mark else value
     if isinstance(value, Mapping):
-        return {key: each if key == "role" else _broken(each, control, mark) for key, each in value.items()}
-    return [_broken(each, control, mark) for each in value] if isinstance(value, list | tuple) else value
+        return {key: held if key == "role" else _broken(held, control, mark) for key, held in value.items()}
+    return [_broken(item, control, mark) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Which parts of a chat a template writes at all, seen from a chat of the same form that says other words."""
+"""The parts of a chat that a template writes at all, seen from a chat of the same form that says other words."""
 
 import json
 import re
@@ -20,7 +20,7 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts", "thought")
 
 
 class Written:
-    """What one template writes, known once for all chats of the same roles and fields.
+    """The parts that one template writes, cached for all chats of the same roles and fields.
 
     What a turn says may stand in a chat's text because another turn says the same, and so may the name of a function.
     So everything that is said is replaced by a word of its own, and the template is asked for the text of that.
@@ -28,7 +28,7 @@ class Written:
 
     def __init__(self, render: Render) -> None:
         self._render = render
-        self._known: dict[str, str] = {}
+        self._lost_parts: dict[str, str] = {}
 
     def lost(self, turns: Turns, tools: object) -> str:
         """The first part of such a chat that the template does not write; empty if it writes all.
@@ -37,33 +37,35 @@ class Written:
         models that they are of expect. Of a form that the template refuses with other words nothing is known.
         """
         form = _form(turns, tools)
-        if form not in self._known:
-            self._known[form] = self._lost(turns, tools)
-        return self._known[form]
+        if form not in self._lost_parts:
+            self._lost_parts[form] = self._lost(turns, tools)
+        return self._lost_parts[form]
 
     def _lost(self, turns: Turns, tools: object) -> str:
         words = _Words()
-        told, of_tools = _renamed(tools, words)
+        renamed_tools, of_tools = _renamed(tools, words)
         made: list[Turn] = []
         parts: list[tuple[str, str]] = []
         thought: list[Mapping[str, str]] = []
         for turn in turns:
-            said = words.new() if _unthought(turn) else ""
+            word_of_turn = words.new() if _unthought(turn) else ""
             calls, of_calls = _renamed(turn.get(CALLS), words, arguments=True)
             thoughts = {key: words.new() for key in _thoughts(turn)}
             fields = {key: word for key, word in thoughts.items() if key != INLINE}
             within = f"<think>\n{thoughts[INLINE]}\n</think>\n\n" if INLINE in thoughts else ""
-            made.append({**turn, "content": within + said, **fields, **({CALLS: calls} if CALLS in turn else {})})
+            made.append(
+                {**turn, "content": within + word_of_turn, **fields, **({CALLS: calls} if CALLS in turn else {})}
+            )
             thought.append(thoughts)
-            parts += [(said, f"a turn of {turn['role']}")] * bool(said.strip())
+            parts += [(word_of_turn, f"a turn of {turn['role']}")] * bool(word_of_turn.strip())
             parts += [(word, f"{turn['role']}'s calls") for word in of_calls]
-        text = self._render(made, told)
+        text = self._render(made, renamed_tools)
         if text is None:
             return ""
         lost = next((part for word, part in parts if word not in text), "")
         if lost or any(word not in text for word in of_tools):
             return lost or "tools"
-        return self._lost_thought(made, told, thought)
+        return self._lost_thought(made, renamed_tools, thought)
 
     def _lost_thought(self, made: Turns, tools: object, thought: Sequence[Mapping[str, str]]) -> str:
         thinking = [number for number, turn in enumerate(made) if turn["role"] == "assistant" and thought[number]]
@@ -77,13 +79,13 @@ class Written:
 
 
 def left_out(turns: Turns, tools: object, text: str) -> str:
-    """What of a chat the text does not have, in the order in which it is said; empty if it has all."""
+    """The first part of a chat that its text lacks; empty if it has all."""
     place = 0
     for turn in turns:
         # Templates leave out what the assistant thought in earlier turns, as the models that they are of expect.
         content = _unthought(turn)
         written = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
-        ends = [at + len(each) for each in written if (at := text.find(each, place)) >= 0]
+        ends = [at + len(form) for form in written if (at := text.find(form, place)) >= 0]
         if not ends:
             return f"a turn of {turn['role']}"
         place = min(ends)
@@ -97,8 +99,8 @@ def left_out(turns: Turns, tools: object, text: str) -> str:
 def _called(functions: object) -> list[str]:
     """The names of functions, as calls and as tools give them."""
     several = functions if isinstance(functions, list | tuple) else [functions]
-    inner = [each.get("function", each) for each in several if isinstance(each, Mapping)]
-    return [str(each["name"]) for each in inner if isinstance(each, Mapping) and each.get("name")]
+    inner = [function.get("function", function) for function in several if isinstance(function, Mapping)]
+    return [str(function["name"]) for function in inner if isinstance(function, Mapping) and function.get("name")]
 
 
 class _Words:
@@ -115,12 +117,12 @@ class _Words:
 def _thoughts(turn: Turn) -> list[str]:
     """The names of what a turn has of thoughts: fields, and `<think>` within what the assistant says."""
     fields = [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
-    inline = turn["role"] == "assistant" and any(each.strip() for each in THOUGHT.findall(turn["content"]))
+    inline = turn["role"] == "assistant" and any(thought.strip() for thought in THOUGHT.findall(turn["content"]))
     return [*fields, INLINE] if inline else fields
 
 
 def _unthought(turn: Turn) -> str:
-    """What a turn says, without what the assistant thought."""
+    """The content of a turn, without the assistant's thoughts."""
     content: str = turn["content"]
     return (THOUGHT.sub("", content) if turn["role"] == "assistant" else content).strip()
 
@@ -130,17 +132,17 @@ def _renamed(functions: object, words: _Words, arguments: bool = False) -> tuple
     if not isinstance(functions, list | tuple):
         return functions, []
     made, used = [], []
-    for each in functions:
-        inner = each.get("function", each) if isinstance(each, Mapping) else None
+    for function in functions:
+        inner = function.get("function", function) if isinstance(function, Mapping) else None
         if not isinstance(inner, Mapping) or not inner.get("name"):
-            made.append(each)
+            made.append(function)
             continue
         used.append(words.new())
         new = {**inner, "name": used[-1]}
         if arguments:
             new["arguments"] = _replaced(inner.get("arguments"), words, used)
             new = new if "arguments" in inner else {key: new[key] for key in inner}
-        made.append({**each, "function": new} if "function" in each else new)
+        made.append({**function, "function": new} if "function" in function else new)
     return made, used
 
 
@@ -160,9 +162,9 @@ def _replaced(arguments: object, words: _Words, used: list[str]) -> object:
 
 
 def _form(turns: Turns, tools: object) -> str:
-    """What chats have in common of which the same is written: roles, fields, and which of them say something."""
-    said = [[bool(_unthought(turn)), INLINE in _thoughts(turn)] for turn in turns]
-    return json.dumps([said, _shape(turns), _shape(tools)], default=str)
+    """The form of chats of which a template writes the same parts: roles, fields, and which of them are empty."""
+    present = [[bool(_unthought(turn)), INLINE in _thoughts(turn)] for turn in turns]
+    return json.dumps([present, _shape(turns), _shape(tools)], default=str)
 
 
 def _shape(value: object, key: str = "") -> object:
@@ -170,5 +172,5 @@ def _shape(value: object, key: str = "") -> object:
         # Templates ask for roles and types, and whether something is said at all.
         return value if key in ("role", "type") else bool(value.strip())
     if isinstance(value, Mapping):
-        return {name: _shape(each, str(name)) for name, each in value.items()}
-    return [_shape(each) for each in value] if isinstance(value, list | tuple) else type(value).__name__
+        return {name: _shape(held, str(name)) for name, held in value.items()}
+    return [_shape(item) for item in value] if isinstance(value, list | tuple) else type(value).__name__

@@ -13,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from cllora.errors import UsageError
 from cllora.model.adapters import Adapters
 from cllora.model.libraries import Adapted
-from cllora.model.row import Row
+from cllora.model.routing import AdapterRouting
 
 
 def checkpoint_layers(model: Adapted, adapters: Adapters) -> None:
@@ -51,25 +51,25 @@ def _twice(
     adapters: Adapters,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Around a layer's first pass nothing; around its second what the first one met."""
-    row = adapters.row
-    return contextlib.nullcontext(), _as_before(adapters, row, _states(row))
+    routing = adapters.routing
+    return contextlib.nullcontext(), _as_before(adapters, routing, _states(routing))
 
 
 @contextlib.contextmanager
-def _as_before(adapters: Adapters, row: Row, states: Sequence[torch.Tensor]) -> Iterator[None]:
-    now = _states(row)
-    _set(row, states)
+def _as_before(adapters: Adapters, routing: AdapterRouting, states: Sequence[torch.Tensor]) -> Iterator[None]:
+    now = _states(routing)
+    _set(routing, states)
     try:
-        with adapters.meeting(row):
+        with adapters.routed(routing):
             yield
     finally:
-        _set(row, now)
+        _set(routing, now)
 
 
-def _states(row: Row) -> list[torch.Tensor]:
-    return [generator.get_state() for generator in row.generators or ()]
+def _states(routing: AdapterRouting) -> list[torch.Tensor]:
+    return [generator.get_state() for generator in routing.generators or ()]
 
 
-def _set(row: Row, states: Sequence[torch.Tensor]) -> None:
-    for generator, state in zip(row.generators or (), states, strict=True):
+def _set(routing: AdapterRouting, states: Sequence[torch.Tensor]) -> None:
+    for generator, state in zip(routing.generators or (), states, strict=True):
         generator.set_state(state)

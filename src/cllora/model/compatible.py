@@ -1,4 +1,4 @@
-"""What a base must be: a whole, plain causal language model whose texts come to the same alone and in company.
+"""Checks of a base: a whole, plain causal language model that predicts a text the same alone and packed.
 
 What its config says is read before its weights are, and what that cannot tell is tried when it is loaded.
 """
@@ -65,8 +65,8 @@ def check_config(config: Config, name: str) -> None:
     Raises:
         UsageError: it is one of these.
     """
-    both = (getattr(each, "quantization_config", None) for each in (config, text_config(config)))
-    quantised = next((each for each in both if each is not None), None)
+    both = (getattr(part, "quantization_config", None) for part in (config, text_config(config)))
+    quantised = next((held for held in both if held is not None), None)
     if quantised is not None:
         fields = quantised if isinstance(quantised, dict) else getattr(quantised, "to_dict", dict)()
         how = fields.get("quant_method") or "a way that it does not name"
@@ -74,10 +74,10 @@ def check_config(config: Config, name: str) -> None:
             f"the model '{name}' is quantised ({getattr(how, 'value', how)}), and its weights have to be plain; choose "
             "the model that it was made of, or a .gguf file, which is dequantised"
         )
-    others = [each for each in getattr(config, "architectures", None) or () if OTHER_TASKS.fullmatch(each)]
-    if others:
+    of_task = [each for each in getattr(config, "architectures", None) or () if OTHER_TASKS.fullmatch(each)]
+    if of_task:
         raise UsageError(
-            f"the model '{name}' is no language model but a {others[0]}; choose the causal model that it was made of"
+            f"the model '{name}' is no language model but a {of_task[0]}; choose the causal model that it was made of"
         )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UsageError(
@@ -87,7 +87,7 @@ def check_config(config: Config, name: str) -> None:
         raise UsageError(f"the model '{name}' ({config.model_type}) has an encoder; choose a causal language model")
 
 
-def check_loaded(base: Causal, found: Entries, name: str) -> None:
+def check_loaded(base: Causal, loading: Entries, name: str) -> None:
     """Refuse a base with an adapter on it, with weights missing, or with an adapter's among those that were not used.
 
     Raises:
@@ -95,17 +95,19 @@ def check_loaded(base: Causal, found: Entries, name: str) -> None:
     """
     if getattr(base, "_hf_peft_config_loaded", False):
         raise _is_adapter(name, getattr(base, "name_or_path", None) or "its base")
-    if found["missing_keys"]:
-        some = sorted(found["missing_keys"])[0]
+    if loading["missing_keys"]:
+        matching = sorted(loading["missing_keys"])[0]
         raise UsageError(
-            f"the model '{name}' lacks {len(found['missing_keys'])} of its weights, such as {some}; "
+            f"the model '{name}' lacks {len(loading['missing_keys'])} of its weights, such as {matching}; "
             "choose a complete causal language model"
         )
-    unused = sorted(found.get("unexpected_keys") or ())
-    for pattern, (what, mend) in NOT_PLAIN.items():
-        some = [key for key in unused if re.search(pattern, key)]
-        if some:
-            raise UsageError(f"the weights of '{name}' hold {what}, such as {some[0]}, which would be left out; {mend}")
+    unused = sorted(loading.get("unexpected_keys") or ())
+    for pattern, (kind, mend) in NOT_PLAIN.items():
+        matching = [key for key in unused if re.search(pattern, key)]
+        if matching:
+            raise UsageError(
+                f"the weights of '{name}' hold {kind}, such as {matching[0]}, which would be left out; {mend}"
+            )
     if unused:
         log.warning("%s weights of '%s' are not used, such as %s", f"{len(unused):,}", name, unused[0])
     broken = next((key for key, weight in base.named_parameters() if not torch.isfinite(weight).all()), None)
@@ -126,8 +128,8 @@ def check_passes(config: Config, context: int, name: str) -> None:
     inner = text_config(config)
     for rope in _ropes(inner):
         kind = rope.get("rope_type", rope.get("type"))
-        limits = (getattr(inner, f"{which}max_position_embeddings", None) for which in ("original_", ""))
-        limit = next((each for each in (rope.get("original_max_position_embeddings"), *limits) if each), None)
+        limits = (getattr(inner, f"{prefix}max_position_embeddings", None) for prefix in ("original_", ""))
+        limit = next((length for length in (rope.get("original_max_position_embeddings"), *limits) if length), None)
         if kind in BY_LONGEST and limit is not None and context > limit:
             raise UsageError(
                 f"model.context is {context}, but the positions of '{name}' ({kind}) change for all texts of a pass in "

@@ -1,4 +1,4 @@
-"""What a base runs on, for whoever reads a run's folder later."""
+"""The description of what a base runs on, for readers of a run's folder."""
 
 from collections.abc import Mapping
 

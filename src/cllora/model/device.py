@@ -1,4 +1,4 @@
-"""Where the numbers are, and how they get there."""
+"""Devices: where arrays are, and how they get there."""
 
 import numpy as np
 import torch

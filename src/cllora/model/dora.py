@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from cllora.model.frozen import FrozenLayer
 from cllora.model.libraries import Adapted, Layer
 from cllora.model.parts import ADAPTER
-from cllora.model.row import Row
+from cllora.model.routing import AdapterRouting
 
 MAGNITUDE = "lora_magnitude_vector"
 
 
-class _Meets(Protocol):
-    row: Row
+class _HasRouting(Protocol):
+    routing: AdapterRouting
 
 
 @torch.no_grad()
@@ -34,13 +34,13 @@ def set_lengths(model: Adapted) -> None:
 
 
 def dora_forward(
-    layer: Layer, adapters: _Meets, frozen: FrozenLayer, x: torch.Tensor, *others: object, **named: object
+    layer: Layer, adapters: _HasRouting, frozen: FrozenLayer, x: torch.Tensor, *arguments: object, **named: object
 ) -> torch.Tensor:
     """base(x) + (m/n - 1) W z + (m/n) s B A z with z = dropout(x) and n = |W + s B A|: x (..., in) to (..., out).
 
     What is frozen counts as part of W.
     """
-    y: torch.Tensor = layer.base_layer(x, *others, **named)
+    y: torch.Tensor = layer.base_layer(x, *arguments, **named)
     if layer.disable_adapters or layer.merged:
         return y
     a, b, scale = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER]
@@ -49,7 +49,7 @@ def dora_forward(
     y = frozen.added(y, x)
     norm = (weight.float() + scale * (b @ a)).detach().norm(dim=1)
     length = (layer.lora_magnitude_vector[ADAPTER].weight / norm).to(x.dtype)
-    z = adapters.row.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0))
+    z = adapters.routing.dropped(x, getattr(layer.lora_dropout[ADAPTER], "p", 0.0))
     plain = F.linear(z, weight) if z is not x else y if bias is None else y - bias
     low = F.linear(F.linear(z, a.to(x.dtype)), b.to(x.dtype))
     return torch.add(y + (length - 1) * plain, length * low, alpha=scale)

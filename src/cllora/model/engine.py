@@ -1,4 +1,4 @@
-"""What an engine does: local training, and measuring adapters over one frozen base.
+"""The engine's interface: local training and the evaluation of adapters over one frozen base.
 
 The rooms above ask for these protocols and for nothing else. `cllora.model.learner.Learner` is an `Engine` in this
 process; one that trains elsewhere has the same methods. Arrays and numbers alone go in and out.
@@ -57,7 +57,7 @@ class Trainer(Protocol):
         ...
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
-        """What each job comes to, in the order of `jobs`. Draws depend on `seed` and the job's name alone."""
+        """The result of each job, in the order of `jobs`. Draws depend on `seed` and the job's name alone."""
         ...
 
 
@@ -114,7 +114,8 @@ class Engine(Trainer, Evaluator, Protocol):
     """All that a run needs: trains, measures, says what it runs on, and writes an adapter down."""
 
     def describe(self) -> Environment:
-        """What it runs on, for `environment.json`: hardware, precision, communication, model, attention."""
+        """The description of what it runs on, for `environment.json`: hardware, precision, communication, model,
+        attention."""
         ...
 
     def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:

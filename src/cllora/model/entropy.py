@@ -1,4 +1,5 @@
-"""How widely each attention head looks: the entropy of its distribution over the tokens that a query may see.
+"""Attention entropy, which is how widely each head looks: the entropy of its distribution over the tokens that a query
+may see.
 
 A query at position i (from 1) sees i keys, of its own text alone, and an entropy of at most ln i. Entropy in nats thus
 grows with a text's length; as a share of ln i it does not, so texts of any length and contexts can be compared.
@@ -28,13 +29,13 @@ def head_entropies(query: torch.Tensor, key: torch.Tensor, scale: float) -> torc
     query, key = query.float(), key.float().repeat_interleave(query.shape[0] // key.shape[0], dim=0)
     length = query.shape[1]
     places = torch.arange(length, device=query.device)
-    found = []
+    entropies = []
     for start in range(0, length, BLOCK):
         rows = places[start : start + BLOCK]
         scores = (query[:, rows] * scale) @ key.transpose(1, 2)
         shares = torch.softmax(scores.masked_fill(places > rows[:, None], float("-inf")), dim=-1)
-        found.append(torch.special.entr(shares).sum(-1))
-    return torch.cat(found, dim=1)
+        entropies.append(torch.special.entr(shares).sum(-1))
+    return torch.cat(entropies, dim=1)
 
 
 def summing(lengths: Sequence[int], sums: list[torch.Tensor]) -> Observer:
@@ -59,6 +60,6 @@ def summing(lengths: Sequence[int], sums: list[torch.Tensor]) -> Observer:
 
 
 def means(passes: Iterable[Sequence[torch.Tensor]], positions: int) -> HeadEntropies:
-    """From what passes summed, layer by layer, to means over positions."""
+    """The means over positions of what passes summed, layer by layer."""
     layers = torch.stack([torch.stack(list(sums)) for sums in passes]).sum(0) / positions
     return HeadEntropies(layers[:, 0].numpy(), layers[:, 1].numpy())

@@ -1,4 +1,4 @@
-"""What tells a base from every other: all of its weights, and all of its config that decides what they compute."""
+"""The fingerprint of a base: of all its weights, and of all in its config that decides what they compute."""
 
 import hashlib
 import importlib.metadata
@@ -22,26 +22,27 @@ def fingerprint_of(config: Config, tensors: Iterable[tuple[str, torch.Tensor]]) 
     Args:
         config: the config as it stands beside the weights, before positions are stretched.
     """
-    found = hashlib.sha256(json.dumps(_plain(config.to_diff_dict()), sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(_plain(config.to_diff_dict()), sort_keys=True, default=str).encode())
     for name, tensor in tensors:
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         # XXH3 reads as fast as memory does; it has to notice a change, not to withstand an enemy.
         numbers = tensor.detach().contiguous().flatten().view(torch.uint8).cpu().numpy()
-        found.update(xxhash.xxh3_128_digest(numbers.data))
-    return found.hexdigest()[:12]
+        digest.update(xxhash.xxh3_128_digest(numbers.data))
+    return digest.hexdigest()[:12]
 
 
 def fingerprint_of_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     """Twelve hex digits of every number of some named arrays."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
-        found.update(xxhash.xxh3_128_digest(np.ascontiguousarray(arrays[name]).data))
-    return found.hexdigest()[:12]
+        digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
+        digest.update(xxhash.xxh3_128_digest(np.ascontiguousarray(arrays[name]).data))
+    return digest.hexdigest()[:12]
 
 
 def computed_by(device: torch.device) -> str:
-    """What decides the last digits of a loss beside the base and the text: the program, its libraries, the hardware."""
+    """The identity of what decides a loss's last digits beside base and text: the program, its libraries, the
+    hardware."""
     names = ("cllora", "torch", "transformers", "peft")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()

@@ -1,4 +1,4 @@
-"""What is frozen under an adapter: fixed matrices that are added to the base's weights where LoRA is.
+"""Frozen matrices under an adapter, which are added to the base's weights where LoRA is.
 
 The base's own weights stay as they are: in a narrow type, adding to them would round most of an addition away.
 """
@@ -16,7 +16,8 @@ Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class FrozenLayer:
-    """What is added to one layer's weight (m, n): a dense matrix, and a product B A of two factors; or nothing."""
+    """The frozen addition to one layer's weight (m, n): a dense matrix, and a product B A of two factors; or
+    nothing."""
 
     def __init__(self, matrix: Matrix, device: torch.device) -> None:
         self.matrix, self._device = matrix, device
@@ -51,7 +52,7 @@ class FrozenLayer:
 
 
 class Frozen:
-    """What is frozen under the adapters of a model, layer by layer. The same lies under all slots."""
+    """The frozen matrices under the adapters of a model, layer by layer. The same lie under all slots."""
 
     def __init__(self, layout: Layout) -> None:
         self._matrices = {matrix.name: matrix for matrix in layout.matrices}
@@ -82,7 +83,7 @@ class Frozen:
 
 
 def parts_of(frozen: Arrays, matrix: Matrix) -> tuple[NDArray[np.float32] | None, Factors | None]:
-    """What of `Model.frozen` is added to a matrix: dense (m, n), and factors A (R, n) and B (m, R); None for neither.
+    """The parts of `Model.frozen` added to a matrix: dense (m, n), and factors A (R, n) and B (m, R); None for neither.
 
     Raises:
         UsageError: it has another shape.

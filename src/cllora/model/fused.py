@@ -10,8 +10,9 @@ from cllora.model.libraries import Causal
 log = logging.getLogger("cllora")
 
 
-def without_experts(causal: Causal, names: list[str], name: str, what: str) -> list[str]:
-    """The names of linear layers without those that PEFT takes for experts, which is said of `what` chose them."""
+def without_experts(causal: Causal, names: list[str], name: str, source: str) -> list[str]:
+    """The names of linear layers without those that PEFT takes for experts, which a warning says of the `source` of the
+    names."""
     experts = [entry for entry in names if _is_converted(causal, names, entry)]
     if experts:
         log.warning(
@@ -19,7 +20,7 @@ def without_experts(causal: Causal, names: list[str], name: str, what: str) -> l
             "them out",
             name,
             ", ".join(experts),
-            what,
+            source,
         )
     return [entry for entry in names if entry not in experts]
 

@@ -30,7 +30,7 @@ LOOKED_AT = 20
 
 @dataclass(frozen=True)
 class Written:
-    """What came after the prompt: `text`, how many `tokens`, and what ended it.
+    """The text generated after a prompt: `text`, its number of `tokens`, and what ended it.
 
     `stopped` is `end` (the model's end-of-text token, not in the text), `length` (as many tokens as were asked for) or
     `window` (no position is left).
@@ -88,18 +88,18 @@ class Writer:
             pad_token_id=self._ends[0] if self._ends else 0,
             **asked,
         )
-        tokens = torch.tensor([self._prompt], device=self._learner.base.device)
+        prompt = torch.tensor([self._prompt], device=self._learner.base.device)
         with _stock(self._causal), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed_for(seed, "generate"))
-            found = self._causal.generate(
-                input_ids=tokens,
-                attention_mask=torch.ones_like(tokens),
+            tokens = self._causal.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
                 generation_config=config,
                 streamer=None if on_token is None else _Counter(on_token),
             )[0].tolist()
-        new = found[len(self._prompt) :]
+        new = tokens[len(self._prompt) :]
         ended = bool(new) and new[-1] in self._ends
-        text = self._text(found[: len(found) - ended])[len(self._text(self._prompt)) :]
+        text = self._text(tokens[: len(tokens) - ended])[len(self._text(self._prompt)) :]
         return Written(text, len(new), "end" if ended else "length" if room == most else "window")
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -151,7 +151,7 @@ class _Counter(BaseStreamer):  # type: ignore[misc]
 
 
 def _user_mark(tokenizer: StockTokenizer) -> str:
-    """What a chat template writes before every user's turn; nothing, where that cannot be told."""
+    """The mark that a chat template writes before every user's turn; nothing, where that cannot be told."""
     turns = [("user", "{one}"), ("assistant", "{two}"), ("user", "{three}")]
     chat = [{"role": role, "content": content} for role, content in turns]
     try:
@@ -167,10 +167,10 @@ def _user_mark(tokenizer: StockTokenizer) -> str:
 
 def _ends(causal: Causal, tokenizer: StockTokenizer) -> list[int]:
     """The tokens that end a text, as the model's files and its tokenizer name them."""
-    found: list[int] = []
+    ids: list[int] = []
     for named in (causal.generation_config.eos_token_id, causal.config.eos_token_id, tokenizer.eos_token_id):
-        found += named if isinstance(named, list) else [] if named is None else [named]
-    return list(dict.fromkeys(found))
+        ids += named if isinstance(named, list) else [] if named is None else [named]
+    return list(dict.fromkeys(ids))
 
 
 @contextmanager

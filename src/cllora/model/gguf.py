@@ -67,9 +67,9 @@ def folder_of(path: Path) -> Path:
 
 
 def origin(folder: Path) -> Entries:
-    """Where a converted model comes from, as its file says: JSON-able."""
-    found: Entries = json.loads((folder / MADE).read_text(encoding="utf-8"))["origin"]
-    return found
+    """The origin of a converted model, as its file states it: JSON-able."""
+    origin_fields: Entries = json.loads((folder / MADE).read_text(encoding="utf-8"))["origin"]
+    return origin_fields
 
 
 @functools.cache
@@ -164,7 +164,7 @@ def _model(content: Content, config: Config, name: str) -> Causal:
     from transformers.utils.quantization_config import GgufConfig
 
     with _quiet(transformers):
-        read, found = transformers.AutoModelForCausalLM.from_pretrained(
+        read, loading = transformers.AutoModelForCausalLM.from_pretrained(
             content.path.parent,
             gguf_file=content.path.name,
             config=config,
@@ -177,11 +177,11 @@ def _model(content: Content, config: Config, name: str) -> Causal:
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     weights, sizes = read.state_dict(), {key: value.shape for key, value in model.state_dict().items()}
-    wrong = [key for key, *_ in found["mismatched_keys"]]
+    wrong = [key for key, *_ in loading["mismatched_keys"]]
     wrong += [key for key, shape in sizes.items() if key in weights and weights[key].shape != shape]
     if wrong:
         raise UsageError(f"{name}: {min(wrong)} is not of the size that the rest asks for; choose another file")
-    if lacking := sorted(found["missing_keys"]):
+    if lacking := sorted(loading["missing_keys"]):
         raise UsageError(f"{name} lacks {len(lacking)} of its weights, such as {lacking[0]}; choose a whole file")
     held = sum(p.numel() for p in read.parameters())
     if held != content.numbers:
@@ -206,9 +206,9 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 
 
 def _generation(content: Content, transformers: ModuleType) -> Config:
-    """What ends a text: the token of its end, and that of a turn's, if the file has one of its own."""
+    """The tokens that end a text: that of its end, and that of a turn's, if the file has one of its own."""
     ids = {key: content.fields.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "eom", "padding")}
-    ends = [each for each in dict.fromkeys(ids[key] for key in ("eos", "eot", "eom")) if each is not None]
+    ends = [token for token in dict.fromkeys(ids[key] for key in ("eos", "eot", "eom")) if token is not None]
     return transformers.GenerationConfig(
         bos_token_id=ids["bos"], eos_token_id=ends or None, pad_token_id=ids["padding"]
     )

@@ -1,4 +1,4 @@
-"""What a GGUF file says and holds: its metadata by key, and its tensors."""
+"""The content of a GGUF file: its metadata by key, and its tensors."""
 
 import math
 import re
@@ -21,16 +21,16 @@ KEPT = (
 
 
 class Content:
-    """What a GGUF file says: `fields`, its metadata by key, and `shapes`, (rows, ..., columns) of its tensors."""
+    """The content of a GGUF file: `fields`, its metadata by key, and `shapes`, (rows, ..., columns) of its tensors."""
 
     def __init__(self, path: Path, fields: Metadata, tensors: Mapping[str, Tensor]) -> None:
         self.path, self.fields, self.tensors = path, fields, tensors
-        self.shapes = {name: tuple(int(n) for n in reversed(it.shape)) for name, it in tensors.items()}
+        self.shapes = {name: tuple(int(n) for n in reversed(tensor.shape)) for name, tensor in tensors.items()}
         self.architecture = str(fields.get("general.architecture"))
 
     @property
     def numbers(self) -> int:
-        """How many weights there are."""
+        """The number of weights."""
         return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
 
     def origin(self) -> Entries:
@@ -38,12 +38,12 @@ class Content:
         general = {
             key.removeprefix("general."): value for key, value in self.fields.items() if key.startswith("general.")
         }
-        said = {key: value for key, value in general.items() if key in KEPT or key.startswith("base_model.")}
+        metadata = {key: value for key, value in general.items() if key in KEPT or key.startswith("base_model.")}
         return {
             "file": self.path.name,
             "architecture": self.architecture,
-            "types": dict(Counter(it.tensor_type.name for it in self.tensors.values())),
-            "metadata": {key: value for key, value in said.items() if isinstance(value, str | int)},
+            "types": dict(Counter(tensor.tensor_type.name for tensor in self.tensors.values())),
+            "metadata": {key: value for key, value in metadata.items() if isinstance(value, str | int)},
         }
 
 
@@ -64,7 +64,7 @@ def read(path: Path) -> Content:
         raise UsageError(
             f"{name} is damaged or cut off, or of a kind that is not known ({one_line(error, 120)})"
         ) from None
-    content = Content(path, fields, {it.name: it for it in reader.tensors})
+    content = Content(path, fields, {tensor.name: tensor for tensor in reader.tensors})
     _check_kind(content, name)
     return content
 
@@ -91,7 +91,7 @@ def _check_kind(content: Content, name: str) -> None:
             "give the model's folder as transformers reads it"
         )
     check_model(fields, architecture, name)
-    for tensor in {it.tensor_type: it for it in content.tensors.values()}.values():
+    for tensor in {tensor.tensor_type: tensor for tensor in content.tensors.values()}.values():
         with in_one_line(f"{name}: {tensor.name} cannot be dequantised"):
             try:
                 gguf.dequantize(tensor.data[:1], tensor.tensor_type)

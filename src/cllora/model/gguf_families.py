@@ -97,29 +97,29 @@ def config_of(content: "Content", name: str) -> Config:
     import transformers
 
     family, prefix = FAMILIES[content.architecture], f"{content.architecture}."
-    said = {key.removeprefix(prefix): value for key, value in content.fields.items() if key.startswith(prefix)}
-    lacking = [key for key in family.keys if key not in said and key != "attention.head_count_kv"]
+    values = {key.removeprefix(prefix): value for key, value in content.fields.items() if key.startswith(prefix)}
+    lacking = [key for key in family.keys if key not in values and key != "attention.head_count_kv"]
     if lacking:
         raise UsageError(f"{name} does not say its {prefix}{lacking[0]}; choose another file")
-    layers = said["block_count"]
+    layers = values["block_count"]
     fields = {
-        field: _one(said.pop(key), layers, f"{name}: {prefix}{key}")
+        field: _one(values.pop(key), layers, f"{name}: {prefix}{key}")
         for key, field in family.keys.items()
-        if key in said
+        if key in values
     }
-    for key, told in SIZES.items():
-        if told(content.shapes) not in (None, size := fields[family.keys[key]]):
+    for key, sized in SIZES.items():
+        if sized(content.shapes) not in (None, size := fields[family.keys[key]]):
             raise UsageError(
-                f"{name}: {prefix}{key} is {size}, but its weights are of {told(content.shapes)}; choose another file"
+                f"{name}: {prefix}{key} is {size}, but its weights are of {sized(content.shapes)}; choose another file"
             )
     if family.keys is ROTARY:
-        fields |= _rotary(content, family, fields, said, name)
+        fields |= _rotary(content, family, fields, values, name)
     elif fields["n_embd"] % fields["n_head"]:
         raise UsageError(
             f"{name}: {prefix}attention.head_count is {fields['n_head']}, which does not divide {fields['n_embd']}; "
             "choose another file"
         )
-    for key, value in said.items():
+    for key, value in values.items():
         if key not in NO_MATTER or NO_MATTER[key] not in (None, value):
             raise UsageError(f"{name} has {prefix}{key} = {shown(value)}, which is not supported; choose another file")
     for tensor in content.shapes:
@@ -146,22 +146,22 @@ def config_of(content: "Content", name: str) -> Config:
     )
 
 
-def _one(value: Any, layers: int, what: str) -> Any:  # Any: a number or a text, as the key has it
+def _one(value: Any, layers: int, key: str) -> Any:  # Any: a number or a text, as the key has it
     """A number that is the same for all layers."""
     if isinstance(value, list):
         if len(value) != layers:
-            raise UsageError(f"{what} has {len(value)} numbers for {layers} layers; choose another file")
+            raise UsageError(f"{key} has {len(value)} numbers for {layers} layers; choose another file")
         if len(set(value)) != 1:
-            raise UsageError(f"{what} differs from layer to layer, which is not supported; choose another file")
-        if ".head_count" in what:  # by which transformers turns the rows of queries and keys
+            raise UsageError(f"{key} differs from layer to layer, which is not supported; choose another file")
+        if ".head_count" in key:  # by which transformers turns the rows of queries and keys
             raise UsageError(
-                f"{what} is {shown(value)}, and only one number for all layers is read; choose another file"
+                f"{key} is {shown(value)}, and only one number for all layers is read; choose another file"
             )
         return value[0]
     return value
 
 
-def _rotary(content: "Content", family: Family, fields: Entries, said: Entries, name: str) -> Entries:
+def _rotary(content: "Content", family: Family, fields: Entries, values: Entries, name: str) -> Entries:
     """The config's fields for heads and rotary positions."""
     heads, groups = fields["num_attention_heads"], fields.get("num_key_value_heads", fields["num_attention_heads"])
     key = f"{name}: {content.architecture}.attention.head_count"
@@ -177,14 +177,14 @@ def _rotary(content: "Content", family: Family, fields: Entries, said: Entries, 
             f"{key}_kv is {groups}, but its keys have {keys} rows, not {groups * width}; choose another file"
         )
     for size in HEAD:
-        if (given := said.pop(size, width)) != width:
+        if (given := values.pop(size, width)) != width:
             raise UsageError(
                 f"{name}: {content.architecture}.{size} is {given}, not the width of its heads ({width}), which is not "
                 "supported; choose another file"
             )
     if not family.head and width * heads != fields["hidden_size"]:
         raise UsageError(f"{name}: its heads are {width} wide, which {family.model_type} models cannot have")
-    rope = {"rope_type": "default", "rope_theta": float(said.pop("rope.freq_base", 10000.0))}
+    rope = {"rope_type": "default", "rope_theta": float(values.pop("rope.freq_base", 10000.0))}
     if ROPE_FACTORS in content.shapes:
         rope = _llama3(content, rope, width, name)
     more: Entries = {"rope_parameters": rope, "num_key_value_heads": groups}
@@ -201,11 +201,11 @@ def _llama3(content: "Content", rope: Entries, width: int, name: str) -> Entries
     given = np.array(content.tensors[ROPE_FACTORS].data, np.float64).ravel()
     if not (np.isfinite(given) & (given >= 1)).all():
         raise UsageError(f"{name}: its rotary factors ({ROPE_FACTORS}) are not finite numbers from 1")
-    found = {**rope, "rope_type": "llama3", "factor": float(given.max()), "low_freq_factor": 1.0}
-    found |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    scaling = {**rope, "rope_type": "llama3", "factor": float(given.max()), "low_freq_factor": 1.0}
+    scaling |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
     wave = 2 * math.pi * rope["rope_theta"] ** (np.arange(0, width, 2) / width)
     smooth = np.clip((8192 / wave - 1) / 3, 0, 1)
-    expected = 1 / (smooth + (1 - smooth) / found["factor"])
+    expected = 1 / (smooth + (1 - smooth) / scaling["factor"])
     if given.shape != expected.shape or not np.allclose(given, expected, rtol=1e-3):
         raise UsageError(f"{name}: its rotary factors ({ROPE_FACTORS}) are not Llama 3's, which is not supported")
-    return found
+    return scaling

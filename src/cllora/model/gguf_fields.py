@@ -24,22 +24,22 @@ SPECIAL_IDS = (
 
 @dataclass(frozen=True)
 class Value:
-    """What a key's value has to be: in words, and as a test."""
+    """The requirement on a key's value: in words, and as a test."""
 
-    what: str
+    expected: str
     fits: Callable[[Any], bool]  # Any: whatever a file holds
 
 
 def _whole(least: int, most: int = LARGEST) -> Value:
-    return Value(f"a whole number from {least} to {most}", lambda it: type(it) is int and least <= it <= most)
+    return Value(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
 
 
-def _array(of: Value, what: str) -> Value:
-    return Value(f"an array of {what}", lambda it: isinstance(it, list) and all(map(of.fits, it)))
+def _array(element: Value, elements: str) -> Value:
+    return Value(f"an array of {elements}", lambda value: isinstance(value, list) and all(map(element.fits, value)))
 
 
 def _only(value: object) -> Value:
-    return Value(f"{str(value).lower()}, and nothing else is supported", lambda it: it is value)
+    return Value(f"{str(value).lower()}, and nothing else is supported", lambda given: given is value)
 
 
 def _is_template(value: str) -> bool:
@@ -60,17 +60,19 @@ def _finite(value: Any) -> bool:  # Any: whatever a file holds
 
 COUNT, COUNT_OR_0 = _whole(1), _whole(0)
 COUNTS = _array(COUNT, "whole numbers")
-PER_LAYER = Value("a whole number from 1, or one for every layer", lambda it: COUNT.fits(it) or COUNTS.fits(it))
-EPSILON = Value("a number between 0 and 1", lambda it: _finite(it) and 0 < it < 1)
-BASE = Value("a finite number from 1", lambda it: _finite(it) and it >= 1)
-TEXT = Value("a text", lambda it: isinstance(it, str))
-TEMPLATE = Value("a chat template in valid Jinja", lambda it: isinstance(it, str) and _is_template(it))
-FLAG = Value("true or false", lambda it: isinstance(it, bool))
-TOKENS = _array(Value("", lambda it: isinstance(it, str) and it != ""), "texts, none of them empty")
+PER_LAYER = Value(
+    "a whole number from 1, or one for every layer", lambda value: COUNT.fits(value) or COUNTS.fits(value)
+)
+EPSILON = Value("a number between 0 and 1", lambda value: _finite(value) and 0 < value < 1)
+BASE = Value("a finite number from 1", lambda value: _finite(value) and value >= 1)
+TEXT = Value("a text", lambda value: isinstance(value, str))
+TEMPLATE = Value("a chat template in valid Jinja", lambda value: isinstance(value, str) and _is_template(value))
+FLAG = Value("true or false", lambda value: isinstance(value, bool))
+TOKENS = _array(Value("", lambda value: isinstance(value, str) and value != ""), "texts, none of them empty")
 TOKEN_TYPES = _array(_whole(1, 6), "token types from 1 to 6")
 SCORES = _array(Value("", _finite), "finite numbers")
 MERGES = _array(
-    Value("", lambda it: isinstance(it, str) and len(it.split(" ")) == 2 and all(it.split(" "))),
+    Value("", lambda value: isinstance(value, str) and len(value.split(" ")) == 2 and all(value.split(" "))),
     "pairs of tokens with one space between them",
 )
 
@@ -130,17 +132,17 @@ def check_model(fields: Metadata, architecture: str, name: str) -> None:
     for key, value in fields.items():
         if key.startswith(TOKENIZER):
             within = key.removeprefix(TOKENIZER)
-            known = TEMPLATE if re.fullmatch(r"chat_template\.[^.]+", within) else OF_TOKENIZER.get(within)
-            if known is None:
+            expected = TEMPLATE if re.fullmatch(r"chat_template\.[^.]+", within) else OF_TOKENIZER.get(within)
+            if expected is None:
                 raise UsageError(f"{name} has {key} = {shown(value)}, which is not supported; choose another file")
-            _check(key, value, known, name)
-        elif (known := OF_ARCHITECTURE.get(key.removeprefix(f"{architecture}."))) is not None:
-            _check(key, value, known, name)
+            _check(key, value, expected, name)
+        elif (expected := OF_ARCHITECTURE.get(key.removeprefix(f"{architecture}."))) is not None:
+            _check(key, value, expected, name)
 
 
-def _check(key: str, value: object, known: Value, name: str) -> None:
-    if not known.fits(value):
-        raise UsageError(f"{name}: {key} is {shown(value)}, not {known.what}; choose another file")
+def _check(key: str, value: object, expected: Value, name: str) -> None:
+    if not expected.fits(value):
+        raise UsageError(f"{name}: {key} is {shown(value)}, not {expected.expected}; choose another file")
 
 
 def shown(value: object) -> str:
@@ -150,8 +152,8 @@ def shown(value: object) -> str:
 
 
 @contextmanager
-def in_one_line(what: str) -> Iterator[None]:
-    """Whatever a library says against what a file holds, as one line.
+def in_one_line(subject: str) -> Iterator[None]:
+    """Turn a library's error about what a file holds into one line.
 
     Raises:
         UsageError: anything was raised inside.
@@ -161,4 +163,4 @@ def in_one_line(what: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:  # transformers and tokenizers know many ways to say that they cannot
-        raise UsageError(f"{what}: {one_line(error)}") from error
+        raise UsageError(f"{subject}: {one_line(error)}") from error

@@ -56,18 +56,18 @@ def _check(data: mmap.mmap, name: str) -> None:
         (kind,) = struct.unpack_from("<I", data, place)
         place += 4
         if kind == ARRAY:
-            of, count = struct.unpack_from("<IQ", data, place)
+            element_kind, count = struct.unpack_from("<IQ", data, place)
             entries += count
-            _check_array(key, of, count, entries, len(data) - place, name)
-            place = _after(data, place + 12, of, count, name)
+            _check_array(key, element_kind, count, entries, len(data) - place, name)
+            place = _after(data, place + 12, element_kind, count, name)
         else:
             place = _after(data, place, kind, 1, name)
 
 
-def _check_array(key: str, of: int, count: int, entries: int, room: int, name: str) -> None:
-    if of == ARRAY:
+def _check_array(key: str, element_kind: int, count: int, entries: int, room: int, name: str) -> None:
+    if element_kind == ARRAY:
         raise UsageError(f"{name}: {shown(key)} is an array of arrays, which is not supported; choose another file")
-    if count * WIDTHS.get(of, 8) > room:
+    if count * WIDTHS.get(element_kind, 8) > room:
         raise UsageError(
             f"{name} is damaged or cut off: {shown(key)} is said to have {count:,} entries, for which it is too short; "
             "choose a whole file"
@@ -80,7 +80,7 @@ def _check_array(key: str, of: int, count: int, entries: int, room: int, name: s
 
 
 def _after(data: mmap.mmap, place: int, kind: int, count: int, name: str) -> int:
-    """Where `count` values of a type end."""
+    """The end of `count` values of a type."""
     if kind == TEXT:
         for _ in range(count):
             place = _after_text(data, place)
@@ -94,7 +94,7 @@ def _after(data: mmap.mmap, place: int, kind: int, count: int, name: str) -> int
 
 
 def _after_text(data: mmap.mmap, place: int) -> int:
-    """Where a text ends: its length in 8 bytes, then itself."""
+    """The end of a text: its length in 8 bytes, then itself."""
     (length,) = struct.unpack_from("<Q", data, place)
     if length > len(data) - place - 8:
         raise struct.error("a text is longer than the file")

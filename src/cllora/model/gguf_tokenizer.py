@@ -60,19 +60,22 @@ def build_tokenizer(file: Metadata, name: str) -> StockTokenizer:
     else:
         raise UsageError(f"{name}: its tokenizer is of the kind '{shown(kind)}'; gpt2 and llama are read")
     kinds = _kinds(file)
-    marked = {k: [token for token, it in zip(tokens, kinds, strict=True) if it == k] for k in (CONTROL, USER_DEFINED)}
+    marked = {
+        k: [token for token, kind_of_token in zip(tokens, kinds, strict=True) if kind_of_token == k]
+        for k in (CONTROL, USER_DEFINED)
+    }
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in marked[CONTROL]])
     backend.add_tokens([AddedToken(token, normalized=False, special=False) for token in marked[USER_DEFINED]])
-    special = {f"{which}_token": _special(file, key) for which, key in _SPECIAL.items()}
+    special = {f"{role}_token": _special(file, key) for role, key in _SPECIAL.items()}
     _frame(backend, file, special, begins)
-    found = transformers.PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend,
         clean_up_tokenization_spaces=False,
-        **{which: token for which, token in special.items() if token is not None},
+        **{role: token for role, token in special.items() if token is not None},
     )
     if template := file.get("tokenizer.chat_template"):
-        found.chat_template = template
-    return found
+        tokenizer.chat_template = template
+    return tokenizer
 
 
 def check_reread(tokenizer: StockTokenizer, folder: Path, name: str) -> None:
@@ -119,10 +122,10 @@ def _check_tokens(file: Metadata, name: str) -> None:
     if len(vocabulary) < len(tokens):
         raise UsageError(f"{name}: its tokenizer has {len(tokens) - len(vocabulary)} tokens twice; choose another file")
     for key in ("token_type", "scores"):
-        said = file.get(f"tokenizer.ggml.{key}", tokens)
-        if len(said) != len(tokens):
+        per_token = file.get(f"tokenizer.ggml.{key}", tokens)
+        if len(per_token) != len(tokens):
             raise UsageError(
-                f"{name}: tokenizer.ggml.{key} is of {len(said)} tokens, but there are {len(tokens)}; "
+                f"{name}: tokenizer.ggml.{key} is of {len(per_token)} tokens, but there are {len(tokens)}; "
                 "choose another file"
             )
     for key in SPECIAL_IDS:
@@ -147,12 +150,16 @@ def _frame(backend: Tokenizer, file: Metadata, special: Mapping[str, str | None]
     """Put the tokens of beginning and end around a text, where the file or its kind of tokenizer asks for them."""
     first = special["bos_token"] if file.get("tokenizer.ggml.add_bos_token", begins) else None
     last = special["eos_token"] if file.get("tokenizer.ggml.add_eos_token", False) else None
-    known = [(token, backend.token_to_id(token)) for token in dict.fromkeys((first, last)) if token is not None]
-    if known:
+    special_tokens = [
+        (token, backend.token_to_id(token)) for token in dict.fromkeys((first, last)) if token is not None
+    ]
+    if special_tokens:
         single = [first, "$A", last]
         pair = [first, "$A", last, first, "$B:1", last]
         backend.post_processor = processors.TemplateProcessing(
-            single=[part for part in single if part], pair=[part for part in pair if part], special_tokens=known
+            single=[part for part in single if part],
+            pair=[part for part in pair if part],
+            special_tokens=special_tokens,
         )
 
 
@@ -166,13 +173,13 @@ def _byte_level(file: Metadata, name: str) -> tuple[Tokenizer, bool]:
     elif rule in DIGIT_NAMES:
         cut = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), cut])
     elif rule not in GPT2_NAMES:
-        known = ", ".join(sorted((*SPLITS, *DIGIT_NAMES, *GPT2_NAMES)))
-        said = (
+        choices = ", ".join(sorted((*SPLITS, *DIGIT_NAMES, *GPT2_NAMES)))
+        message = (
             "does not say by which rule its texts are cut"
             if rule is None
             else f"cuts its texts by the rule '{shown(rule)}'"
         )
-        raise UsageError(f"{name} {said} (tokenizer.ggml.pre); known are {known}")
+        raise UsageError(f"{name} {message} (tokenizer.ggml.pre); known are {choices}")
     merges = file.get("tokenizer.ggml.merges")
     if not merges:
         raise UsageError(f"{name}: its tokenizer has no merges, so it is not whole; choose another file")
@@ -221,14 +228,14 @@ def _merges(file: Metadata, vocabulary: Mapping[str, int], scores: Sequence[floa
     Of the pairs that make one token that with the longest first part comes first, as in transformers' conversion.
     """
     tokens = file["tokenizer.ggml.tokens"]
-    found = [
+    merges = [
         (-score, -cut, token[:cut], token[cut:])
         for token, score, kind in zip(tokens, scores, _kinds(file), strict=True)
         if kind == NORMAL
         for cut in range(1, len(token))
         if token[:cut] in vocabulary and token[cut:] in vocabulary
     ]
-    return [(left, right) for *_, left, right in sorted(found)]
+    return [(left, right) for *_, left, right in sorted(merges)]
 
 
 def _vocabulary(file: Metadata) -> dict[str, int]:

@@ -83,9 +83,11 @@ class Learner:
         done = []
         for group in self._groups(jobs, local):
             trained = self._train_together(group, local, seed)
-            if len(group) > 1 and not all(math.isfinite(it.loss) and np.isfinite(it.adapter).all() for it in trained):
+            if len(group) > 1 and not all(
+                math.isfinite(result.loss) and np.isfinite(result.adapter).all() for result in trained
+            ):
                 # One that diverges takes along those beside it.
-                trained = [each for job in group for each in self._train_together([job], local, seed)]
+                trained = [result for job in group for result in self._train_together([job], local, seed)]
             done += trained
         peak = peak_memory(self.base.device) if measured else None
         return [dataclasses.replace(trained, peak_bytes=peak) for trained in done]
@@ -118,12 +120,12 @@ class Learner:
         read is what would have been said.
         """
         self.adapters.write(adapter)
-        said, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
+        recalled, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
         for row in self._rows(ids, self.patterns["evaluation"]):
             losses, likeliest = (values.cpu().numpy() for values in self._network.judged(row))
-            said[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
+            recalled[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
             nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
-        return said, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
+        return recalled, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
 
     @torch.no_grad()
     def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
@@ -153,7 +155,7 @@ class Learner:
         return ModelTokenizer(self.base.spec.name)
 
     def describe(self) -> Environment:
-        """What it runs on, see `Engine`."""
+        """The description of what it runs on, see `Engine`."""
         return description(self.base, self.layout, self.patterns)
 
     def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
@@ -217,13 +219,16 @@ class Learner:
             losses = self._gradients(batches, counts, [training.dropout for training in working], contexts)
             for training, loss in zip(working, losses, strict=True):
                 training.step(loss)
-        found = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
-        each = (time.perf_counter() - began) / max(1, tokens.sum())
-        trained = {i: dataclasses.replace(it, seconds=it.tokens * each) for i, it in zip(order, found, strict=True)}
+        results = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
+        seconds_per_token = (time.perf_counter() - began) / max(1, tokens.sum())
+        trained = {
+            i: dataclasses.replace(result, seconds=result.tokens * seconds_per_token)
+            for i, result in zip(order, results, strict=True)
+        }
         return [trained[i] for i in range(len(jobs))]
 
     def _context(self, job: Job) -> int:
-        """How many tokens of a text the job sees."""
+        """The job's context, in tokens."""
         return self.context if job.context is None else job.context
 
     def _gradients(

@@ -26,13 +26,13 @@ class ControlTokens:
     def __init__(self, backend: Backend, names: Sequence[str]) -> None:
         self._backend = backend
         # Bytes that a tokenizer falls back on are text, also where they are called special.
-        said = (name for name in names if name and not BYTE.fullmatch(name))
-        self.names = sorted(dict.fromkeys(said), key=len, reverse=True)
+        of_text = (name for name in names if name and not BYTE.fullmatch(name))
+        self.names = sorted(dict.fromkeys(of_text), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self.names)) or r"(?!)")
         self._renamed: dict[str, Backend] = {}
 
-    def found(self, text: str) -> list[tuple[int, int]]:
-        """Where control tokens are written in a text."""
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """The spans of a text in which control tokens are written."""
         return [match.span() for match in self._pattern.finditer(text)]
 
     def broken(self, text: str, mark: str) -> str:
@@ -52,7 +52,7 @@ class ControlTokens:
     def encode(self, texts: Sequence[str], special: bool) -> list[Placed]:
         """Texts in which no control token is meant."""
         mark = free_mark(texts)
-        return [placed(each) for each in self._with(mark).encode_batch(list(texts), add_special_tokens=special)]
+        return [placed(encoded) for encoded in self._with(mark).encode_batch(list(texts), add_special_tokens=special)]
 
     def encode_broken(self, text: str, mark: str) -> tuple[str, Placed]:
         """A text as `broken` made parts of it: what is broken is text, and what is whole is a control token.

@@ -22,7 +22,7 @@ from cllora.model.dora import set_lengths
 from cllora.model.fingerprint import fingerprint_of
 from cllora.model.libraries import Adapted, Causal, Config
 from cllora.model.machine import keep_freed_memory
-from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, tie, write_in_once, write_out_ties
+from cllora.model.parts import ADAPTER, causal_of, is_tied, peft_parts, prepare_tied_merge, sync_tied_weights, tie
 from cllora.model.positions import (
     check_context,
     is_rotary,
@@ -35,7 +35,7 @@ from cllora.model.source import gguf_file, or_shipped, where, where_tokenizer
 from cllora.model.start import ORIGIN, read_start
 from cllora.model.targets import lora_targets
 from cllora.model.text import text_config, text_parameters
-from cllora.model.trial import read_alone, take_packed_texts
+from cllora.model.trial import enable_packed_attention, read_alone
 from cllora.spec import LoraSpec, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -73,7 +73,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     loaded = None
     try:
         config, loaded = _config(model, place)
-        base, found = transformers.AutoModelForCausalLM.from_pretrained(
+        base, loading = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=DTYPES[precision], output_loading_info=True, config=loaded
         )
     except UsageError:
@@ -81,7 +81,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
     except Exception as error:  # transformers and what it calls know many ways to say that they cannot
         check_is_base(place, model.name, look_further=True)
         raise UsageError(_cannot_load(model, loaded, error)) from error
-    check_loaded(base, found, model.name)
+    check_loaded(base, loading, model.name)
     fingerprint = fingerprint_of(config, base.state_dict().items())
     if model.positions == "interpolate":
         if learned_positions(base) is None:
@@ -91,7 +91,7 @@ def load_base(model: ModelSpec, lora: LoraSpec) -> Base:
         check_context(base.config, model, base)
     keep_freed_memory()
     full_parameters = sum(p.numel() for p in read_alone(base.eval().to(device), model.name).values())
-    take_packed_texts(base, model.name, model.context)
+    enable_packed_attention(base, model.name, model.context)
     adapted = add_lora(base, lora, model.name)
     start = None if lora.start is None else read_start(lora.start, adapted, model.name, fingerprint)
     targets = lora_targets(adapted)
@@ -143,7 +143,7 @@ def _check_targets(model: Adapted, lora: LoraSpec) -> None:
     asked = [embedding, head] if is_tied(causal_of(model)) else [embedding]
     asked = asked if lora.embedding_r is not None else []
     for place, module in model.named_modules():
-        if not isinstance(module, peft.tuners.lora.LoraLayer) or any(module is each for each in asked):
+        if not isinstance(module, peft.tuners.lora.LoraLayer) or any(module is module_asked for module_asked in asked):
             continue
         if isinstance(module, peft.tuners.lora.Embedding):
             raise UsageError(
@@ -165,7 +165,7 @@ def save_adapter(base: Base, folder: Path) -> None:
     Beside an adapter lies a model card; beside one of a base with interpolated positions that base's `config.json`;
     beside one of a base from a GGUF file its tokenizer, which is in no folder that others have.
     """
-    write_out_ties(base.model)
+    sync_tied_weights(base.model)
     if gguf_file(base.spec.name) is not None:
         save_tokenizer(base, folder)
     if causal_of(base.model) is base.model:
@@ -194,7 +194,7 @@ def save_merged(base: Base, folder: Path) -> None:
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
     else:
-        write_in_once(base.model)
+        prepare_tied_merge(base.model)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")  # written in once
             merged = base.model.merge_and_unload()
@@ -214,16 +214,16 @@ def _config(model: ModelSpec, place: str) -> tuple[Config, Config]:
 
 
 def _cannot_load(model: ModelSpec, config: Config, error: Exception) -> str:
-    """What is said of a model that transformers does not load; `config` is None where it does not even read that."""
-    what = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
+    """The error of a model that transformers does not load; `config` is None where it does not even read that."""
+    problem = f"cannot load the model '{model.name}'{or_shipped(model.name)}"
     if isinstance(error, StrictDataclassError):  # which repeats the words of the error that it comes from
         reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        return f"{what}: its config is not valid ({one_line(reason)}); mend it, or choose another model"
+        return f"{problem}: its config is not valid ({one_line(reason)}); mend it, or choose another model"
     if config is not None and is_rotary(config) and lacks_positions(config):
         inner = text_config(config)
         mend = "choose another model"
         if getattr(inner, "head_dim", 0) is None:  # Mixtral's, from which transformers' yarn computes
             mend = f"set head_dim in its config.json to {inner.hidden_size // inner.num_attention_heads}"
         kind = inner.rope_parameters.get("rope_type", "default")
-        return f"{what}: transformers cannot compute its {kind} positions ({one_line(error, 120)}); {mend}"
-    return f"{what}: {f'{type(error).__name__} ' if isinstance(error, KeyError) else ''}{one_line(error)}"
+        return f"{problem}: transformers cannot compute its {kind} positions ({one_line(error, 120)}); {mend}"
+    return f"{problem}: {f'{type(error).__name__} ' if isinstance(error, KeyError) else ''}{one_line(error)}"

@@ -27,13 +27,13 @@ class LocalTraining:
             moments = {key: torch.tensor(array) for key, array in job.work.moments.items()}
             # The count of steps stays on the host, where the optimiser wants it.
             self._optimizer.state[self._values] = {
-                key: it.to(adapters.values.device) if it.dim() else it for key, it in moments.items()
+                key: moment.to(adapters.values.device) if moment.dim() else moment for key, moment in moments.items()
             }
         self._sum = torch.zeros_like(self._gradient) if job.work.gradient else None
         self._losses: list[torch.Tensor] = []
         device = adapters.values.device
         pulls = {"center": job.work.center, "correction": job.work.correction}
-        self._pulls = {name: on_device(np.asarray(it), device) for name, it in pulls.items() if it is not None}
+        self._pulls = {name: on_device(np.asarray(pull), device) for name, pull in pulls.items() if pull is not None}
         masks = job.work.trainable
         masks = () if masks is None else masks if isinstance(masks, tuple) else (masks,)
         self._masks = [on_device(np.asarray(mask), device) for mask in masks]
@@ -61,7 +61,7 @@ class LocalTraining:
             self._values.copy_(torch.where(mask, self._values, before))
 
     def result(self, tokens: int) -> Trained:
-        """What it came to, after `tokens` predicted tokens."""
+        """The result of the training, after `tokens` predicted tokens."""
         adapter = self._values.detach().cpu().numpy().copy()
         loss = float(torch.stack(self._losses).double().mean())
         gradient = None if self._sum is None else (self._sum / self.steps).cpu().numpy()
@@ -80,7 +80,7 @@ class LocalTraining:
     def _moments(self) -> Arrays:
         """The optimiser's state, by torch's names; SGD has none."""
         state = self._optimizer.state[self._values]
-        return {key: it.cpu().numpy().copy() for key, it in state.items() if isinstance(it, torch.Tensor)}
+        return {key: moment.cpu().numpy().copy() for key, moment in state.items() if isinstance(moment, torch.Tensor)}
 
 
 def schedule(local: LocalSpec, step: int, steps: int) -> float:

@@ -1,5 +1,5 @@
-"""What only the operating system and the C library tell: the processor's name and the process's peak memory; and what
-they are asked for: to keep freed memory for the next step, instead of taking it back. All of `/proc` is read here."""
+"""Calls of the operating system and the C library: the processor's name, the process's peak memory, and keeping freed
+memory for the next step instead of giving it back. All of `/proc` is read here."""
 
 import ctypes
 import platform

@@ -12,7 +12,7 @@ from cllora.model.batches import Packed
 from cllora.model.device import on_device
 from cllora.model.libraries import Adapted
 from cllora.model.parts import causal_of
-from cllora.model.row import Row
+from cllora.model.routing import AdapterRouting
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
@@ -36,11 +36,11 @@ class Network:
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
-        found = [self._token_losses(states, targets) for states, targets in self._pieces(row)]
-        return torch.cat(found)[: len(row.owner)]
+        losses = [self._token_losses(states, targets) for states, targets in self._pieces(row)]
+        return torch.cat(losses)[: len(row.owner)]
 
     def judged(self, row: Packed) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those losses (L,), and whether each token is the likeliest of all (L,): what greedy decoding would say."""
+        """The losses (L,), and whether each token is the likeliest of all (L,), as greedy decoding would give it."""
         losses, likeliest = [], []
         for states, targets in self._pieces(row):
             logits = self._head(states).float()
@@ -60,10 +60,10 @@ class Network:
             counts: the tokens predicted in all of each batch (C,), over which its mean goes.
         """
         states = self._states(row, dropout)
-        own = _ones(row.batch, len(counts))  # filler is of no batch, and weighs nothing
+        own = _one_hot(row.batch, len(counts))  # filler is of no batch, and weighs nothing
         share = own @ (1 / counts.clamp(min=1))
         pull = torch.empty_like(states)
-        found = []
+        parts = []
         # The head's part goes forward and back before the next piece's logits are there.
         for start in range(0, len(states), self._piece):
             part = slice(start, start + self._piece)
@@ -73,13 +73,13 @@ class Network:
             losses.sum().backward()  # type: ignore[no-untyped-call]
             assert piece.grad is not None
             pull[part] = piece.grad
-            found.append(losses.detach())
+            parts.append(losses.detach())
         states.backward(pull)  # type: ignore[no-untyped-call]
         # A product and no scattered sum: on a GPU the order of that, and so the last digits, would vary.
-        return torch.cat(found) @ own
+        return torch.cat(parts) @ own
 
     def _pieces(self, row: Packed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What the head sees without dropout, and what it is to predict, piece by piece."""
+        """The head's inputs without dropout, and its targets, piece by piece."""
         yield from zip(
             torch.split(self._states(row, None), self._piece), torch.split(row.targets, self._piece), strict=True
         )
@@ -90,20 +90,20 @@ class Network:
     def _states(
         self, row: Packed, dropout: Sequence[torch.Generator] | None, observe: Observer | None = None
     ) -> torch.Tensor:
-        """What the head sees of the tokens whose successor is predicted (L, D)."""
+        """The hidden states of the tokens whose successor is predicted (L, D)."""
         mask = None
         if len(row.sizes) > 1:
             slots = np.full(row.tokens.shape[1], -1)
             slots[: sum(row.sizes)] = np.repeat(np.arange(len(row.sizes)), row.sizes)
-            mask = _ones(on_device(slots, row.tokens.device), len(row.sizes)).to(self._head.weight.dtype)
+            mask = _one_hot(on_device(slots, row.tokens.device), len(row.sizes)).to(self._head.weight.dtype)
         shown = {} if observe is None else {"observe": observe}
-        with self._adapters.meeting(Row(row.sizes, mask, dropout)):
+        with self._adapters.routed(AdapterRouting(row.sizes, mask, dropout)):
             states: torch.Tensor = self._backbone(
                 input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False, **shown
             ).last_hidden_state[0]
         return states.index_select(0, row.keep)
 
 
-def _ones(slots: torch.Tensor, count: int) -> torch.Tensor:
+def _one_hot(slots: torch.Tensor, count: int) -> torch.Tensor:
     """(N,) slots to (N, C) zeros with a one in each row's own column."""
     return (slots[:, None] == torch.arange(count, device=slots.device)).float()

@@ -1,4 +1,4 @@
-"""What is trained beside LoRA: norms, embeddings, learned positions; or, instead of it, every weight.
+"""The parts trained beside LoRA: norms, embeddings, learned positions; or, instead of it, every weight.
 
 PEFT has the parts as `modules_to_save` (whole modules), `trainable_token_indices` (rows of the embedding) and LoRA on
 the embedding. A head that shares its weight with the embedding keeps sharing it, however the embedding is trained: what
@@ -71,11 +71,11 @@ def peft_parts(base: Causal, lora: LoraSpec, name: str) -> Entries:
         else:
             saved += both
         # Rows are tied by PEFT itself; of the other ways it must be told, and knows embeddings by name.
-        known = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
-        fields["ensure_weight_tying"] = len(both) > 1 and known and lora.embedding_rows is None
+        by_name = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
+        fields["ensure_weight_tying"] = len(both) > 1 and by_name and lora.embedding_rows is None
     asked = saved_modules(base, lora, name)
     # What lies in a module that is trained whole is trained with it.
-    saved = [path for path in saved if not any(path.startswith(f"{each}.") for each in asked)]
+    saved = [path for path in saved if not any(path.startswith(f"{path_asked}.") for path_asked in asked)]
     saved = list(dict.fromkeys([*saved, *asked]))
     return fields | {"modules_to_save": saved or None}
 
@@ -110,7 +110,7 @@ def _unwrapped(module: Layer) -> Layer:
     return module.base_layer if isinstance(module, LoraLayer | TrainableTokensLayer) else module
 
 
-def write_out_ties(model: Adapted) -> None:
+def sync_tied_weights(model: Adapted) -> None:
     """Give PEFT's own parameters of a head that follows its embedding's LoRA their values, for PEFT to save."""
     causal = causal_of(model)
     embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
@@ -119,14 +119,14 @@ def write_out_ties(model: Adapted) -> None:
         head.lora_B[ADAPTER].weight.data.copy_(embedding.lora_embedding_A[ADAPTER].data.t())
 
 
-def write_in_once(model: Adapted) -> None:
+def prepare_tied_merge(model: Adapted) -> None:
     """Make a head that follows its embedding's LoRA ready for merging: their one weight takes it in once."""
     head = causal_of(model).get_output_embeddings()
     if isinstance(head, LoraLayer):
         head.lora_B[ADAPTER].weight.data.zero_()
 
 
-def work_in(model: Adapted, dtype: torch.dtype) -> None:
+def cast_trained_modules(model: Adapted, dtype: torch.dtype) -> None:
     """Let modules whose own weights are trained, in float32, work in the base's precision; and spare PEFT's chosen rows
     a copy of the whole embedding in every pass."""
     for module in list(model.modules()):
@@ -138,7 +138,7 @@ def work_in(model: Adapted, dtype: torch.dtype) -> None:
 
 
 def numbers_by_part(model: Adapted, layout: Layout) -> dict[str, int]:
-    """How many numbers of the vector are of `lora`, `norms`, `embeddings`, `positions`, and `other`: what full
+    """The parameters in the vector by part: `lora`, `norms`, `embeddings`, `positions`, and `other`, which full
     fine-tuning trains besides.
 
     Whatever way the embedding is trained, it counts as embeddings. A tied head has no numbers of its own.
@@ -151,18 +151,18 @@ def numbers_by_part(model: Adapted, layout: Layout) -> dict[str, int]:
             part = "embeddings" if module is words else "positions" if module is table else "norms"
             # A part that is trained whole stands inside PEFT's wrapper, which its name in files leaves out.
             part_at[path.removesuffix(".original_module").removesuffix(f".modules_to_save.{ADAPTER}")] = part
-    found = dict.fromkeys(("lora", "norms", "embeddings", "positions", "other"), 0)
+    numbers = dict.fromkeys(("lora", "norms", "embeddings", "positions", "other"), 0)
     for name, shape in zip(layout.names, layout.shapes, strict=True):
         inside = next((part for path, part in part_at.items() if name.startswith(f"{path}.")), None)
-        found[inside or ("lora" if "lora_" in name else "other")] += math.prod(shape)
-    return found
+        numbers[inside or ("lora" if "lora_" in name else "other")] += math.prod(shape)
+    return numbers
 
 
 def _norms(base: Causal, name: str) -> list[str]:
-    found = [path for path, module in text_modules(base).items() if _is_norm(module)]
-    if not found:
+    norms = [path for path, module in text_modules(base).items() if _is_norm(module)]
+    if not norms:
         raise UsageError(f"lora.train: no norms were found in '{name}' to train; leave norms out")
-    return found
+    return norms
 
 
 def _is_norm(module: torch.nn.Module) -> bool:

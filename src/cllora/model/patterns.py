@@ -1,4 +1,4 @@
-"""Who sees whom: the patterns of attention, each one rule about a text's positions.
+"""Patterns of attention: which token sees which, each one rule about a text's positions.
 
 A pattern puts every token of a text into a group, and into a line there. A token sees itself and those of its group
 that stand before it in the line. The computation (`attention`), the tests' oracle and the picture in the docs are all
@@ -83,7 +83,7 @@ class Pattern:
 
     def visible(self, query: Places, key: Places, length: Places, shifted: bool) -> NDArray[np.bool_]:
         """Whether the token at `query` sees that at `key`, both of a text of `length`: broadcast against each other."""
-        (own, place), (other, before) = (self.rule(each, length, shifted) for each in (query, key))
+        (own, place), (other, before) = (self.rule(places, length, shifted) for places in (query, key))
         seen: NDArray[np.bool_] = (own == other) & (before <= place)
         return seen
 
@@ -137,7 +137,7 @@ FULL = Pattern("full", None, full)
 
 
 def unshifted_heads(heads: int, kv_heads: int) -> tuple[int, int]:
-    """How many of the query heads, and of the key and value heads, are not shifted: the first ones.
+    """The number of the query heads, and of the key and value heads, that are not shifted: the first ones.
 
     Query heads stay with the key and value head that they share, so those are halved. Where there is one, the query
     heads are halved, and both halves share it.
@@ -148,6 +148,6 @@ def unshifted_heads(heads: int, kv_heads: int) -> tuple[int, int]:
 
 
 def _new(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where a value differs from the one before it."""
+    """The flags of values that differ from the one before."""
     changed: NDArray[np.bool_] = np.diff(values) != 0
     return changed

@@ -15,10 +15,10 @@ NAMES = ("max_position_embeddings", "max_target_positions", "n_positions")
 
 
 def pretrained_positions(config: Config) -> int | None:
-    """How many positions a model was pretrained at; None where its config names none (ALiBi and the like)."""
+    """The number of positions that a model was pretrained at; None where its config names none (ALiBi and the like)."""
     inner = text_config(config)
     named = (getattr(inner, name, None) for name in NAMES)
-    return next((int(each) for each in named if isinstance(each, int) and each > 0), None)
+    return next((int(length) for length in named if isinstance(length, int) and length > 0), None)
 
 
 def learned_positions(model: Causal) -> torch.nn.Embedding | None:
@@ -158,7 +158,7 @@ def _turn(kinds: set[type], config: Config) -> None:
 
 
 def _ways(config: Config, causal: Causal, model: ModelSpec) -> str:
-    """What else a user can do about a context beyond the positions, if anything."""
+    """The other remedies for a context beyond the positions, if there are any."""
     if is_rotary(config):
         if text_config(config).rope_parameters.get("rope_type", "default") != "default":
             return ""

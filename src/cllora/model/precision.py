@@ -1,4 +1,4 @@
-"""Which precision the frozen base runs in when a study leaves it to the machine."""
+"""The precision of the frozen base where a study leaves it to the machine."""
 
 import json
 import logging
@@ -29,13 +29,13 @@ def automatic(device: torch.device) -> str:
     kept = cache_folder() / "precision.json"
     # A home folder may be shared by machines, some with fast bfloat16 and some without.
     key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {cpu_name()} {torch.get_num_threads()}"
-    found = _kept(kept)
-    if key not in found:
+    choices = _kept(kept)
+    if key not in choices:
         ratio = _seconds(torch.float32) / _seconds(torch.bfloat16)
-        found[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
+        choices[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    precision, times = found[key]["precision"], found[key]["times_faster"]
+        kept.write_text(json.dumps(choices, indent=2), encoding="utf-8")
+    precision, times = choices[key]["precision"], choices[key]["times_faster"]
     log.info(
         "precision auto: %s; matrix products in bfloat16 are %s times as fast here as in float32", precision, times
     )
@@ -55,7 +55,7 @@ def _seconds(dtype: torch.dtype) -> float:
 
 def _kept(path: Path) -> dict[str, dict[str, str | float]]:
     try:
-        found: dict[str, dict[str, str | float]] = json.loads(path.read_text(encoding="utf-8"))
+        choices: dict[str, dict[str, str | float]] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}  # Not measured yet, or cut off while being written: measure.
-    return found
+    return choices

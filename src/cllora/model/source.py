@@ -1,4 +1,4 @@
-"""Where a base model comes from: the package, another package, a folder, a GGUF file, or a hub."""
+"""The source of a base model: the package, another package, a folder, a GGUF file, or a hub."""
 
 import importlib.metadata
 import importlib.util
@@ -40,7 +40,7 @@ PACKAGED = {
 
 
 def where(name: str) -> str:
-    """What transformers' `from_pretrained` takes for a model's name in a study.
+    """The path or name that transformers' `from_pretrained` takes for a model's name in a study.
 
     Raises:
         UsageError: it is a path, and there is no such folder or it is no GGUF file that can be read; or its package is
@@ -55,19 +55,19 @@ def where_tokenizer(name: str) -> str:
 
 
 def origin_of(name: str) -> Entries | None:
-    """Where a base that is a GGUF file comes from, with its hash, licence and source; None for any other base."""
+    """The origin of a base that is a GGUF file, with its hash, licence and source; None for any other base."""
     file = gguf_file(name)
     if file is None:
         return None
     from cllora.model.gguf import folder_of, origin
 
-    found = origin(folder_of(file))
+    origin_fields = origin(folder_of(file))
     if name in PACKAGED:
         metadata = importlib.metadata.metadata(PACKAGED[name].distribution)
         licence = next((metadata[key] for key in ("License-Expression", "License") if key in metadata), "")
-        found["package"] = {"name": metadata["Name"], "version": metadata["Version"], "license": licence}
-        found["package"]["urls"] = metadata.get_all("Project-URL") or []
-    return found
+        origin_fields["package"] = {"name": metadata["Name"], "version": metadata["Version"], "license": licence}
+        origin_fields["package"]["urls"] = metadata.get_all("Project-URL") or []
+    return origin_fields
 
 
 def gguf_file(name: str) -> Path | None:
@@ -91,8 +91,8 @@ def gguf_file(name: str) -> Path | None:
 
 
 def or_shipped(name: str) -> str:
-    """What an error about a name adds if one of the package's bases may have been meant: it is no folder, no owner/name
-    of a hub, and not one of them."""
+    """The end of an error about a name that may have been meant as one of the package's bases: it is no folder, no
+    owner/name of a hub, and not one of them."""
     if name in BASES or name in PACKAGED or "/" in name or Path(name).exists():
         return ""
     return f" (of the bases that come with cllora or a package: {guess(name, (*BASES, *PACKAGED))})"
@@ -100,14 +100,14 @@ def or_shipped(name: str) -> str:
 
 def _in_package(name: str, packaged: Packaged) -> Path:
     spec = importlib.util.find_spec(packaged.package)
-    places = [] if spec is None else [Path(each) / packaged.file for each in spec.submodule_search_locations or ()]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        what = "is not installed" if spec is None else f"has no {packaged.file}"
+    places = [] if spec is None else [Path(folder) / packaged.file for folder in spec.submodule_search_locations or ()]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        problem = "is not installed" if spec is None else f"has no {packaged.file}"
         raise UsageError(
-            f"model.name: '{name}' is in the package {packaged.distribution}, which {what}; {packaged.install}"
+            f"model.name: '{name}' is in the package {packaged.distribution}, which {problem}; {packaged.install}"
         )
-    return found
+    return file
 
 
 def _elsewhere(name: str) -> str:

@@ -1,4 +1,5 @@
-"""What is frozen under an adapter in files that others read: as more ranks of LoRA, or merged into the base."""
+"""Files with the frozen matrices under an adapter, for other programs: as more ranks of LoRA, or merged into the
+base."""
 
 import json
 import math

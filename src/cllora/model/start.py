@@ -139,26 +139,32 @@ def _check_function(theirs: Config, ours: Config, place: str) -> None:
             "to the same rows in the same order"
         )
     for key in sorted((written.keys() | asked.keys()) - NO_MATTER):
-        one, other = written.get(key), asked.get(key)
-        if one == other or (not one and not other):
+        in_adapter, in_study = written.get(key), asked.get(key)
+        if in_adapter == in_study or (not in_adapter and not in_study):
             continue
         if key in ("r", "lora_alpha", "use_rslora", "use_dora"):
-            raise UsageError(f"lora.start: {place} has {key} {one}, but lora.{key} is {other}; set it to {one}")
-        raise UsageError(f"lora.start: {place} has {key} {one}, which is not supported here; choose another adapter")
+            raise UsageError(
+                f"lora.start: {place} has {key} {in_adapter}, but lora.{key} is {in_study}; set it to {in_adapter}"
+            )
+        raise UsageError(
+            f"lora.start: {place} has {key} {in_adapter}, which is not supported here; choose another adapter"
+        )
 
 
 def _rows(written: dict[str, list[int]] | list[int] | None) -> list[int]:
     """The trained rows of an embedding, which PEFT names by module or not."""
-    found = list(written.values()) if isinstance(written, dict) else [written or []]
-    return [int(row) for rows in found for row in rows]
+    lists = list(written.values()) if isinstance(written, dict) else [written or []]
+    return [int(row) for rows in lists for row in rows]
 
 
 def _check_ties(tensors: Tensors, model: Adapted, place: str) -> None:
     """A head that shares its weight with the embedding is in a file as a copy, which has to be one."""
     trained = {file_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     for key in tensors.keys() - trained:
-        others = (tensors[name] for name in trained)
-        if not any(np.array_equal(tensors[key], each) or np.array_equal(tensors[key], each.T) for each in others):
+        trained_tensors = (tensors[name] for name in trained)
+        if not any(
+            np.array_equal(tensors[key], tensor) or np.array_equal(tensors[key], tensor.T) for tensor in trained_tensors
+        ):
             raise UsageError(
                 f"lora.start: in {place} the head has values of its own ({key}), and in the model it shares those of "
                 "the embedding; choose an adapter that was trained with ensure_weight_tying"
@@ -170,21 +176,21 @@ def _tensors(folder: Path) -> Tensors:
     if not file.is_file():
         raise UsageError(f"lora.start: there is no {file.name} in {folder}; save the adapter with safetensors")
     try:
-        found = load_file(file)
+        tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"lora.start: cannot read {file}: {one_line(error)}") from None
-    return {key: tensor.float().numpy() for key, tensor in found.items()}
+    return {key: tensor.float().numpy() for key, tensor in tensors.items()}
 
 
 def _targets_of(config: Config) -> str:
-    """What of the adapter's config a study has to repeat."""
+    """The fields of the adapter's config that a study has to repeat."""
     fields = {"target_modules": config.target_modules, "layers_to_transform": config.layers_to_transform}
-    said = [f"lora.{key}: {_shown(value)}" for key, value in fields.items() if value is not None]
+    stated = [f"lora.{key}: {_shown(value)}" for key, value in fields.items() if value is not None]
     beside = [f"and of lora.modules_to_save {_shown(config.modules_to_save)}"] if config.modules_to_save else []
-    return f"its config says {', '.join([*said, *beside])}"
+    return f"its config says {', '.join([*stated, *beside])}"
 
 
 def _shown(value: object) -> str:
     if not isinstance(value, list | tuple | set):
         return str(value)
-    return f"[{', '.join(sorted(str(each) for each in value))}]"
+    return f"[{', '.join(sorted(str(item) for item in value))}]"

@@ -1,4 +1,4 @@
-"""Which modules get LoRA, and which are trained whole: what a study names, held to what the model has.
+"""The target modules of LoRA and the modules trained whole: a study's names, held to the model's.
 
 PEFT leaves out in silence what it does not find, as long as it finds something. Here every name that a study gives has
 to be of a module that text goes through.
@@ -83,7 +83,7 @@ def saved_modules(causal: Causal, lora: LoraSpec, name: str) -> list[str]:
         UsageError: there is no such module with weights, or it is one that `lora.train` is for.
     """
     inside = text_modules(causal)
-    found: list[str] = []
+    paths_saved: list[str] = []
     for entry in lora.modules_to_save or ():
         paths = [path for path, module in inside.items() if _has_name(path, entry) and _has_weights(module)]
         if not paths:
@@ -105,11 +105,11 @@ def saved_modules(causal: Causal, lora: LoraSpec, name: str) -> list[str]:
                 raise UsageError(
                     f"lora.modules_to_save: {entry} holds the embedding, of which lora trains a part already"
                 )
-        found += paths
-    for path in found:
-        if any(path.startswith(f"{other}.") for other in found):
+        paths_saved += paths
+    for path in paths_saved:
+        if any(path.startswith(f"{other}.") for other in paths_saved):
             raise UsageError(f"lora.modules_to_save: {path} lies in another module that is trained whole; leave it out")
-    return found
+    return paths_saved
 
 
 def lora_targets(model: Adapted) -> tuple[str, ...]:
@@ -166,11 +166,11 @@ def _usual(causal: Causal, inside: Modules, name: str) -> list[str]:
     every = _linear(causal, inside)
     for family in families:
         usual = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(family) or ()
-        there = [entry for entry in usual if any(_has_name(path, entry) for path in every)]
-        if there := without_experts(causal, there, name, "the default"):
-            return there
+        present = [entry for entry in usual if any(_has_name(path, entry) for path in every)]
+        if present := without_experts(causal, present, name, "the default"):
+            return present
     attending = [path for path, module in inside.items() if ATTENTION.search(type(module).__name__.lower())]
-    linear = [path for path in every if any(path.startswith(f"{each}.") for each in attending)]
+    linear = [path for path in every if any(path.startswith(f"{prefix}.") for prefix in attending)]
     names = without_experts(causal, _last_names(linear), name, "the default")
     if not names:
         raise UsageError(
@@ -188,10 +188,10 @@ def _usual(causal: Causal, inside: Modules, name: str) -> list[str]:
 
 def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
     try:
-        found = any(re.fullmatch(asked, path) for path in inside)
+        matches = any(re.fullmatch(asked, path) for path in inside)
     except re.error as error:
         raise UsageError(f"lora.target_modules: '{asked}' is no regex: {error}") from None
-    if found:
+    if matches:
         for word, alone in _alternatives(asked):
             if not any(re.fullmatch(alone, path) for path in inside):
                 names = _last_names(_linear(causal, inside))
@@ -199,8 +199,8 @@ def _regex(causal: Causal, inside: Modules, asked: str, name: str) -> str:
                     f"lora.target_modules: in '{name}' the regex matches nothing by its '{word}'; {guess(word, names)}"
                 )
         matched = [path for path in inside if re.fullmatch(asked, path)]
-        some = ", ".join(_last_names(matched))
-        log.info("lora.target_modules: the regex matches %s in %s places", some, f"{len(matched):,}")
+        matched_names = ", ".join(_last_names(matched))
+        log.info("lora.target_modules: the regex matches %s in %s places", matched_names, f"{len(matched):,}")
         return asked
     if re.fullmatch(r"[\w.]+", asked):
         raise UsageError(_none_named(causal, inside, asked, name))
@@ -222,13 +222,13 @@ def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ..
     if isinstance(targets, str):
         raise UsageError("lora.layers_to_transform goes with names of modules; say the layers in the regex itself")
     layer_of = {path: _layer(path) for path in matched}
-    there = sorted({layer for layer in layer_of.values() if layer is not None})
+    matched_layers = sorted({layer for layer in layer_of.values() if layer is not None})
     for layer in layers:
-        if layer not in there:
-            known = f"{there[0]} to {there[-1]}" if there else "none"
+        if layer not in matched_layers:
+            range_of_layers = f"{matched_layers[0]} to {matched_layers[-1]}" if matched_layers else "none"
             raise UsageError(
                 f"lora.layers_to_transform: '{name}' has no layer {layer} with any of {', '.join(targets)}; "
-                f"layers with them: {known}"
+                f"layers with them: {range_of_layers}"
             )
     inside = {path: module for path, module in matched.items() if layer_of[path] in layers}
     for entry in targets:
@@ -242,8 +242,8 @@ def _in_layers(matched: Modules, targets: list[str] | str, layers: tuple[int, ..
 
 def _layer(path: str) -> int | None:
     """The number of the layer that a module is in, as PEFT counts it: the first number in its path."""
-    found = re.match(r".*?\.[^.]*\.(\d+)\.", path)
-    return None if found is None else int(found[1])
+    numbered = re.match(r".*?\.[^.]*\.(\d+)\.", path)
+    return None if numbered is None else int(numbered[1])
 
 
 def _linear(causal: Causal, inside: Modules) -> list[str]:
@@ -284,5 +284,11 @@ def _roots(outside: Iterable[str], inside: Modules) -> list[str]:
     for path in outside:
         names = path.split(".")
         starts = (".".join(names[:count]) for count in range(1, len(names) + 1))
-        roots.add(next(start for start in starts if not any(f"{each}.".startswith(f"{start}.") for each in inside)))
+        roots.add(
+            next(
+                start
+                for start in starts
+                if not any(f"{path_inside}.".startswith(f"{start}.") for path_inside in inside)
+            )
+        )
     return [rf"{re.escape(root)}(\..*)?" for root in sorted(roots)]

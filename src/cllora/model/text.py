@@ -91,7 +91,7 @@ def _called(causal: Causal) -> set[int]:
 
 
 def _with_alike(modules: dict[str, torch.nn.Module], called: set[str], read: set[str]) -> set[str]:
-    """What was called, and what is in the place of it in those members of a list in which nothing was."""
+    """The modules that were called, and those in their place in members of a list in which none was."""
     for path in [path for path, module in modules.items() if isinstance(module, LISTS)][::-1]:  # the innermost first
         inside = [other.removeprefix(f"{path}.").partition(".") for other in called if other.startswith(f"{path}.")]
         members = {name for name, _ in modules[path].named_children()} - {name for name, _, _ in inside}
@@ -101,11 +101,11 @@ def _with_alike(modules: dict[str, torch.nn.Module], called: set[str], read: set
 
 def _idle(module: torch.nn.Module, path: str, called: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
     """The largest parts with weights in which nothing was called; none of a list of which some were (experts)."""
-    some = isinstance(module, LISTS) and any(id(inner) in called for inner in module.modules())
+    is_partial = isinstance(module, LISTS) and any(id(inner) in called for inner in module.modules())
     for name, child in module.named_children():
         if any(id(inner) in called for inner in child.modules()):
             yield from _idle(child, f"{path}.{name}" if path else name, called)
-        elif not some and next(child.parameters(), None) is not None:
+        elif not is_partial and next(child.parameters(), None) is not None:
             yield f"{path}.{name}" if path else name, child
 
 
@@ -123,13 +123,13 @@ def _used(causal: Causal, modules: list[torch.nn.Module]) -> set[int]:
             weight.requires_grad_(True)
         with torch.enable_grad():
             logits = _read(causal)
-            found = (
+            gradients = (
                 torch.autograd.grad(logits.float().sum(), weights, allow_unused=True) if logits.requires_grad else None
             )
     finally:
         for weight, asks in zip(every, asked, strict=True):
             weight.requires_grad_(asks)
-    return {id(w) for w, g in zip(weights, found, strict=True) if g is not None} if found is not None else set()
+    return {id(w) for w, g in zip(weights, gradients, strict=True) if g is not None} if gradients is not None else set()
 
 
 def _read(causal: Causal) -> torch.Tensor:

@@ -26,8 +26,8 @@ class ModelTokenizer:
         try:
             self._tokenizer: StockTokenizer = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"cannot load a tokenizer for model '{name}'{or_shipped(name)}"
-            raise UsageError(f"{what}: {one_line(error)}") from None
+            problem = f"cannot load a tokenizer for model '{name}'{or_shipped(name)}"
+            raise UsageError(f"{problem}: {one_line(error)}") from None
         self.vocabulary: int = len(self._tokenizer)
         if self.vocabulary <= len(self._tokenizer.all_special_ids):
             raise UsageError(f"the model '{name}' comes with no tokenizer: its vocabulary is empty")
@@ -59,18 +59,18 @@ class ModelTokenizer:
             return None
         if self._control.leak:
             return [(ids, stops) for ids, _, stops in self._control.encode(texts, special=True)]
-        found = self._tokenizer(
+        encodings = self._tokenizer(
             list(texts), split_special_tokens=True, return_attention_mask=False, verbose=False
         ).encodings
-        return [(each.ids, np.array(each.offsets, np.int64).reshape(-1, 2)[:, 1]) for each in found]
+        return [(encoding.ids, np.array(encoding.offsets, np.int64).reshape(-1, 2)[:, 1]) for encoding in encodings]
 
     @property
     def chat_template(self) -> str | None:
         """The tokenizer's own chat template, the first of several; None if it has none."""
-        found: str | dict[str, str] | None = self._tokenizer.chat_template
-        if isinstance(found, dict):
-            found = found.get("default") or next(iter(found.values()), None)
-        return found or None
+        template: str | dict[str, str] | None = self._tokenizer.chat_template
+        if isinstance(template, dict):
+            template = template.get("default") or next(iter(template.values()), None)
+        return template or None
 
     def _for(self, chat: Chat, template: str) -> str:
         """The template for a chat: of several that the tokenizer has, that for tools is for chats with tools."""
@@ -114,7 +114,7 @@ class ModelTokenizer:
     def _byte_level(self) -> bool:
         """Whether tokens are strings of bytes."""
         decoder = {} if self._backend is None else json.loads(self._backend.to_str())["decoder"] or {}
-        return any(each["type"] == "ByteLevel" for each in [decoder, *decoder.get("decoders", [])] if each)
+        return any(step["type"] == "ByteLevel" for step in [decoder, *decoder.get("decoders", [])] if step)
 
     @cached_property
     def _control(self) -> ControlTokens:

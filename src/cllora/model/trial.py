@@ -37,7 +37,7 @@ def read_alone(model: Causal, name: str) -> dict[str, torch.nn.Parameter]:
 
 
 @torch.no_grad()
-def take_packed_texts(model: Causal, name: str, context: int) -> None:
+def enable_packed_attention(model: Causal, name: str, context: int) -> None:
     """Switch a model to packed attention, and see for itself that packed texts are predicted as they are alone.
 
     Some architectures ignore transformers' attention interface, and would let packed texts see each other in silence;
@@ -72,8 +72,8 @@ def take_packed_texts(model: Causal, name: str, context: int) -> None:
             "which is not supported; "
             f"choose another model, {FAMILIES}"
         )
-    for limit, texts, found, expected in zip(tried, rows, packed, alone, strict=True):
-        pieces = torch.split(found[0], [len(text) for text in texts])
+    for limit, texts, states_of_row, expected in zip(tried, rows, packed, alone, strict=True):
+        pieces = torch.split(states_of_row[0], [len(text) for text in texts])
         if not _near(pieces, [states for states, _ in expected]):
             raise UsageError(
                 f"{family} predicts texts otherwise alone than beside one of over {limit} tokens, which is a length in "
@@ -95,16 +95,19 @@ def _companies(model: Causal, context: int) -> Iterator[tuple[int, list[torch.Te
     for length in lengths:
         for size in sorted({length, min(length + BEYOND, context)}):
             draw = np.random.default_rng(size)
-            yield length, [torch.from_numpy(draw.choice(plain, each)) for each in (SHORT[0], size, SHORT[1])]
+            yield (
+                length,
+                [torch.from_numpy(draw.choice(plain, size_of_text)) for size_of_text in (SHORT[0], size, SHORT[1])],
+            )
 
 
 def lengths_in(config: Config, context: int) -> list[int]:
     """The lengths below a context at which a config says that something changes, ascending."""
-    found = set()
+    lengths = set()
     for key, value in _entries(config.to_dict()):
         if OF_LENGTH.search(key) and isinstance(value, int) and not isinstance(value, bool) and 2 <= value < context:
-            found.add(value)
-    return sorted(found)
+            lengths.add(value)
+    return sorted(lengths)
 
 
 def _entries(fields: Entries) -> Iterator[tuple[str, object]]:
@@ -117,7 +120,7 @@ def _entries(fields: Entries) -> Iterator[tuple[str, object]]:
 
 
 def _alone(model: Causal, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the model's backbone makes of a text (N, D), and the logits of a short one (N, V)."""
+    """The backbone's hidden states of a text (N, D), and the logits of a short one (N, V)."""
     row = text[None].to(model.device)
     states = _states(model, input_ids=row, use_cache=False)
     logits = model(input_ids=row, use_cache=False).logits[0] if len(text) <= max(SHORT) else states[:0]
@@ -142,7 +145,7 @@ def _packed(model: Causal, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor,
 
 
 def _states(model: Causal, **row: object) -> torch.Tensor:
-    """What the backbone makes of a row (N, D), from which the head predicts."""
+    """The backbone's hidden states of a row (N, D), from which the head predicts."""
     states = getattr(model.base_model(**row), "last_hidden_state", None)
     if states is None:
         raise UsageError(f"its backbone returns no hidden states to predict from; choose another model, {FAMILIES}")
@@ -162,11 +165,11 @@ def _all_packed(
         raise
 
 
-def _near(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
+def _near(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
     """Whether each of some tensors (N, D) is the other but for rounding, in all and at its worst token."""
-    for one, other in zip(found, expected, strict=True):
-        error, size = ((one - other).float().norm(dim=-1), other.float().norm(dim=-1))
-        in_all, at_worst = (1e-4, 1e-3) if other.dtype == torch.float32 else (0.05, 0.25)
+    for result, reference in zip(results, expected, strict=True):
+        error, size = ((result - reference).float().norm(dim=-1), reference.float().norm(dim=-1))
+        in_all, at_worst = (1e-4, 1e-3) if reference.dtype == torch.float32 else (0.05, 0.25)
         if not (error.norm() / size.norm() < in_all and error.max() / size.square().mean().sqrt() < at_worst):
             return False
     return True

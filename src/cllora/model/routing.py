@@ -1,4 +1,4 @@
-"""Which adapter each token of a pass meets, and the draws of its dropout."""
+"""Routing of the tokens of a pass to adapters, and the draws of their dropout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import torch
 
 
 @dataclass(frozen=True)
-class Row:
-    """Which adapter each token of the row being processed meets.
+class AdapterRouting:
+    """The adapter of each token in the row being processed.
 
     The first `sizes[0]` tokens meet the adapter in slot 0, the next `sizes[1]` that in slot 1, and so on; what comes
     behind is filler. `mask` (N, C) says the same in zeros and ones; None where there is one slot. With `generators`,
