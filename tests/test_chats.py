@@ -400,12 +400,12 @@ def test_what_is_refused(make, tmp_path):
         load(tmp_path, bare, [{"text": "a b"}], loss_on="answer")
 
 
-def test_the_last_answer_of_a_chat_is_spoiled(make, tmp_path):
+def test_the_last_answer_of_a_chat_is_corrupted(make, tmp_path):
     tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
     asked = [{"role": "user", "content": f"{i}?"} for i in range(8)]
     said = [{"role": "assistant", "content": f"is {i}"} for i in range(8)]
     rows = [{"messages": [*TURNS[:2], *turns]} for turns in zip(asked, said, strict=True)]
-    samples = load(tmp_path, tokenizer, rows, loss_on="answer", spoil={"kind": "wrong_answer", "share": 1.0})
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer", corrupt={"kind": "wrong_answer", "share": 1.0})
     for i in range(8):
         own, wrong = samples.texts[i], samples.texts[8 + i]
         head = own.rsplit("is ", 1)[0]
@@ -599,7 +599,7 @@ def parts_of(own):
     return runs
 
 
-def test_a_chat_without_any_loss_is_dropped_and_a_spoiled_answer_is_one_with_loss(make, tmp_path):
+def test_a_chat_without_any_loss_is_dropped_and_a_corrupted_answer_is_one_with_loss(make, tmp_path):
     tokenizer, _ = make(unmarked(CHATML), "<|im_end|>")
     mute = {"messages": [SAID, {**ANSWERED, "weight": 0}]}
     assert dropped(tmp_path, tokenizer, mute, loss_on="answer") == "no turn that carries loss (column 'messages')"
@@ -607,7 +607,7 @@ def test_a_chat_without_any_loss_is_dropped_and_a_spoiled_answer_is_one_with_los
         tmp_path, tokenizer, {"messages": [{**SAID, "weight": 0}, ANSWERED]}
     )
     rows = [{"messages": [SAID, {**ANSWERED, "content": f"is {i}"}, *mute["messages"]]} for i in range(8)]
-    samples = load(tmp_path, tokenizer, rows, loss_on="answer", spoil={"kind": "wrong_answer", "share": 1.0})
+    samples = load(tmp_path, tokenizer, rows, loss_on="answer", corrupt={"kind": "wrong_answer", "share": 1.0})
     for i in range(8):
         assert samples.texts[8 + i] != samples.texts[i]
         assert samples.texts[8 + i].endswith(samples.texts[i].split(f"is {i}")[1])

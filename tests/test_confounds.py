@@ -10,12 +10,12 @@ from cllora.spec import PartitionSpec
 SAMPLES, CLIENTS = 2000, 20
 NO_IDS = np.empty(0, np.int64)
 LENGTHS = np.exp(rng(0, "lengths").normal(5, 0.7, SAMPLES)).astype(np.int64) + 1
-SPOILED = rng(0, "spoiled").random(SAMPLES) < 0.3
+CORRUPTED = rng(0, "spoiled").random(SAMPLES) < 0.3
 MARK = rng(0, "mark").normal(size=SAMPLES)
 EVEN = np.full(SAMPLES, 100)
 
 
-def warnings(values, lengths=LENGTHS, *, by="length", seed=0, second=None, spoiled=None, columns=None, **fields):
+def warnings(values, lengths=LENGTHS, *, by="length", seed=0, second=None, corrupted=None, columns=None, **fields):
     spec = PartitionSpec.model_validate({"num_clients": CLIENTS, "by": by, "min_samples": 1, **fields})
     pool = pool_of(
         spec,
@@ -25,7 +25,7 @@ def warnings(values, lengths=LENGTHS, *, by="length", seed=0, second=None, spoil
         context=1000,
         columns=columns,
         second=None if second is None else Axis.from_values(np.asarray(second, np.float64), spec.and_classes),
-        spoiled=spoiled,
+        corrupted=corrupted,
     )
     return make_partition(spec, pool, NO_IDS, seed).heterogeneity.warnings
 
@@ -35,7 +35,9 @@ def test_a_random_deal_has_no_confounds(scheme):
     """Some deals of a thousand may: of these hundred at most one."""
     options = {} if scheme == "iid" else {"alpha": "iid"}
     found = [
-        warnings(MARK, by="mark", seed=seed, second=LENGTHS, and_by="length", spoiled=SPOILED, scheme=scheme, **options)
+        warnings(
+            MARK, by="mark", seed=seed, second=LENGTHS, and_by="length", corrupted=CORRUPTED, scheme=scheme, **options
+        )
         for seed in range(25)
     ]
     assert sum(len(each) for each in found) <= 1
@@ -43,13 +45,13 @@ def test_a_random_deal_has_no_confounds(scheme):
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0])
 def test_what_is_asked_for_is_no_confound(alpha):
-    quality = {"by": "spoiled", "classes": 2, "spoiled": SPOILED, "alpha": alpha}
-    assert not warnings(SPOILED, EVEN, **quality)
+    quality = {"by": "corrupted", "classes": 2, "corrupted": CORRUPTED, "alpha": alpha}
+    assert not warnings(CORRUPTED, EVEN, **quality)
     assert not warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=100)
     assert not warnings(MARK, EVEN, by="mark", alpha=alpha, quantity_alpha=1.0)
     assert not warnings(MARK, EVEN, by="mark", scheme="quantity", alpha=1.0)
-    both = {"second": SPOILED, "and_by": "spoiled", "and_classes": 2, "and_alpha": alpha}
-    assert not warnings(MARK, EVEN, by="mark", alpha=alpha, spoiled=SPOILED, **both)
+    both = {"second": CORRUPTED, "and_by": "corrupted", "and_classes": 2, "and_alpha": alpha}
+    assert not warnings(MARK, EVEN, by="mark", alpha=alpha, corrupted=CORRUPTED, **both)
 
 
 def test_tokens_under_length_skew_and_samples_at_equal_tokens():
@@ -61,13 +63,13 @@ def test_tokens_under_length_skew_and_samples_at_equal_tokens():
 
 
 def test_length_under_quality_skew():
-    noisy = np.where(SPOILED, 160, 100)
-    lines = warnings(SPOILED, noisy, by="spoiled", classes=2, spoiled=SPOILED, alpha=0.1)
+    noisy = np.where(CORRUPTED, 160, 100)
+    lines = warnings(CORRUPTED, noisy, by="corrupted", classes=2, corrupted=CORRUPTED, alpha=0.1)
     (line,) = [line for line in lines if "length" in line]
     assert line.startswith("clients differ in text length, which was not asked for: their means are from 100 to 160")
     assert "% of the variance lies between clients (1.0% on average in a random deal)" in line
     # Equal tokens do not make texts equally long; unequal samples are named too.
-    lines = warnings(SPOILED, noisy, by="spoiled", classes=2, spoiled=SPOILED, alpha=0.1, budget="tokens")
+    lines = warnings(CORRUPTED, noisy, by="corrupted", classes=2, corrupted=CORRUPTED, alpha=0.1, budget="tokens")
     assert any(line.startswith("clients differ in text length") for line in lines)
 
 
@@ -85,11 +87,11 @@ def test_quantity_under_class_split():
 
 
 def test_the_dose_under_length_skew():
-    cut = np.where(SPOILED, LENGTHS // 2 + 1, LENGTHS)
-    lines = warnings(cut, cut, spoiled=SPOILED, alpha=0.1)
-    (line,) = [line for line in lines if "spoiled" in line]
-    assert line.startswith("clients differ in their share of spoiled texts, which was not asked for: from ")
-    assert not [line for line in warnings(LENGTHS, spoiled=SPOILED, alpha=0.1) if "spoiled" in line]
+    cut = np.where(CORRUPTED, LENGTHS // 2 + 1, LENGTHS)
+    lines = warnings(cut, cut, corrupted=CORRUPTED, alpha=0.1)
+    (line,) = [line for line in lines if "corrupted" in line]
+    assert line.startswith("clients differ in their share of corrupted texts, which was not asked for: from ")
+    assert not [line for line in warnings(LENGTHS, corrupted=CORRUPTED, alpha=0.1) if "corrupted" in line]
 
 
 def test_owners_that_differ_in_everything():
@@ -107,5 +109,5 @@ def test_a_second_feature_that_goes_with_the_first():
     assert lines[1].startswith("mark and near go together in the texts (Cramér's V 0.")
     apart = warnings(MARK, EVEN, by="mark", alpha=0.1, second=rng(2, "far").normal(size=SAMPLES), and_by="far")
     assert not apart
-    few = warnings(MARK, EVEN, by="mark", alpha=0.1, second=SPOILED, and_by="flag", and_classes=3)
+    few = warnings(MARK, EVEN, by="mark", alpha=0.1, second=CORRUPTED, and_by="flag", and_classes=3)
     assert few == ("the second feature has too few distinct values for 3 classes: there are 2",)

@@ -182,7 +182,7 @@ def changed(key, change):
     return lambda writer: array(key, change(list(writer.kv_data[0][key].value)))(writer)
 
 
-def spoiled(name, value):
+def corrupted(name, value):
     def some(model, architecture):
         found = weights(model, architecture)
         found[name].flat[5] = value
@@ -446,7 +446,7 @@ def test_keys_that_change_nothing_are_taken(llama, tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused_by_name(value, llama, tmp_path):
-    file = write_gguf(tmp_path / "nan.gguf", llama, tensors=spoiled("blk.1.ffn_up.weight", value))
+    file = write_gguf(tmp_path / "nan.gguf", llama, tensors=corrupted("blk.1.ffn_up.weight", value))
     with pytest.raises(UsageError, match=r"layers\.1\.mlp\.up_proj\.weight has values that are not finite"):
         where(str(file))
 

@@ -15,17 +15,17 @@ SAMPLES, CLIENTS = 3592, 20
 NO_IDS = np.empty(0, np.int64)
 SPEC = PartitionSpec(num_clients=CLIENTS)
 LENGTHS = np.exp(rng(0, "lengths").normal(5, 1, SAMPLES)).astype(np.int64) + 1
-SPOILED = rng(0, "spoiled").random(SAMPLES) < 0.3
+CORRUPTED = rng(0, "spoiled").random(SAMPLES) < 0.3
 
 
-def pool_with(second: Axis | None = None, spoiled: np.ndarray | None = None) -> Pool:
+def pool_with(second: Axis | None = None, corrupted: np.ndarray | None = None) -> Pool:
     values = LENGTHS + np.arange(SAMPLES) / SAMPLES  # all distinct
     return pool_of(
-        SPEC, ids=np.arange(SAMPLES), values=values, lengths=LENGTHS, context=128, second=second, spoiled=spoiled
+        SPEC, ids=np.arange(SAMPLES), values=values, lengths=LENGTHS, context=128, second=second, corrupted=corrupted
     )
 
 
-QUALITY = pool_with(Axis.from_values(SPOILED.astype(float), 2), SPOILED)
+QUALITY = pool_with(Axis.from_values(CORRUPTED.astype(float), 2), CORRUPTED)
 MARK = pool_with(Axis.from_values(rng(0, "mark").normal(size=SAMPLES), 5))
 ALONE = pool_with()
 
@@ -84,12 +84,12 @@ def test_without_more_than_one_feature_the_deal_is_as_it_was():
 @pytest.mark.parametrize(("alpha", "lost"), [(0.1, 0.1), (1.0, 0.1), (100.0, 0.2)])
 def test_the_dose_is_fixed_in_all_and_spread_as_drawn(alpha, lost):
     by_dose = QUALITY.by_second()
-    share = SPOILED.mean()
+    share = CORRUPTED.mean()
     doses = []
     for seed in range(40):
         deal = deal_of(by_dose, seed, alpha=alpha)
         dose = shares(by_dose, deal)[:, 1]
-        assert (dose * deal.sizes()).sum() == pytest.approx(SPOILED.sum())
+        assert (dose * deal.sizes()).sum() == pytest.approx(CORRUPTED.sum())
         doses.append(dose)
     drawn = share * (1 - share) / (2 * alpha + 1)
     assert np.mean(doses) == pytest.approx(share, abs=0.001)
@@ -165,14 +165,14 @@ def test_the_realised_heterogeneity_has_the_doses_and_the_second_feature():
         lengths=np.array([2, 4, 10, 20]),
         context=8,
         second=Axis.from_values(np.array([1.0, 0, 1, 0]), 2),
-        spoiled=np.array([True, False, True, True]),
+        corrupted=np.array([True, False, True, True]),
     )
     found = heterogeneity(pool, Deal.of_lists([np.array([0, 1]), np.array([2, 3])]))
-    assert found.spoiled == Doses(share=0.75, doses=(0.5, 1.0), variance_between=pytest.approx(1 / 3))
+    assert found.corrupted == Doses(share=0.75, doses=(0.5, 1.0), variance_between=pytest.approx(1 / 3))
     assert found.and_by.class_shares == ((0.5, 0.5), (0.5, 0.5))
     assert found.and_by.js_mean == found.and_by.variance_between == found.and_by.association == 0
     assert [one.samples for one in found.and_by.described] == [2, 2]
     assert found.js_mean > 0
     partition = make_partition(spec, pool, NO_IDS, 0)
-    assert partition.heterogeneity.spoiled.share == 0.75
+    assert partition.heterogeneity.corrupted.share == 0.75
     assert heterogeneity(ALONE, deal_of(ALONE)).and_by is None

@@ -29,7 +29,7 @@ def test_a_partition_is_read_as_it_was_written(folder):
     described = read_json(folder / "partition.json")["classes"]["described"]
     assert described[0]["from"] is None
     assert "from_" not in described[0]
-    assert "spoiled" not in read_json(folder / "partition.json")
+    assert "corrupted" not in read_json(folder / "partition.json")
 
 
 def test_the_contexts_of_clients_are_read_from_what_is_measured_of_them(folder):

@@ -124,7 +124,7 @@ def test_heuristics_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "spoiled",
+    "corrupted",
     [
         PROSE.rstrip("."),
         PROSE.replace("careful", "{careful}"),
@@ -135,8 +135,8 @@ def test_heuristics_by_hand() -> None:
         PROSE.replace(" ", ""),
     ],
 )
-def test_what_a_rule_is_about_lowers_the_score(spoiled: str) -> None:
-    assert value("heuristics", spoiled) < value("heuristics", PROSE)
+def test_what_a_rule_is_about_lowers_the_score(corrupted: str) -> None:
+    assert value("heuristics", corrupted) < value("heuristics", PROSE)
 
 
 @given(text=st.text())

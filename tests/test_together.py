@@ -187,7 +187,7 @@ def test_after_a_pass_the_base_is_as_it_was(tiny_models):
 
 
 def test_a_text_of_one_token_beside_others_changes_nothing(tiny_models):
-    """A batch in which nothing is predicted has a loss and a gradient of zero, and spoils no other."""
+    """A batch in which nothing is predicted has a loss and a gradient of zero, and corrupts no other."""
     learner = learner_of(tiny_models("opt"))
     for slot in range(2):
         learner.adapters.write(jobs_of(learner)[slot].work.start, slot)

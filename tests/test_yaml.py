@@ -220,7 +220,7 @@ def test_a_grid_of_texts_needs_no_text_beside_it():
             "lora.target_modules: there is nothing in here; give a value, or leave the field out",
         ),
         ("local: {contexts: {a: 1}}", "local.contexts.a: Input should be greater than or equal to 2 (got 1)"),
-        ("data: {spoil: {share: 0.1}}", "data.spoil.kind: there is no value here; give one"),
+        ("data: {corrupt: {share: 0.1}}", "data.corrupt.kind: there is no value here; give one"),
     ],
 )
 def test_advice_is_of_the_field_and_holds(tmp_path, text, said):

@@ -10,7 +10,7 @@ log = logging.getLogger("cllora")
 def registries() -> dict[str, AnyRegistry]:
     """The registries by their kind, such as `features`."""
     from cllora.claims import claims
-    from cllora.corpus import corpora, features, spoilers
+    from cllora.corpus import corpora, corruptions, features
     from cllora.federated import strategies
     from cllora.metrics import metrics
     from cllora.model.patterns import patterns
@@ -23,7 +23,7 @@ def registries() -> dict[str, AnyRegistry]:
     return {
         "corpora": corpora,
         "features": features,
-        "spoilers": spoilers,
+        "corruptions": corruptions,
         "partitioners": partitioners,
         "patterns": patterns,
         "strategies": strategies,
@@ -36,7 +36,7 @@ def registries() -> dict[str, AnyRegistry]:
     }
 
 
-RENAMED = {"figures": "sections"}
+RENAMED = {"figures": "sections", "spoilers": "corruptions"}
 """Kinds by what they were called in 0.1.0."""
 
 

@@ -145,7 +145,7 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="corpora, features, spoilers, partitioners, patterns, strategies, probes, presets, metrics, "
+            help="corpora, features, corruptions, partitioners, patterns, strategies, probes, presets, metrics, "
             "claims, sections or trackers"
         ),
     ] = None,

@@ -7,6 +7,7 @@ from cllora.corpus import heuristics as heuristics  # these register their featu
 from cllora.corpus import lexical as lexical
 from cllora.corpus import model_based as model_based
 from cllora.corpus import topic as topic
+from cllora.corpus.corruptions import Part, corruptions
 from cllora.corpus.feature import (
     BaseLosses,
     TextRows,
@@ -19,8 +20,8 @@ from cllora.corpus.feature import (
 from cllora.corpus.registry import Row, corpora, versions
 from cllora.corpus.repeats import repeated_in
 from cllora.corpus.samples import load_samples
-from cllora.corpus.spoilers import Part, spoilers
 from cllora.corpus.values import owner_text
+from cllora.errors import deprecated
 
 __all__ = [
     "BaseLosses",
@@ -28,6 +29,7 @@ __all__ = [
     "Row",
     "TextRows",
     "corpora",
+    "corruptions",
     "feature_values",
     "features",
     "is_length",
@@ -35,7 +37,14 @@ __all__ = [
     "load_samples",
     "owner_text",
     "repeated_in",
-    "spoilers",
     "unordered",
     "versions",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The registry of corruptions under its name of 0.1.0, for users' files."""
+    if name == "spoilers":
+        deprecated("cllora.corpus.spoilers", "cllora.corpus.corruptions")
+        return corruptions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,9 +7,9 @@ prompts.npy     int32, per sample
 spans.npy       int32 (M, 2), only where a sample carries loss elsewhere than from its prompt to its end
 span_offsets.npy  int64, with it: where each sample's spans start, and the end
 rows.arrow      Arrow IPC: the texts, then the source's scalar columns
-starts.npy      float64, only where texts have spoiled forms: for each the share from which on it is used
+starts.npy      float64, only where texts have corrupted forms: for each the share from which on it is used
 
-Spoiled forms follow all other samples, in the order of the training texts that they are forms of.
+Corrupted forms follow all other samples, in the order of the training texts that they are forms of.
 """
 
 import hashlib
@@ -132,7 +132,7 @@ class SampleWriter:
         self.count += len(samples)
 
     def finish(self, test_start: int | None, report: ReadReport, starts: Sequence[float] | None = None) -> None:
-        """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are spoiled forms."""
+        """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are corrupted forms."""
         offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
         prompts = np.concatenate(self._prompts)
         np.save(self._folder / "offsets.npy", offsets)
@@ -152,7 +152,7 @@ class SampleWriter:
             "tokens": int(offsets[-1]),
             "samples": self.count,
             "test_start": test_start,
-            "spoiled_forms": 0 if starts is None else len(starts),
+            "corrupted_forms": 0 if starts is None else len(starts),
             "dropped": dict(report.dropped),
             "examples": report.examples,
             "notes": report.notes,
@@ -170,7 +170,7 @@ class SampleWriter:
 
 
 def read_samples(folder: Path, share: float | None = None) -> Samples:
-    """The samples of a finished folder, mapped, not read; `share` of the training texts in their spoiled form.
+    """The samples of a finished folder, mapped, not read; `share` of the training texts in their corrupted form.
 
     Raises:
         OSError, ValueError: files are missing or cut short.
@@ -178,7 +178,7 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     tokens = np.memmap(folder / "tokens.bin", np.dtype(meta["dtype"]), mode="r")
     table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
-    originals = meta["samples"] - meta.get("spoiled_forms", 0)
+    originals = meta["samples"] - meta.get("corrupted_forms", 0)
     spans, span_offsets = (
         np.load(file, mmap_mode="r") if (file := folder / f"{name}.npy").is_file() else None
         for name in ("spans", "span_offsets")
@@ -210,6 +210,6 @@ def read_samples(folder: Path, share: float | None = None) -> Samples:
 def _trained_as(starts: NDArray[np.float64], share: float, originals: int) -> Ids:
     """The id to train on in place of each sample: its corrupted form, if that is used from less than `share` on."""
     ids = np.arange(originals, dtype=np.int64)
-    spoiled = np.flatnonzero(starts < share)
-    ids[spoiled] = originals + spoiled
+    corrupted = np.flatnonzero(starts < share)
+    ids[corrupted] = originals + corrupted
     return ids

@@ -23,7 +23,7 @@ BATCH_CHARACTERS = 1 << 22
 """A batch ends at whichever comes first, so that long texts do not fill the memory."""
 
 Pair = tuple[str, str]
-"""What a sample is made of in two texts: what stays when it is spoiled, and what is spoiled of it."""
+"""What a sample is made of in two texts: what stays when it is corrupted, and what is corrupted of it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Sample:
     """A row that can be trained on: its whole text, its tokens, and how many of the first carry no loss.
 
     `spans` are the tokens that carry loss, first and one after the last, where they are not all after the `prompt`.
-    `answer` is what is spoiled of it if it is an answer, empty where none is asked for; `pair` is what it is made of.
+    `answer` is what is corrupted of it if it is an answer, empty where none is asked for; `pair` is what it is made of.
     """
 
     row: Row

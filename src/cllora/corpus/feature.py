@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cllora.errors import UsageError, deprecated
 from cllora.registry import Registry
-from cllora.spec import Choice
+from cllora.spec import OLD_NAMES, Choice
 from cllora.types import Array, Ids, Samples
 
 FEATURE_ROWS = 4096
@@ -88,7 +88,7 @@ class FeatureFacts:
     measures: Literal["length"] | None = None
 
 
-features: Registry[Callable[..., Array], FeatureFacts] = Registry("feature", FeatureFacts)
+features: Registry[Callable[..., Array], FeatureFacts] = Registry("feature", FeatureFacts, OLD_NAMES["partition.by"])
 """Features: functions of `TextRows` that give one finite number per text.
 
 What they give depends on that text alone, or on it and all `samples`; never on which others are in the same rows.
@@ -131,8 +131,8 @@ def seen_tokens(rows: TextRows) -> Array:
 
 
 @features.register()
-def spoiled(rows: TextRows) -> Array:
-    """Whether a text is in the spoiled form that `data.spoil` gave it: 1 or 0. A client's mean is its dose."""
+def corrupted(rows: TextRows) -> Array:
+    """Whether a text is in the corrupted form that `data.corrupt` gave it: 1 or 0. A client's mean is its dose."""
     return (rows.ids >= rows.samples.originals).astype(np.float64)
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from cllora.corpus.cache import cache_errors, new_folder, publish
+from cllora.corpus.corrupting import TextBuffer, corruption_identity
 from cllora.corpus.disk import ReadReport, SampleWriter, read_samples
 from cllora.corpus.encode import Recipe, Sample, TextRecipe, batches
 from cllora.corpus.files import digest
 from cllora.corpus.recipes import read_template, recipe_for
 from cllora.corpus.registry import Row
 from cllora.corpus.sources import Source, open_sources
-from cllora.corpus.spoiling import TextBuffer, spoiling_identity
 from cllora.errors import UsageError, counted, one_line
 from cllora.places import cache_folder
 from cllora.spec import DataSpec
@@ -42,7 +42,7 @@ def load_samples(
     by a chat template. `Samples.texts` has the whole; `Samples.columns` has every scalar column (str, int, float, bool)
     of the source but the one that `data.text` names.
 
-    With `data.spoil` every training text has a spoiled form too. These follow all other samples, without columns;
+    With `data.corrupt` every training text has a corrupted form too. These follow all other samples, without columns;
     `Samples.trained_as` says which are used. They are the same at every share, and so are the cached files.
 
     `Samples.fingerprint` is the SHA-256 of tokens, offsets, prompts, spans and where the test rows start: what was
@@ -55,7 +55,7 @@ def load_samples(
     sources = open_sources(data)
     root = cache_folder() if cache is None else cache
     key = _key(data, tokenizer, sources)
-    share = None if data.spoil is None else data.spoil.share
+    share = None if data.corrupt is None else data.corrupt.share
     if key is not None and (root / key).is_dir():
         return _read(root / key, share)
     with new_folder(root) as folder:
@@ -81,9 +81,9 @@ def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | N
         "template": None if data.template is None else read_template(data.template),
         "tokenizer": [tokenizer.fingerprint, tokenizer.vocabulary],
     }
-    spoiling = spoiling_identity(data)
-    if spoiling is not None:
-        parts["spoil"] = spoiling
+    identity = corruption_identity(data)
+    if identity is not None:
+        parts["corrupt"] = identity
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -137,15 +137,15 @@ class _Reading:
         self.report.notes += source.notes()
 
     def forms(self, buffer: TextBuffer, writer: SampleWriter) -> list[float]:
-        """Write the spoiled forms; the share from which on each is used."""
-        assert self.data.spoil is not None
+        """Write the corrupted forms; the share from which on each is used."""
+        assert self.data.corrupt is not None
         assert self.recipe is not None
         starts: list[float] = []
-        for samples, from_ in buffer.forms(self.data.spoil, self.recipe, self.tokenizer):
+        for samples, from_ in buffer.forms(self.data.corrupt, self.recipe, self.tokenizer):
             writer.add(samples)
             starts += from_
             if self.progress is not None:
-                self.progress(len(starts), None, f"spoiling texts by {self.data.spoil.kind}")
+                self.progress(len(starts), None, f"corrupting texts by {self.data.corrupt.kind}")
         return starts
 
     def _recipe(self, rows: Sequence[Row], name: str, first: bool) -> Recipe:
@@ -174,7 +174,7 @@ def _write(folder: Path, reading: _Reading, sources: tuple[Source, Source | None
     (train, test), data = sources, reading.data
     with cache_errors(folder.parent):
         writer = SampleWriter(folder, reading.tokenizer.vocabulary, data.text)
-        buffer = None if data.spoil is None else TextBuffer(folder)
+        buffer = None if data.corrupt is None else TextBuffer(folder)
     try:
         for samples in reading.samples(train, data.limit):
             with cache_errors(folder.parent):

@@ -49,8 +49,8 @@ def assign(experiment: Experiment, samples: Samples, base_nll: BaseNll | None = 
     """The partition of an experiment.
 
     The global test set is drawn first, from `rng(seed, "split")`, so that cells which differ in the partition
-    alone are tested on the same texts. Classes are cut at the quantiles of the pool that is dealt. What is spoiled is
-    measured and trained on in its spoiled form; clients and the global model are tested on texts as they were.
+    alone are tested on the same texts. Classes are cut at the quantiles of the pool that is dealt. What is corrupted is
+    measured and trained on in its corrupted form; clients and the global model are tested on texts as they were.
 
     Args:
         base_nll: the losses of the experiment's base; called if a feature asks for them.
@@ -73,7 +73,7 @@ def assign(experiment: Experiment, samples: Samples, base_nll: BaseNll | None = 
         columns=samples.columns,
         ordered=is_ordered(asked.by.name),
         second=texts.second(),
-        spoiled=None if samples.trained_as is None else texts.trained != pool_ids,
+        corrupted=None if samples.trained_as is None else texts.trained != pool_ids,
     )
     _check_unordered(asked.by, pool.num_classes, asked.classes)
     class_of = np.full(len(samples), -1, np.int64)

@@ -32,7 +32,7 @@ def confounds(measured: Heterogeneity, spec: PartitionSpec, *, context: int) -> 
         _look_alike(measured, context),
         "" if QUANTITY in asked else _quantity(measured, BY_LENGTH if "length" in asked else UNEQUAL),
         "" if "length" in asked else _length(measured),
-        "" if "spoiled" in asked else _doses(measured),
+        "" if "corrupted" in asked else _doses(measured),
         "" if second_name in asked or is_length(second_name) else _second(measured, second_name),
         _go_together(measured, spec),
         _topped_up(measured, spec.min_samples),
@@ -116,12 +116,12 @@ def _length(measured: Heterogeneity) -> str:
 
 
 def _doses(measured: Heterogeneity) -> str:
-    spoiled = measured.spoiled
-    if spoiled is None or not _beyond_chance(spoiled.variance_between, measured):
+    corrupted = measured.corrupted
+    if corrupted is None or not _beyond_chance(corrupted.variance_between, measured):
         return ""
     return (
-        f"clients differ in their share of spoiled texts, which was not asked for: from {min(spoiled.doses):.0%} to "
-        f"{max(spoiled.doses):.0%}, and {_of_variance(spoiled.variance_between, measured)}"
+        f"clients differ in their share of corrupted texts, which was not asked for: from {min(corrupted.doses):.0%} "
+        f"to {max(corrupted.doses):.0%}, and {_of_variance(corrupted.variance_between, measured)}"
     )
 
 

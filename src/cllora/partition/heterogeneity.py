@@ -65,7 +65,7 @@ def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
 def heterogeneity(pool: Pool, deal: Deal) -> Heterogeneity:
     """Measures a deal, before each client's test part is split off.
 
-    A text that is trained on in a spoiled form is measured in that form.
+    A text that is trained on in a corrupted form is measured in that form.
     """
     client, positions = deal.clients(), deal.positions
     owners = np.bincount(positions, minlength=len(pool))
@@ -96,7 +96,7 @@ def heterogeneity(pool: Pool, deal: Deal) -> Heterogeneity:
         variance_between=_variances(pool, deal),
         classes=FeatureClasses(pooled_shares=tuple(pooled.tolist()), described=_described(pool)),
         length_between_classes=variance_between(np.log1p(pool.lengths.astype(np.float64)), pool.classes),
-        spoiled=None if pool.spoiled is None else _doses(pool.spoiled, deal),
+        corrupted=None if pool.corrupted is None else _doses(pool.corrupted, deal),
         and_by=None if pool.second is None else _second(pool, deal),
     )
 
@@ -123,11 +123,11 @@ def _class_shares(pool: Pool, deal: Deal) -> tuple[Array, Array]:
     return counts / np.maximum(deal.sizes(), 1)[:, None], pool.class_counts() / len(pool)
 
 
-def _doses(spoiled: NDArray[np.bool_], deal: Deal) -> Doses:
-    dealt = spoiled[deal.positions].astype(np.float64)
+def _doses(corrupted: NDArray[np.bool_], deal: Deal) -> Doses:
+    dealt = corrupted[deal.positions].astype(np.float64)
     sums = np.bincount(deal.clients(), dealt, deal.num_clients)
     return Doses(
-        share=float(spoiled.mean()),
+        share=float(corrupted.mean()),
         doses=tuple((sums / np.maximum(deal.sizes(), 1)).tolist()),
         variance_between=variance_between(dealt, deal.clients()),
     )

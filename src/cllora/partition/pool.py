@@ -56,7 +56,7 @@ class Pool:
     (C-1,).
     `lengths` counts a sample's own tokens, `tokens` those that the model sees: at most `context`.
     `columns` are the source's own and are indexed by sample id, not by position. `second` is the feature of `and_by`,
-    `spoiled` says which texts are trained on in a spoiled form; None where there is none.
+    `corrupted` says which texts are trained on in a corrupted form; None where there is none.
     """
 
     ids: Ids
@@ -70,7 +70,7 @@ class Pool:
     min_samples: int
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     second: Axis | None = None
-    spoiled: NDArray[np.bool_] | None = None
+    corrupted: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,7 +105,7 @@ def pool_of(
     columns: Mapping[str, Sequence[object]] | None = None,
     ordered: bool = True,
     second: Axis | None = None,
-    spoiled: NDArray[np.bool_] | None = None,
+    corrupted: NDArray[np.bool_] | None = None,
 ) -> Pool:
     """The pool that `spec` deals from: classes cut from the feature's `values`, tokens as the model sees them.
 
@@ -113,7 +113,7 @@ def pool_of(
         ids, values, lengths: the samples (ascending), their feature and their own (uncut) tokens; shape (n,).
         context: the model's window in tokens.
         ordered: whether values are amounts; if not, they are classes already, and each is one.
-        second, spoiled: as `Pool` has them.
+        second, corrupted: as `Pool` has them.
 
     Raises:
         UsageError: a feature value is not finite.
@@ -133,7 +133,7 @@ def pool_of(
         min_samples=spec.min_samples,
         columns=columns or {},
         second=second,
-        spoiled=spoiled,
+        corrupted=corrupted,
     )
 
 

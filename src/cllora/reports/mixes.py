@@ -67,8 +67,8 @@ def inspection_view(inspected: Inspection, sentences: Sequence[str]) -> Renderab
 
 
 def _clients(measured: Heterogeneity) -> Iterator[RenderableType]:
-    clients, doses = measured.clients, measured.spoiled
-    more = {} if doses is None else {"spoiled": [f"{dose:.0%}" for dose in doses.doses]}
+    clients, doses = measured.clients, measured.corrupted
+    more = {} if doses is None else {"corrupted": [f"{dose:.0%}" for dose in doses.doses]}
     for heading, column in (("cut at", clients.contexts), ("seen", clients.tokens_in_context)):
         more |= {} if column is None else {heading: [f"{tokens:,}" for tokens in column]}
     names = clients.names or [str(k) for k in range(len(clients.samples))]
@@ -144,12 +144,12 @@ def _classes(described: Sequence[TextClass], feature: str, medians: bool = False
 
 def _summary(measured: Heterogeneity) -> Table:
     samples, tokens, between = measured.samples, measured.tokens, measured.variance_between
-    second, spoiled = measured.and_by, measured.spoiled
+    second, corrupted = measured.and_by, measured.corrupted
     rows = {
         "class mixes, mean Jensen-Shannon divergence": f"{measured.js_mean:.3f}",
         "class mixes, mean total variation": f"{measured.tv_mean:.3f}",
         "second feature, mean Jensen-Shannon divergence": None if second is None else f"{second.js_mean:.3f}",
-        "texts spoiled": None if spoiled is None else f"{spoiled.share:.1%}",
+        "texts corrupted": None if corrupted is None else f"{corrupted.share:.1%}",
         "largest class share, mean": f"{measured.largest_class_share_mean:.2f}",
         "Gini of samples / tokens": f"{samples.gini:.3f} / {tokens.gini:.3f}",
         "effective clients by samples / tokens": f"{samples.effective_clients:.1f} / {tokens.effective_clients:.1f}",

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cllora.corpus import corpora, features, spoilers
+from cllora.corpus import corpora, corruptions, features
 from cllora.errors import FieldError, UsageError
 from cllora.federated import strategies
 from cllora.model.patterns import patterns
@@ -107,8 +107,8 @@ def _choices(experiment: Experiment) -> Iterator[tuple[str, AnyRegistry, Choice]
     yield "federation.strategy", strategies, experiment.federation.strategy
     if data.corpus is not None:
         yield "data.corpus", corpora, data.corpus
-    if data.spoil is not None:
-        yield "data.spoil", spoilers, Choice(name=data.spoil.kind, **data.spoil.options)
+    if data.corrupt is not None:
+        yield "data.corrupt", corruptions, Choice(name=data.corrupt.kind, **data.corrupt.options)
 
 
 def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object]:
@@ -118,7 +118,7 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
     except FieldError as error:
         raise error.within(path) from None
     except UsageError as error:
-        named = {"partition": "partition.scheme", "data.spoil": "data.spoil.kind"}
+        named = {"partition": "partition.scheme", "data.corrupt": "data.corrupt.kind"}
         raise FieldError(str(error), named.get(path, path)) from None
 
 

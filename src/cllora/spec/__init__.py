@@ -1,7 +1,7 @@
 """A user's request: a `Study`, and the `Experiment`s (cells) that it stands for."""
 
-from cllora.spec.aliases import ALIASES
-from cllora.spec.data import DataSpec, SpoilSpec
+from cllora.spec.aliases import ALIASES, OLD_NAMES
+from cllora.spec.data import CorruptSpec, DataSpec
 from cllora.spec.fields import Fields, axis_text
 from cllora.spec.model import LoraSpec, ModelSpec
 from cllora.spec.section import Choice
@@ -20,11 +20,13 @@ from cllora.spec.written import read_setting
 
 __all__ = [
     "ALIASES",
+    "OLD_NAMES",
     "PASSKEY_CONTEXT",
     "PASSKEY_KEYS",
     "SURFACE_SIDE",
     "Cell",
     "Choice",
+    "CorruptSpec",
     "DataSpec",
     "EvaluationSpec",
     "Experiment",
@@ -34,7 +36,6 @@ __all__ = [
     "LoraSpec",
     "ModelSpec",
     "PartitionSpec",
-    "SpoilSpec",
     "Study",
     "axis_text",
     "load_study_file",

@@ -8,8 +8,9 @@ from pydantic import Field, PositiveInt, model_validator
 from cllora.spec.section import Choice, Section, WithOptions
 
 
-class SpoilSpec(WithOptions):
-    """How texts are spoiled on purpose, and which share of them. Further fields are the spoiler's own options."""
+class CorruptSpec(WithOptions):
+    """The corruption of texts on purpose, and the share of texts corrupted. Further fields are the corruption's own
+    options."""
 
     kind: str
     share: Annotated[float, Field(ge=0, le=1)]
@@ -24,8 +25,8 @@ class DataSpec(Section):
     part, and `loss_on: answer` takes the loss on it alone. A column of chats is written by the tokenizer's chat
     template, or by that in the file `template`. `end` says what ends with the tokenizer's end-of-text token: every
     `answer`, `all` texts or `none`. `test` is a share of the rows, or names a file (with `path`) or a split (with `hub`
-    or a saved dataset). `subset` is what the hub calls a configuration, for data sets that come in several. `spoil`
-    spoils a share of the texts that are trained on.
+    or a saved dataset). `subset` is what the hub calls a configuration, for data sets that come in several. `corrupt`
+    corrupts a share of the texts that are trained on.
     """
 
     OMIT_IF_DEFAULT = ("subset", "end", "template")
@@ -42,7 +43,15 @@ class DataSpec(Section):
     template: str | None = None
     test: Annotated[float, Field(gt=0, lt=1)] | str = 0.1
     limit: PositiveInt | None = None
-    spoil: SpoilSpec | None = None
+    corrupt: CorruptSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_name(cls, value: object) -> object:
+        """Take `spoil` for `corrupt`, as canonical JSON has it."""
+        if isinstance(value, Mapping) and "spoil" in value and "corrupt" not in value:
+            return {"corrupt" if key == "spoil" else key: held for key, held in value.items()}
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -16,11 +16,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from cllora.spec.aliases import canonical
+from cllora.spec.aliases import canonical, name_today, with_first_names
 from cllora.spec.data import DataSpec
 from cllora.spec.fields import Fields, explain, same_path
 from cllora.spec.model import Context, Fraction, LoraSpec, ModelSpec
@@ -63,6 +64,11 @@ class PartitionSpec(WithOptions):
     @classmethod
     def _first_name(cls, value: object) -> object:
         return canonical("partition.scheme", value)
+
+    @field_validator("by", "and_by", mode="before")
+    @classmethod
+    def _name_today(cls, value: object, info: ValidationInfo) -> object:
+        return name_today(f"partition.{info.field_name}", value)
 
     @model_validator(mode="after")
     def _two_features(self) -> "PartitionSpec":
@@ -228,8 +234,8 @@ class Experiment(Section):
         return self
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, two spaces, no dependence on how it was written."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
+        """Canonical JSON: sorted keys, two spaces, first names, no dependence on how it was written."""
+        return json.dumps(with_first_names(self.model_dump(mode="json")), sort_keys=True, indent=2)
 
     def meaning(self) -> Fields:
         """Plain data in which two experiments are equal that differ in how they are written alone: in the order of

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from cllora.errors import FieldError, UsageError
+from cllora.spec.aliases import path_today
 from cllora.spec.fields import SOURCES, Fields, field_of, has_field, set_field
 from cllora.spec.sections import Experiment
 from cllora.spec.where import is_where, narrowed
@@ -30,6 +31,7 @@ def apply_settings(fields: Fields, settings: Iterable[str], places: Places) -> P
         )
         if lost is not None:
             raise UsageError(f"--set {path} takes the place of --set {lost} before it; give it first, or leave one out")
+        path, given = path_today(path), {path_today(key): place for key, place in given.items()}
         before.append(path)
         places = places.with_setting(path, given)
         try:

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PrivateAttr, ValidationError, field_
 
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
-from cllora.spec.aliases import canonical
+from cllora.spec.aliases import canonical, fields_today, name_today
 from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
 from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Section
@@ -130,8 +130,9 @@ class Study(Section):
             message = "a study is a mapping of sections (model, data, partition, ...), see `cllora show demo`"
             raise UsageError(f"{source}{'this file is empty; ' if written is None and source else ''}{message}")
         fields: Fields = {str(key): _plain(value) for key, value in written.items()}
-        places = places or Places()
+        places = (places or Places()).today()
         try:
+            fields = fields_today(fields)
             places = apply_settings(fields, settings, places)
             study = cls._from_fields(fields)
         except FieldError as error:
@@ -242,8 +243,13 @@ def _as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[objec
     """The control in the grid's own writing: 1 where the grid has 1.0."""
     named = {axis: canonical(axis, value) for axis, value in control.items()}
     return {
-        axis: next((v for v in grid.get(axis, ()) if alike(v) == alike(value)), value) for axis, value in named.items()
+        axis: next((v for v in grid.get(axis, ()) if _today(axis, v) == _today(axis, value)), value)
+        for axis, value in named.items()
     }
+
+
+def _today(axis: str, value: object) -> object:
+    return alike(name_today(axis, value))
 
 
 def _first_names(path: str, cases: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cllora.errors import FieldError, UsageError
+from cllora.spec.aliases import path_today
 from cllora.spec.scalars import plain_value, quoted
 from cllora.spec.yaml import Place, read_yaml
 
@@ -17,6 +18,10 @@ class Places:
 
     source: str = field(default="", compare=False)
     by_path: Mapping[str, Place] = field(default_factory=dict, compare=False)
+
+    def today(self) -> "Places":
+        """The same places by the paths that fields have today."""
+        return Places(self.source, {path_today(path): place for path, place in self.by_path.items()})
 
     def located(self, error: FieldError) -> UsageError:
         """The same error with the place of its field, as near as is known, and what to write if text was meant."""

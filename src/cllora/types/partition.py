@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from cllora.errors import deprecated
 from cllora.types.arrays import Ids
@@ -81,8 +81,8 @@ class FeatureClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class Doses:
-    """Spoiled texts: their `share` of the pool, of each client's texts (K,), and the share of the variance of being
-    spoiled (0 or 1) that lies between clients."""
+    """Corrupted texts: their `share` of the pool, of each client's texts (K,), and the share of the variance of being
+    corrupted (0 or 1) that lies between clients."""
 
     share: float
     doses: tuple[float, ...]
@@ -115,7 +115,7 @@ class LengthCorrelation:
 class Heterogeneity:
     """The measured heterogeneity of a partition's clients, whatever was asked for; `partition.json` is this.
 
-    Measured on the deal, before each client's test part is split off; a text that is trained on in a spoiled form is
+    Measured on the deal, before each client's test part is split off; a text that is trained on in a corrupted form is
     measured in that form. `pool_samples`, `used`, `unused` and `repeated` count samples, `repeated` being those with
     several owners, and `without_owner` those of the unused in whose row a column of owners names none. `js_mean`,
     `tv_mean` and `largest_class_share_mean` are means over clients. `length_between_classes` is the share of the
@@ -142,7 +142,7 @@ class Heterogeneity:
     variance_between: VarianceBetween
     classes: FeatureClasses
     length_between_classes: float
-    spoiled: Doses | None = None
+    corrupted: Annotated[Doses | None, Field(validation_alias=AliasChoices("corrupted", "spoiled"))] = None
     and_by: SecondFeature | None = None
     moved: int = 0
     topped_up: int = 0

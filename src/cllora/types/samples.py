@@ -48,10 +48,11 @@ class Samples:
     `texts` and `columns` (the source's own) are read from disk as they are asked for; `test` are the ids of the
     global test set when the source names one.
     `dropped` counts rows that could not be used, by reason, and `examples` shows one for each; `notes` say what was
-    found out about the source. `known` keeps what was once computed of the samples.
+    found out about the source. `cache` keeps what was once computed of the samples.
 
-    Where texts are spoiled (`data.spoil`), the last samples are spoiled forms of others, the `originals`, which come
-    first; `trained_as[i]` is what is trained on in place of original i: itself or its spoiled form. Shape (originals,).
+    Where texts are corrupted (`data.corrupt`), the last samples are corrupted forms of others, the `originals`, which
+    come first; `trained_as[i]` is the id to train on in place of original i: itself or its corrupted form. Shape
+    (originals,).
     """
 
     texts: Sequence[str]

@@ -22,8 +22,8 @@ NAMES = {
     "lora.train": "trained",
     "lora.r": "LoRA r",
     **dict.fromkeys(("data.path", "data.hub", "data.corpus"), "texts"),
-    "data.spoil.kind": "spoiled by",
-    "data.spoil.share": "share of training texts spoiled",
+    "data.corrupt.kind": "corrupted by",
+    "data.corrupt.share": "share of training texts corrupted",
     "partition.scheme": "partition",
     "partition.by": "feature",
     "partition.and_by": "second feature",
@@ -114,12 +114,14 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _flat(fields: Mapping[str, object]) -> dict[str, object]:
-    """`section.field` to value; of `data.spoil` the kind and the share."""
+    """`section.field` to value; of `data.corrupt` the kind and the share."""
     of = {section: inner for section in SECTIONS if isinstance(inner := fields.get(section), Mapping)}
     flat = {f"{section}.{field}": value for section, inner in of.items() for field, value in inner.items()}
-    spoil = flat.pop("data.spoil", None)
-    spoiled = {f"data.spoil.{name}": spoil[name] for name in ("kind", "share")} if isinstance(spoil, Mapping) else {}
-    return flat | spoiled
+    corrupt = flat.pop("data.corrupt", None)
+    corrupted = (
+        {f"data.corrupt.{name}": corrupt[name] for name in ("kind", "share")} if isinstance(corrupt, Mapping) else {}
+    )
+    return flat | corrupted
 
 
 def _says_nothing(asked: Experiment, path: str) -> bool:
@@ -136,8 +138,8 @@ def _says_nothing(asked: Experiment, path: str) -> bool:
 def _text(run: Run, path: str, value: object) -> str:
     asked = run.experiment
     match path, value:
-        case "data.spoil.kind", _ if asked.data.spoil is not None:
-            return axis_text({"name": asked.data.spoil.kind, **asked.data.spoil.options})
+        case "data.corrupt.kind", _ if asked.data.corrupt is not None:
+            return axis_text({"name": asked.data.corrupt.kind, **asked.data.corrupt.options})
         case "model.context", int(context):
             return counted(context, "token")
         case "model.attention", _:

@@ -79,12 +79,12 @@ def _measures(run: Run) -> dict[str, float]:
 
 
 def _where_asked(measured: Heterogeneity) -> dict[str, float]:
-    """Of a second feature, and of spoiled texts, where there are any."""
-    second, spoiled = measured.and_by, measured.spoiled
+    """Of a second feature, and of corrupted texts, where there are any."""
+    second, corrupted = measured.and_by, measured.corrupted
     more = {} if second is None else {"second feature: Jensen-Shannon (mean)": second.js_mean}
-    if spoiled is not None:
-        more["share of texts spoiled"] = spoiled.share
-        more["least of any client"], more["most of any client"] = min(spoiled.doses), max(spoiled.doses)
+    if corrupted is not None:
+        more["share of texts corrupted"] = corrupted.share
+        more["least of any client"], more["most of any client"] = min(corrupted.doses), max(corrupted.doses)
     return more
 
 

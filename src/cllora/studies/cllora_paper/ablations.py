@@ -96,10 +96,10 @@ def features() -> Study:
 def dose() -> Study:
     """What does it do that some clients hold the bad texts, from none to half of all? Bad: their words are shuffled."""
     fields = paper_fields("quality-dose", scheme="client_mix")
-    spoil = {"kind": "shuffle_words", "share": 0.25}
-    partition = {**fields["partition"], "by": "spoiled", "classes": 2}
-    data = {**fields["data"], "spoil": spoil}
-    return _ablation("quality-dose", {"data.spoil.share": (0, 0.1, 0.25, 0.5)}, data=data, partition=partition)
+    corrupt = {"kind": "shuffle_words", "share": 0.25}
+    partition = {**fields["partition"], "by": "corrupted", "classes": 2}
+    data = {**fields["data"], "corrupt": corrupt}
+    return _ablation("quality-dose", {"data.corrupt.share": (0, 0.1, 0.25, 0.5)}, data=data, partition=partition)
 
 
 @presets.register("size/mechanism", stand_ins=STAND_INS)

@@ -1,4 +1,4 @@
-"""Spoilers: what lowers a text's quality on purpose, so that a skew of quality has a dose."""
+"""Corruptions, which lower a text's quality on purpose, so that a skew of quality has a dose."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from cllora.errors import UsageError
 from cllora.registry import Registry
 
 Strength = Annotated[float, Field(gt=0, le=1)]
-"""How much of a text is spoiled, as a share of its words or characters."""
+"""The share of a text's words or characters that is corrupted."""
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -27,7 +27,8 @@ STOCK = (
 
 @dataclass(frozen=True)
 class Part:
-    """What a spoiler is given of a row: the `text` to spoil, and the `prompt` before it, which stays as it is.
+    """The part of a row that a corruption is given: the `text` to corrupt, and the `prompt` before it, which stays as
+    it is.
 
     Where the data has answers, `text` is the answer, and `others` are distinct answers of the whole data, up to 256 of
     them; else `prompt` and `others` are empty.
@@ -39,17 +40,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class SpoilerFacts:
-    """What a spoiler states of itself: `needs` are rows with answers, where it cannot do without."""
+class CorruptionFacts:
+    """The facts of a corruption: `needs` are rows with answers, where it cannot do without."""
 
     needs: Literal["answer"] | None = None
 
 
-spoilers: Registry[Callable[..., str], SpoilerFacts] = Registry("spoiler", SpoilerFacts)
-"""Spoilers: functions of a `Part` and a generator of that part's own that give the spoiled text."""
+corruptions: Registry[Callable[..., str], CorruptionFacts] = Registry("corruption", CorruptionFacts)
+"""Corruptions: functions of a `Part` and a generator of that part's own that give the corrupted text."""
 
 
-@spoilers.register()
+@corruptions.register()
 def shuffle_words(part: Part, rng: np.random.Generator, *, strength: Strength = 1.0) -> str:
     """A share of the words change places at random; the words and the white space stay the same."""
     pieces, places = _words(part.text)
@@ -63,7 +64,7 @@ def shuffle_words(part: Part, rng: np.random.Generator, *, strength: Strength = 
     return "".join(pieces)
 
 
-@spoilers.register()
+@corruptions.register()
 def noise_characters(part: Part, rng: np.random.Generator, *, strength: Strength = 0.1) -> str:
     """A share of the characters, white space apart, become other letters from a to z, at random."""
     characters = list(part.text)
@@ -75,7 +76,7 @@ def noise_characters(part: Part, rng: np.random.Generator, *, strength: Strength
     return "".join(characters)
 
 
-@spoilers.register()
+@corruptions.register()
 def boilerplate(part: Part, rng: np.random.Generator, *, strength: Strength = 0.5) -> str:
     """A share of the words, the last ones, give way to one stock sentence over and over; their number stays."""
     pieces, places = _words(part.text)
@@ -85,7 +86,7 @@ def boilerplate(part: Part, rng: np.random.Generator, *, strength: Strength = 0.
     return "".join(pieces)
 
 
-@spoilers.register()
+@corruptions.register()
 def truncate(part: Part, rng: np.random.Generator, *, strength: Strength = 0.5) -> str:
     """A share of the words, the last ones, are cut off; where that ends with a sentence, one more; one word stays."""
     pieces, places = _words(part.text)
@@ -95,7 +96,7 @@ def truncate(part: Part, rng: np.random.Generator, *, strength: Strength = 0.5) 
     return "".join(pieces[: places[kept - 1] + 1])
 
 
-@spoilers.register(needs="answer")
+@corruptions.register(needs="answer")
 def wrong_answer(part: Part, rng: np.random.Generator) -> str:
     """The answer is another row's. Only for data with answers (`data.answer`).
 
@@ -103,13 +104,13 @@ def wrong_answer(part: Part, rng: np.random.Generator) -> str:
         UsageError: there are no answers, or all are the same.
     """
     if not part.others:
-        raise UsageError("data.spoil: wrong_answer needs answers; name their column as data.answer")
+        raise UsageError("data.corrupt: wrong_answer needs answers; name their column as data.answer")
     choice = int(rng.integers(len(part.others)))
     other = part.others[choice]
     if other == part.text:
         other = part.others[(choice + 1) % len(part.others)]
     if other == part.text:
-        raise UsageError("data.spoil: wrong_answer needs different answers; all rows have the same one")
+        raise UsageError("data.corrupt: wrong_answer needs different answers; all rows have the same one")
     return other
 
 
