@@ -36,7 +36,7 @@ def counted(number: int, noun: str) -> str:
 
 
 JOINERS = "\u200c\u200d"
-"""What joins letters, or pictures to one, and shows nothing by itself."""
+"""The characters that join letters, or pictures to one, and show nothing by themselves."""
 
 
 def visible(text: str) -> str:

@@ -105,7 +105,7 @@ def contrasts(
     margin: float | None = None,
     level: float = LEVEL,
 ) -> pd.DataFrame:
-    """Compares every cell with its control on one number per run, paired by seed; a family of its own.
+    """Compare every cell with its control on one number per run, paired by seed; a family of its own.
 
     A cell's control has the control's values on the axes that `control` names, and the cell's own on the others.
 

@@ -20,7 +20,7 @@ log = logging.getLogger("cllora")
 
 
 def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
-    """Reads the runs in a study's folder, in the study's order; or, without `study.json`, all runs below a folder.
+    """Read the runs in a study's folder, in the study's order; or, without `study.json`, all runs below a folder.
 
     Then the axes are the experiments' fields that differ (the seed apart), and the control is `iid` if an axis
     has that value. Runs without a single evaluated round are listed as missing.
@@ -70,7 +70,7 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Reads the record of one run, as far as it came.
+    """Read the record of one run, as far as it came.
 
     Raises:
         UsageError: it holds no round, or a file is damaged.

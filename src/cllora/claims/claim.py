@@ -12,7 +12,7 @@ from cllora.metrics import NATS, Unit, metrics
 from cllora.registry import Registry, guess
 
 Rule = Literal["barely", "touches", "raises", "lowers", "at least"]
-"""What is claimed of a contrast; see `decide`."""
+"""The rule of a claim on a contrast; see `decide`."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from cllora.stats import MOST_SEEDS, Numbers, seeds_to_tell, summary, t_interval
 VerdictKind = Literal["supported", "contradicted", "undecided", "not tested"]
 
 ALPHA = 0.05
-"""What the chances of a wrong verdict on one claim come to at most, for each way of being wrong."""
+"""The largest probability of a wrong verdict on one claim, for each way of being wrong."""
 
 
 @dataclass(frozen=True)

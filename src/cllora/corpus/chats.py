@@ -15,7 +15,7 @@ ROLES = {
     "system": ("system", "developer"),
     "tool": ("tool", "function", "ipython", "observation"),
 }
-"""What the turns of a chat are called, and what data sets call them."""
+"""The roles of a chat's turns, by the names that data sets give them."""
 
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 CALLS = "tool_calls"

@@ -11,7 +11,7 @@ from cllora.corpus.values import Half, Single
 from cllora.errors import UsageError, one_line
 
 ARROW_ROWS = 4096
-"""How many rows of a columnar file are turned into Python objects at a time."""
+"""The number of rows of a columnar file that are turned into Python objects at a time."""
 
 
 def read_parquet(file: Path) -> Iterator[Row]:

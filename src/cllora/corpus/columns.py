@@ -38,7 +38,7 @@ _FLOATS = ("float", "single", "half")
 _ROUNDED: dict[str, type[Single]] = {"single": Single, "half": Half}
 
 _OTHER = "other"
-"""What is no single value (a list, fields, an image): the whole column is left out."""
+"""The kind of values that are not single (a list, fields, an image): the whole column is left out."""
 
 MOST_FIELDS = 256
 """Columns with more different fields within them than this hold names as fields: those are left out."""

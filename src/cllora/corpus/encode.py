@@ -23,7 +23,7 @@ BATCH_CHARACTERS = 1 << 22
 """A batch ends at whichever comes first, so that long texts do not fill the memory."""
 
 Pair = tuple[str, str]
-"""What a sample is made of in two texts: what stays when it is corrupted, and what is corrupted of it."""
+"""The two texts of a sample: the one that stays when it is corrupted, and the one that is corrupted."""
 
 
 @dataclass(frozen=True)

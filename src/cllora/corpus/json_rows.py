@@ -125,7 +125,7 @@ class _Reader:
                 value, self._at = _DECODER.raw_decode(self._text, self._at)
                 return value
             except json.JSONDecodeError as error:
-                # What is cut off in the middle is wrong at its very end, or is a text without an end.
+                # JSON that is cut off in the middle is wrong at its very end, or is a text without an end.
                 cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - 16
                 if cut and self._more():
                     continue

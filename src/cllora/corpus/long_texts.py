@@ -17,10 +17,10 @@ MIN_CHARS, MAX_CHARS = 28_000, 270_000
 """About 8k and 100k tokens of `embedded`'s tokenizer, at 3.0 to 3.3 characters a token."""
 
 Part = Mapping[str, str]
-"""What is never cut: a row with the keys `text`, `owner` and `module`."""
+"""A part, which is never cut: a row with the keys `text`, `owner` and `module`."""
 
 _BLANK = {"docstrings": "\n\n", "sources": "\n\n\n"}
-"""What parts are joined by: a blank line, or the two that sources have between definitions (PEP 8)."""
+"""The text between joined parts: a blank line, or the two that sources have between definitions (PEP 8)."""
 
 
 def long_texts(

@@ -21,7 +21,7 @@ COMPRESSED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", "
 """The endings of compressed files, and the bytes that these begin with, whatever they are called."""
 
 _SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
-"""What a frame of Zstandard that is skipped begins with."""
+"""The first bytes of a frame of Zstandard that is skipped."""
 
 _MARKS = (  # UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF8, "utf-8"),

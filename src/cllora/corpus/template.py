@@ -11,7 +11,7 @@ NOT_TEXT = "not text"
 NO_VALUE = "no value"
 EMPTY = "empty"
 SHOWN = 40
-"""How much of a value is shown as an example."""
+"""The number of a value's characters that are shown as an example."""
 
 
 class Reason(str):

@@ -183,7 +183,7 @@ def _number(text: str, column: str) -> str:
     if number != number.to_integral_value():
         return text
     whole, (mantissa, _, power) = int(number), text.upper().partition("E")
-    # What no floating-point number is was never one.
+    # A text that is no floating-point number was never one.
     if abs(whole) >= EXACT and (power or abs(whole) >= 2**1023 or int(float(whole)) == whole):
         raise _rounded(column, text, "2^53 on", "this form")
     # Java writes as many digits as there are; Excel and C's %g round, and R alone writes 1e+05 so shortly.

@@ -1,4 +1,4 @@
-"""On which turns of a chat the loss is to be, as data sets say it turn by turn."""
+"""Weights of the loss on the turns of a chat, as data sets state them turn by turn."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 Turn = Mapping[str, Any]  # whatever a template takes beside the role and the content, which are text
 
 WHETHER = ("train", "training", "loss")
-"""What data sets call whether the loss is on a turn, beside its `weight`."""
+"""The names of fields that say whether the loss is on a turn, beside its `weight`."""
 
 
 def unweighted(turn: Turn, everyone: bool) -> str:

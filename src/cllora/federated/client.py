@@ -35,7 +35,7 @@ from cllora.types import (
 )
 
 LOWER = "lower local.learning_rate"
-"""What to do about numbers that are not finite."""
+"""The remedy for numbers that are not finite."""
 
 
 class ClientEngine(Trainer, Evaluator, Protocol):
@@ -106,7 +106,7 @@ def client_turns(
 
 
 def check_finite(subject: str, arrays: Arrays, mend: str) -> None:
-    """Raises UsageError: an array holds a number that is not finite."""
+    """Refuse an array that holds a number that is not finite."""
     for key, array in arrays.items():
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             raise UsageError(f"{subject} '{key}' is not finite; {mend}")

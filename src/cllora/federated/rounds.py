@@ -26,7 +26,7 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
         after = _measured(federation, Round(0, start, {}, (), RoundRecord(0)), [], began)
         yield after
     for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
-        # What the round before measured is the caller's; its state alone goes on.
+        # The measurements of the round before are the caller's; its state alone goes on.
         after = dataclasses.replace(after, losses=(), participants=())
         after = _round(federation, number, after)
         yield after
@@ -56,7 +56,7 @@ def _round(federation: Federation, number: int, before: Round) -> Round:
     tasks = [Task(number, client, message) for client, message in zip(chosen, messages, strict=True)]
     turns = _turns(federation, tasks, before.memories)
     state = strategy.aggregate(before.state, Updates([turn.part.update for turn in turns], strategy.needs))
-    check_finite(f"round {number}: the joined", state, "lower the strategy's rate or local.learning_rate")
+    check_finite(f"round {number}: the aggregated", state, "lower the strategy's rate or local.learning_rate")
     memories = {**before.memories, **{turn.part.update.client: turn.memory for turn in turns}}
     record = RoundRecord(number, tuple(turn.record for turn in turns))
     return _measured(federation, Round(number, state, memories, (), record), turns, began)

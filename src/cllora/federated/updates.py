@@ -28,7 +28,7 @@ def mean(updates: Sequence[Update], weighting: Weighting, key: str = "adapter") 
 
 
 def float32(vector: NDArray[np.float64]) -> Vector:
-    """Rounded to float32; what is too large becomes infinite, which the round refuses by name."""
+    """The values in float32; those too large become infinite, which the round refuses by name."""
     with np.errstate(over="ignore"):
         return vector.astype(np.float32)
 

@@ -17,18 +17,20 @@ from cllora.metrics.record import RunRecord
 from cllora.registry import Names
 
 Better = Literal["lower", "higher", ""]
-"""Which values are better; empty where neither direction is."""
+"""The direction of better values; empty where neither is."""
 
 Place = Literal["table", "terminal", "forest"]
-"""Where the report shows a metric: a column of the page's table of results, one of the terminal's, a forest plot."""
+"""The places where the report shows a metric: a column of the page's table of results, one of the terminal's, a forest
+plot."""
 
 EVERYWHERE: tuple[Place, ...] = ("table", "terminal", "forest")
 
 COLUMNS = ("cell", "seed", "progress", "fingerprint")
-"""What the table of runs has beside metrics, so that no metric can be called so."""
+"""The columns of the table of runs beside metrics; no metric can be called so."""
 
 Compute = Callable[[RunRecord], float] | Callable[[RunRecord, RunRecord], float]
-"""Of a run; or, with a second argument, of a run and of its control: the control's run of the same seed and data."""
+"""A function of a run; or, with a second argument, of a run and of its control: the control's run of the same seed and
+data."""
 
 C = TypeVar("C", bound=Compute)
 
@@ -51,7 +53,7 @@ class Unit:
     scale: float = 1.0
 
     def signed(self, difference: float) -> str:
-        """Formats a difference: `show` with a plus sign where it is positive."""
+        """Format a difference: `show` with a plus sign where it is positive."""
         text = self.show(difference)
         return f"+{text}" if difference > 0 else text
 
@@ -103,7 +105,7 @@ class Metric:
         return len(_positional(self.compute)) > 1
 
     def value(self, *records: RunRecord) -> float:
-        """Computes the metric of a run (and of its control, if it is `against_control`).
+        """Compute the metric of a run (and of its control, if it is `against_control`).
 
         Raises:
             UsageError: the function failed, or gave no number.
@@ -137,7 +139,7 @@ class Metrics(Names[Compute]):
         places: tuple[Place, ...] = EVERYWHERE,
         format: Callable[[float], str] | None = None,
     ) -> Callable[[C], C]:
-        """Decorator: add a function of a `RunRecord`, or of a run's and its control's, as a metric; see `Metric`."""
+        """Register a function of a `RunRecord`, or of a run's and its control's, as a metric; see `Metric`."""
 
         def add(function: C) -> C:
             key = name or function.__name__
@@ -170,7 +172,7 @@ class Metrics(Names[Compute]):
 
 
 metrics = Metrics()
-"""What a run comes to. A metric is `@metrics.register(title=..., unit=NATS, better="lower")` over a function of a
+"""The registry of metrics. A metric is `@metrics.register(title=..., unit=NATS, better="lower")` over a function of a
 `RunRecord`."""
 
 

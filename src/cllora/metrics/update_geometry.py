@@ -13,7 +13,7 @@ from cllora.stats import Block, Correlation, dyadic_correlation
 from cllora.types import Array, Partition
 
 NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
-"""What is recorded of a round in total and by layer."""
+"""The numbers recorded of a round, in total and by layer."""
 
 
 def by_round(geometry: pd.DataFrame) -> pd.DataFrame:

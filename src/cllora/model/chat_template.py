@@ -15,7 +15,7 @@ from cllora.model.libraries import StockTokenizer
 from cllora.model.literal import ControlTokens, Placed, free_mark, placed
 
 TODAY = datetime.date(2024, 7, 26)
-"""What templates that ask for the date are told, so that a chat is the same tomorrow: the day that Llama's assume."""
+"""The date for templates that ask for it, so that a chat is the same tomorrow: the day that Llama's assume."""
 
 NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")

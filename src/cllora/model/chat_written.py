@@ -12,11 +12,11 @@ Render = Callable[[Turns, object], str | None]
 """The text of turns and tools by a template; None if it refuses them."""
 
 THOUGHT = re.compile(r"<think>(.*?)</think>", re.S)
-"""What the assistant thought, where it stands within what it says."""
+"""The assistant's thought, where it stands within its content."""
 INLINE = "<think>"
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts", "thought")
-"""What data sets call what the assistant thought, where it stands beside what it says."""
+"""The names of fields that hold the assistant's thought, where it stands beside its content."""
 
 
 class Written:

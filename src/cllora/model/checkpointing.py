@@ -50,7 +50,8 @@ def _checkpointed(forward: Callable[..., Passed], adapters: Adapters, *inputs: P
 def _twice(
     adapters: Adapters,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Around a layer's first pass nothing; around its second what the first one met."""
+    """The context managers around a layer's passes: nothing around the first, and around the second what the first
+    met."""
     routing = adapters.routing
     return contextlib.nullcontext(), _as_before(adapters, routing, _states(routing))
 

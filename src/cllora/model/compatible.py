@@ -74,7 +74,7 @@ def check_config(config: Config, name: str) -> None:
             f"the model '{name}' is quantised ({getattr(how, 'value', how)}), and its weights have to be plain; choose "
             "the model that it was made of, or a .gguf file, which is dequantised"
         )
-    of_task = [each for each in getattr(config, "architectures", None) or () if OTHER_TASKS.fullmatch(each)]
+    of_task = [name for name in getattr(config, "architectures", None) or () if OTHER_TASKS.fullmatch(name)]
     if of_task:
         raise UsageError(
             f"the model '{name}' is no language model but a {of_task[0]}; choose the causal model that it was made of"

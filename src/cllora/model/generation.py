@@ -76,7 +76,8 @@ class Writer:
         seed: int = 0,
         on_token: OnToken | None = None,
     ) -> Written:
-        """At most `most` tokens after the prompt: the likeliest each time, or at a `temperature` drawn by `seed`."""
+        """Write at most `most` tokens after the prompt: the likeliest each time, or at a `temperature` drawn by
+        `seed`."""
         self._learner.adapters.write(adapter)
         room = most if self._room is None else min(most, self._room)
         asked: Entries = {"do_sample": temperature > 0}

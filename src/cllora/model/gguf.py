@@ -31,7 +31,7 @@ log = logging.getLogger("cllora")
 FORMAT = 2
 """Goes up when what is made of the same file changes."""
 MADE = "made.json"
-"""What the folder was made of, and the SHA-256 of every other file in it; written last."""
+"""The origin of the folder's content, and the SHA-256 of every other file in it; written last."""
 DISK_ROOM = 50_000_000
 """Bytes beside the weights themselves: tokenizer, config, and some to spare."""
 
@@ -74,7 +74,7 @@ def origin(folder: Path) -> Entries:
 
 @functools.cache
 def _folder_of(path: Path, root: Path, changed: int, size: int) -> Path:
-    """Once for every state of a file in a process: its bytes, and those in the cache, are read for their hashes."""
+    """The folder of a converted file, once for every state of it in a process: its bytes are read for their hashes."""
     _check_packages(path)
     try:
         sha = _sha256(path)
@@ -195,7 +195,7 @@ def _model(content: Content, config: Config, name: str) -> Causal:
 
 @contextmanager
 def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """Without the bar that the loader draws, and its report on what is refused here in one line."""
+    """Silence the loader's progress bar, and its report on what is refused here in one line."""
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:

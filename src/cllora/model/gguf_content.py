@@ -17,7 +17,7 @@ KEPT = (
     *("license", "license.name", "license.link"),
     *("url", "repo_url", "source.url", "source.repo_url", "source.huggingface.repository"),
 )
-"""Of `general.*`, what says where a model comes from and under which terms."""
+"""The keys of `general.*` that say where a model comes from and under which terms."""
 
 
 class Content:
@@ -34,7 +34,7 @@ class Content:
         return sum(math.prod(shape) for key, shape in self.shapes.items() if key != ROPE_FACTORS)
 
     def origin(self) -> Entries:
-        """Its name, licence and source as it states them, and how its weights are stored."""
+        """The origin of the file: its name, licence and source as it states them, and how its weights are stored."""
         general = {
             key.removeprefix("general."): value for key, value in self.fields.items() if key.startswith("general.")
         }

@@ -23,7 +23,7 @@ ROTARY = {
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
 }
 HEAD = ("attention.key_length", "attention.value_length", "rope.dimension_count")
-"""What each has to be as wide as a head: the whole of it is rotated."""
+"""The keys that have to be as wide as a head: the whole of it is rotated."""
 NO_MATTER = {
     "vocab_size": None,
     "expert_count": 0,
@@ -38,7 +38,8 @@ SIZES: dict[str, Callable[[Mapping[str, tuple[int, ...]]], int | None]] = {
     "embedding_length": lambda shapes: shapes.get("token_embd.weight", (None,))[-1],
     "feed_forward_length": lambda shapes: shapes.get("blk.0.ffn_up.weight", (None,))[0],
 }
-"""What the weights say of a key by themselves, None where they do not: nothing is built of a size that they lack."""
+"""The values of keys that the weights show by themselves, None where they do not: nothing is built of a size that they
+lack."""
 ROPE_FACTORS = "rope_freqs.weight"
 OUTSIDE = ("token_embd.weight", "output_norm.weight", "output.weight")
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -103,7 +104,7 @@ def config_of(content: "Content", name: str) -> Config:
         raise UsageError(f"{name} does not say its {prefix}{lacking[0]}; choose another file")
     layers = values["block_count"]
     fields = {
-        field: _one(values.pop(key), layers, f"{name}: {prefix}{key}")
+        field: _number_for_all(values.pop(key), layers, f"{name}: {prefix}{key}")
         for key, field in family.keys.items()
         if key in values
     }
@@ -146,7 +147,7 @@ def config_of(content: "Content", name: str) -> Config:
     )
 
 
-def _one(value: Any, layers: int, key: str) -> Any:  # Any: a number or a text, as the key has it
+def _number_for_all(value: Any, layers: int, key: str) -> Any:  # Any: a number or a text, as the key has it
     """A number that is the same for all layers."""
     if isinstance(value, list):
         if len(value) != layers:

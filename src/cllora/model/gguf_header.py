@@ -15,12 +15,13 @@ from cllora.model.gguf_fields import shown
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 START = 24
-"""Where the metadata begins: after the magic, the version and the numbers of tensors and of keys."""
+"""The offset at which the metadata begins: after the magic, the version and the numbers of tensors and of keys."""
 WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of each type of number."""
 TEXT, ARRAY = 8, 9
 MOST_ENTRIES = 4_000_000
-"""Of all arrays together. With scores, types and merges, Gemma's vocabulary of 262,144 tokens comes to 1.3 million."""
+"""The limit for all arrays together. With scores, types and merges, Gemma's vocabulary of 262,144 tokens comes to 1.3
+million."""
 
 
 def check_header(path: Path, name: str) -> None:

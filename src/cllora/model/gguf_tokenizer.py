@@ -39,8 +39,8 @@ SPLITS = (
     | {"tekken": TEKKEN}
 )
 WHOLE_WORDS = ("llama-bpe", "llama3", "llama-v3", "falcon3", "tekken")
-"""Where a piece that is a token as a whole is taken whole, whatever the merges; and where texts begin with the
-beginning-of-text token unless the file says otherwise."""
+"""The tokenizers for which a piece that is a token as a whole is taken whole, whatever the merges; and those whose
+texts begin with the beginning-of-text token unless the file says otherwise."""
 
 
 def build_tokenizer(file: Metadata, name: str) -> StockTokenizer:

@@ -205,7 +205,7 @@ class Learner:
     def _train_together(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
         """Training in the same passes: each job has its own batches, loss, clipping, optimiser and number of steps."""
         began = time.perf_counter()
-        # Whoever has most steps comes first, so that those still at work are always in the first slots.
+        # The client with most steps comes first, so that those still at work are always in the first slots.
         order = sorted(range(len(jobs)), key=lambda i: -steps_of(local, len(jobs[i].ids)))
         trainings = [LocalTraining(jobs[i], local, seed, self.adapters, slot) for slot, i in enumerate(order)]
         tokens = np.zeros(len(jobs), np.int64)

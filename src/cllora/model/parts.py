@@ -74,7 +74,7 @@ def peft_parts(base: Causal, lora: LoraSpec, name: str) -> Entries:
         by_name = both[0].rpartition(".")[2] in EMBEDDING_LAYER_NAMES
         fields["ensure_weight_tying"] = len(both) > 1 and by_name and lora.embedding_rows is None
     asked = saved_modules(base, lora, name)
-    # What lies in a module that is trained whole is trained with it.
+    # A path in a module that is trained whole is trained with it.
     saved = [path for path in saved if not any(path.startswith(f"{path_asked}.") for path_asked in asked)]
     saved = list(dict.fromkeys([*saved, *asked]))
     return fields | {"modules_to_save": saved or None}

@@ -11,7 +11,7 @@ from cllora.model.text import text_config
 from cllora.spec import ModelSpec
 
 NAMES = ("max_position_embeddings", "max_target_positions", "n_positions")
-"""What configs call the number of positions."""
+"""The names that configs have for the number of positions."""
 
 
 def pretrained_positions(config: Config) -> int | None:

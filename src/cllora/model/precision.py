@@ -13,7 +13,7 @@ from cllora.places import cache_folder
 log = logging.getLogger("cllora")
 
 WORTH_IT = 1.5
-"""How many times faster bfloat16 matrix products must be than float32 ones to be chosen."""
+"""The factor by which bfloat16 matrix products must be faster than float32 ones to be chosen."""
 SIZE = 768
 REPEATS = 5
 

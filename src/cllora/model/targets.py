@@ -24,7 +24,7 @@ log = logging.getLogger("cllora")
 
 ALL_LINEAR = "all-linear"
 ATTENTION = re.compile(r"attention|attn|mla$")
-"""What the classes of attention are called, in small letters."""
+"""The names of the classes of attention, in small letters."""
 Modules = Mapping[str, torch.nn.Module]
 
 

@@ -25,7 +25,7 @@ from cllora.types import Array, Ids, LengthCorrelation, Partition, Samples
 log = logging.getLogger("cllora")
 
 LEFT = 0.1
-"""From this rank correlation with length on, a feature at equal length is not called independent of it."""
+"""The rank correlation with length from which on a feature at equal length is not called independent of it."""
 
 BaseNll = Callable[[Samples, Ids], Array]
 """Each sample's loss under the frozen base: summed over its predicted tokens, in nats. Shape (len(ids),)."""

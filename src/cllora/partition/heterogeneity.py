@@ -63,7 +63,7 @@ def variance_between(values: Array, groups: NDArray[np.int64]) -> float:
 
 
 def heterogeneity(pool: Pool, deal: Deal) -> Heterogeneity:
-    """Measures a deal, before each client's test part is split off.
+    """Measure a deal, before each client's test part is split off.
 
     A text that is trained on in a corrupted form is measured in that form.
     """

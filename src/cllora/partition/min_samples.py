@@ -1,4 +1,4 @@
-"""Brings every client up to `partition.min_samples`, whatever was drawn."""
+"""The minimum of samples per client: all are brought up to `partition.min_samples`, whatever was drawn."""
 
 from dataclasses import replace
 

@@ -154,7 +154,7 @@ partitioners: Registry[Partitioner, PartitionerFacts] = Registry(
 
 
 def check_enough(pool: Pool) -> None:
-    """Raises a UsageError unless every client can have `min_samples`."""
+    """Refuse a pool of which not every client can have `min_samples`."""
     n, clients, least = len(pool), pool.num_clients, pool.min_samples
     if n >= clients * least:
         return

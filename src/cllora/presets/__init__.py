@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 SCALES = {"embedded": at_embedded_scale}
-"""What may stand behind a preset's name, as in `paper/length@embedded`."""
+"""The ending that may stand behind a preset's name, as in `paper/length@embedded`."""
 
 
 def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()) -> Study:

@@ -8,7 +8,7 @@ from cllora.registry import Registry, guess
 from cllora.spec import Study
 
 WIDTHS = {"embedded-64": 64, "embedded-128": 128, "embedded": 256}
-"""How wide the bases of the package are that can stand in for larger ones. The two narrow ones are also
+"""The widths of the package's bases that can stand in for larger ones. The two narrow ones are also
 shallower, and saw less text: see their cards."""
 
 
@@ -16,11 +16,11 @@ shallower, and saw less text: see their cards."""
 class StandIns:
     """Models of the package that stand for larger ones where a study at embedded scale has an axis over them.
 
-    whose: who uses the larger ones, as in "they stand in for the paper's".
+    used_by: who uses the larger ones, as in "they stand in for the paper's".
     models: the stand-in of each.
     """
 
-    whose: str
+    used_by: str
     models: Mapping[str, str]
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ LossOf = Callable[[Vector], float]
 LINE = 11
 """Points on the line between two clients, both ends and the middle among them."""
 MARGIN = 0.25
-"""What the square shows beyond the outermost points, on every side, as a share of the distance between them."""
+"""The margin of the square beyond the outermost points, on every side, as a share of the distance between them."""
 PARALLEL = 1e-6
 """A second update of which less than this share is off the first's direction has the same direction."""
 

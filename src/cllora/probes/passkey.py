@@ -21,11 +21,12 @@ NEEDLE = " The pass key is {key}. Remember it. {key} is the pass key."
 QUESTION = " What is the pass key? The pass key is"
 DIGITS = 5
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Which share of the filler stands before the key."""
+"""The shares of the filler that stand before the key."""
 
 
 def found_after(table: pd.DataFrame) -> dict[str, float]:
-    """After training: the share of keys found, and the mean over lengths and depths of nats per key token."""
+    """The summary after training: the share of keys found, and the mean over lengths and depths of nats per key
+    token."""
     share_found = table["found_after"].sum() / table["keys"].sum()
     return {"found": float(share_found), "nats": float(table["nats_after"].mean())}
 

@@ -24,7 +24,7 @@ from cllora.types import Array, Layout, Update, Vector
 Tensors = Mapping[str, NDArray[np.float32]]
 
 NUMBERS = ("norm", "cosine", "diversity", "drift", "averaging_error", "effective_rank", "effective_updates")
-"""What clients' updates come to together, in all layers and in each; see `_numbers`."""
+"""The numbers of clients' updates together, in all layers and in each; see `_numbers`."""
 
 NOTHING = 1e-12
 """A square below this share of the squares that it comes from is what rounding left of zero."""

@@ -133,7 +133,7 @@ class Registry(Names[F], Generic[F, Facts]):
         self._facts: dict[str, Facts] = {}
 
     def register(self, name: str | None = None, **facts: object) -> Callable[[F], F]:
-        """Decorator: add a function under its own name, or under `name`, with its facts. A name can be taken once.
+        """Register a function under its own name, or under `name`, with its facts. A name can be taken once.
 
         Raises:
             UsageError: the name is taken, there is no such fact, or one is missing.

@@ -18,7 +18,7 @@ def field_error(error: pydantic.ValidationError, prefix: str = "") -> FieldError
 UNION_BRANCH = re.compile(
     r"(str|int|float|bool|none)|(constrained|function|literal|tuple|list|dict|nullable|lax-or-strict)\b.*"
 )
-"""What pydantic puts into the place of an error for each kind that a value may be of."""
+"""The parts of an error's place that pydantic adds for each kind that a value may be of."""
 
 
 def _place(problem: ErrorDetails) -> str:

@@ -13,13 +13,13 @@ from cllora.spec.fields import Fields
 ALIASES: dict[str, dict[str, str]] = {
     "partition.scheme": {"dirichlet_per_client": "client_mix", "dirichlet_per_class": "class_split"},
 }
-"""By a field's path: what else a value may be called, and what it is called in canonical JSON."""
+"""The other names of values with their names in canonical JSON, by a field's path."""
 
 OLD_PATHS = {"data.spoil": "data.corrupt"}
 """Paths of fields by those of 0.1.0, which canonical JSON has still."""
 
 OLD_NAMES = {"partition.by": {"spoiled": "corrupted"}, "partition.and_by": {"spoiled": "corrupted"}}
-"""By a field's path: names of registered members by those of 0.1.0, which canonical JSON has still."""
+"""The names of registered members by those of 0.1.0, which canonical JSON has still, by a field's path."""
 
 
 def canonical(path: str, value: object) -> object:

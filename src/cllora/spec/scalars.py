@@ -22,12 +22,12 @@ AMBIGUOUS = (
     (re.compile(r"yes|no|on|off", re.I), "true or false"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), ""),
 )
-"""What some readers of YAML take for a number, a truth or a date, and others for text; and what to write if it is no
-text."""
+"""The texts that some readers of YAML take for a number, a truth or a date, and others for text; and what to write if
+it is no text."""
 CURLY = "“”„‟‘’‚‛«»‹›＂´"
 """Quotes of prose, which a word processor puts in place of straight ones, and which are letters in YAML."""
 BREAKS = "\x85\u2028\u2029"
-"""What ends a line in YAML 1.1, and in no editor and not in YAML 1.2."""
+"""The characters that end a line in YAML 1.1, and in no editor and not in YAML 1.2."""
 
 
 def plain_value(text: str) -> object:

@@ -31,7 +31,7 @@ PASSKEY_CONTEXT = 256
 """The least context with room for a passkey's text, even where a token is a byte."""
 PASSKEY_KEYS = 5
 SURFACE_SIDE = 9
-"""What the probes `passkey` and `loss_surface` do where their options are not given."""
+"""The defaults of the probes `passkey` and `loss_surface`."""
 
 PROBE_FIELDS: dict[str, tuple[str, str, bool | int]] = {
     "attention_entropy": ("attention", "", True),

@@ -15,7 +15,7 @@ from cllora.spec.scalars import plain_value
 from cllora.spec.sections import Experiment
 
 Where = dict[str, dict[str, dict[str, object]]]
-"""By a field's path and the text of its value: the fields that go with it, and what they are set to."""
+"""The fields that go with a value, and their values: by a field's path and the text of its value."""
 
 
 def is_where(value: object) -> bool:
@@ -111,7 +111,7 @@ def _check_change(
 
 
 NO_FIELDS = ("seed", "seeds", "load")
-"""What is no field of a single cell's to set."""
+"""The fields that are not a single cell's to set."""
 
 
 def _is_value(key: str, value: object) -> bool:

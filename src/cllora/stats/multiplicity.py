@@ -52,7 +52,7 @@ def holm(p: ArrayLike) -> Numbers:
 def adjust_for_multiplicity(
     mean: ArrayLike, spread: ArrayLike, n: ArrayLike, margin: ArrayLike, level: float = 0.95
 ) -> Adjusted:
-    """Judges the comparisons of one family together, by Holm's method.
+    """Adjust the comparisons of one family for their number, by Holm's method.
 
     Args:
         mean, spread, n: of the differences of each comparison (M,), as in `cllora.stats.paired`; a mean is NaN where

@@ -15,7 +15,7 @@ MOST_SEEDS = 10_000
 
 
 _AT, _WEIGHTS = np.polynomial.legendre.leggauss(400)
-"""Where a number between -1 and 1 is looked at to integrate over all of them, and how much each counts."""
+"""The nodes and weights of the integration over numbers between -1 and 1."""
 
 
 def chance_of_differs(effect: float, spread: float, seeds: int, alpha: float = 0.05) -> float:

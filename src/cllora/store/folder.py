@@ -57,7 +57,7 @@ FAILED = "failed.json"
 
 
 def by_reason(failed: Mapping[str, str]) -> dict[str, list[str]]:
-    """Runs that failed, each with its reason, as the runs of every reason."""
+    """The runs that failed, each with its reason, as the runs of every reason."""
     names_of: dict[str, list[str]] = {}
     for name, reason in failed.items():
         names_of.setdefault(reason, []).append(name)

@@ -61,7 +61,7 @@ def read_probe(folder: Path, name: str) -> pd.DataFrame:
     if not both:
         return pd.DataFrame({"round": []}, dtype=int)
     table = pd.concat(both, ignore_index=True)
-    # What is beyond was cut off while being written.
+    # A longer tail was cut off while being written.
     last = rounds[-1]["round"] if rounds else -1
     whole: pd.DataFrame = table[table["round"] <= last]
     return whole.reset_index(drop=True)

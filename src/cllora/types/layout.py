@@ -19,12 +19,12 @@ Arrays = Mapping[str, NDArray[Any]]  # Any: numbers of any kind
 """Named arrays of any dtype: a server's state, a client's memory, or what crosses the network."""
 
 Mask = NDArray[np.bool_]
-"""Which numbers of a vector are meant (P,)."""
+"""The mask of the parameters that are meant (P,)."""
 
 Kind = TypeVar("Kind", bound=np.generic)
 
 FACTOR = re.compile(r"(?P<matrix>.*?)\.?lora_(?:embedding_)?(?P<factor>[AB])(?:\.weight)?")
-"""What PEFT calls LoRA's factors, under the name of the matrix that they adapt."""
+"""The names of LoRA's factors in PEFT, under the name of the matrix that they adapt."""
 
 
 @dataclass(frozen=True)

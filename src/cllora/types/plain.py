@@ -10,7 +10,7 @@ from cllora.errors import UsageError
 from cllora.registry import first_problem
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-"""What a JSON file can hold."""
+"""The values that a JSON file can hold."""
 
 T = TypeVar("T")
 

@@ -76,7 +76,7 @@ def _stand_ins(results: Results, asked: StandIns) -> tuple[str, ...]:
         return ()
     pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {larger}" for larger, name in there.items())
     return (
-        f"Briefly trained models of {len(there)} widths stand in for {asked.whose}: {pairs}. They differ in depth "
+        f"Briefly trained models of {len(there)} widths stand in for {asked.used_by}: {pairs}. They differ in depth "
         "and in how much they were trained too, as the cards in the package say.",
     )
 

@@ -19,7 +19,7 @@ STAND_INS = StandIns(
         "facebook/opt-1.3b": "embedded",
     },
 )
-"""What stands for each where a study has an axis over them."""
+"""The stand-in for each where a study has an axis over them."""
 
 
 def paper_fields(name: str, **partition: object) -> Fields:
