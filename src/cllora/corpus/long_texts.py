@@ -80,7 +80,7 @@ def joined(
 def _cut(parts: Iterable[Part], min_chars: int, max_chars: int, blank: int) -> Iterator[list[Part]]:
     """Yield the parts of each text; `blank` is the length of what they are joined by."""
     parts_of_one: list[Part] = []
-    chars = 0  # of the parts found, each with a blank behind it
+    chars = 0  # of these parts, each with a blank behind it
     for _, unit in groupby(parts, key=_subpackage):
         for index, (_, of_module) in enumerate(groupby(unit, key=lambda part: part["module"])):
             module = list(of_module)
