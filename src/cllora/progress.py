@@ -44,8 +44,8 @@ class _Rate(ProgressColumn):
 class Tally:
     """Rounds over a whole study: how many were done, and how many there are to do in all.
 
-    Rounds that were there before take no time now, and those that a failed cell will not have never come: they are
-    left out of both, or the time left would be wrong. `cells` counts those that are over, the failed ones included.
+    Rounds computed by an earlier process take no time, and the remaining rounds of a failed cell are never computed:
+    both are left out, or the estimate of the time left would be wrong. `cells` counts finished and failed cells.
     """
 
     done: int = 0

@@ -87,13 +87,13 @@ def decide(low: float, high: float, margin: float, rule: Rule) -> VerdictKind:
 def judged(
     claim: Claim, comparisons: Sequence[Comparison], remark: str = "", beside: Sequence[Comparison] = ()
 ) -> Verdict:
-    """The verdict on a claim from all comparisons that it rests on: that `over_all` of theirs.
+    """The verdict on a claim: `over_all` of the verdicts on its comparisons.
 
-    Each is judged by its t interval at the level 1 - 0.05 / N, for the N that have numbers. Without any numbers the
-    claim is not tested. The effect shown is that of the comparison that decides: where the claim is contradicted or
-    undecided the largest with that verdict (if only numbers of others lack, the nearest to failing), where it is
-    supported the nearest to failing. Comparisons `beside` decide nothing; they are judged by the same rule and at the
-    same level.
+    Each comparison is judged by its t interval at the level 1 - 0.05 / N, N being the comparisons with numbers. A claim
+    without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim, and
+    for one that is undecided only because other comparisons have no numbers, this is the comparison nearest to failing;
+    else it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged by the
+    same rule and at the same level.
     """
     if not comparisons:
         return untested(claim)

@@ -33,7 +33,7 @@ SHORT = 256
 LEAN = 8192
 """Tokens in a row from which such matrices, which are kept for the backward pass, weigh more than they save."""
 WORTH_A_SHAPE = 256
-"""Tokens gathered in vain that cost more than attending to another shape."""
+"""The number of padding tokens from which on a second shape is faster than padding the first."""
 GRAIN = 16
 MOST_TEXTS = 16
 HARMLESS = frozenset(

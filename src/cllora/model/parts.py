@@ -120,7 +120,7 @@ def sync_tied_weights(model: Adapted) -> None:
 
 
 def prepare_tied_merge(model: Adapted) -> None:
-    """Make a head that follows its embedding's LoRA ready for merging: their one weight takes it in once."""
+    """Prepare a head tied to its embedding for merging: the adapter is added to their shared weight once."""
     head = causal_of(model).get_output_embeddings()
     if isinstance(head, LoraLayer):
         head.lora_B[ADAPTER].weight.data.zero_()

@@ -25,7 +25,7 @@ from cllora.types import Array, Ids, LengthCorrelation, Partition, Samples
 log = logging.getLogger("cllora")
 
 LEFT = 0.1
-"""The rank correlation with length from which on a feature at equal length is not called independent of it."""
+"""The rank correlation with length above which a feature at equal length is reported as dependent on length."""
 
 BaseNll = Callable[[Samples, Ids], Array]
 """Each sample's loss under the frozen base: summed over its predicted tokens, in nats. Shape (len(ids),)."""
