@@ -58,7 +58,7 @@ class Contrast:
         difference is shown.
     p_holm, p_equivalent_holm: the p values adjusted by Holm's method.
     differs, equivalent: whether these are at most 0.05.
-    needed: the seeds in all that it would take to tell; NaN where it is answers, or one seed says nothing.
+    needed: the seeds in all that it would take to tell; NaN where it is decided, or one seed says nothing.
     shows: `differs`, `equivalent` or `undecided`; a difference within the margin counts as `differs`.
     answer: the same in words.
     """
@@ -150,7 +150,7 @@ def _rows_of_cells(
 
 
 def _alone(differences: Sequence[Numbers], margin: float, level: float) -> dict[str, Any]:
-    """What `Contrast` says of each comparison by itself, from the differences of its pairs."""
+    """The fields of `Contrast` for each comparison by itself, from the differences of its pairs."""
     difference, spread, seeds = np.array([summary(own) for own in differences]).reshape(-1, 3).T
     boot_low, boot_high = np.array([_bootstrap(own, level) for own in differences]).reshape(-1, 2).T
     low, high = t_interval(difference, spread, seeds, level)
