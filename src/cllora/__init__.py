@@ -28,7 +28,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # Any: whichever of them
-    """Load what is asked for when it is asked for, so that `import cllora` stays light."""
+    """Import a name of the package when it is first used, so that `import cllora` stays light."""
     import importlib
 
     if name not in _HOMES:

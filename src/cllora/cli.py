@@ -222,7 +222,7 @@ def generate(
     chat: Annotated[bool | None, typer.Option("--chat/--text", help="A user's turn; by default as trained.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the base, the global model and a client's own write after a prompt."""
+    """Generate text after a prompt with the base, the global model and a client's own."""
     from cllora.progress import work_progress
     from cllora.runs import generate as writing
 

@@ -133,7 +133,7 @@ def study_progress() -> Iterator[tuple[Callable[["Progress"], None], OnRead]]:
 
 @contextmanager
 def work_progress() -> Iterator[Callable[[str, int | None], None]]:
-    """A callback that says what is being done, and how many tokens there are of it, while a terminal looks on."""
+    """A callback that shows the work being done and its number of tokens, on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _source, _tokens: None

@@ -215,7 +215,8 @@ class Results:
         return typed(self.contrasts(metric))
 
     def to_compare(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Numbers by cell and seed, with what `contrasts` finds pairs by: the axes, progress and fingerprint."""
+        """Numbers by cell and seed, with the columns by which `contrasts` pairs runs: axes, progress and
+        fingerprint."""
         return self.metrics[["cell", *self.axes, "seed", "progress", "fingerprint"]].merge(table, on=["cell", "seed"])
 
     @property

@@ -40,7 +40,7 @@ class ComparisonVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim and what a study shows of it.
+    """The verdict of a study on one claim, with the comparisons that decide it.
 
     effect, low, high, seeds: of the comparison that decides, see `judged`.
     why: what a contradiction is by, why nothing is decided and how many seeds that would take, or what to run.

@@ -93,8 +93,9 @@ class ChatTokenizer(EndingTokenizer, Protocol):
     chat_template: str | None
 
     def encode_chats(self, chats: Sequence[Chat], template: str, *, answers: bool, end: str) -> list[EncodedChat | str]:
-        """Every chat by the template, or why there is none; with `answers` the parts that the assistant says. `end`
-        says what gets an end where the template leaves it open: an `answer` that is last, `all`, or `none`."""
+        """Encode every chat by the template, or give the reason why it cannot be; with `answers` the parts that the
+        assistant says. `end` says what gets an end where the template leaves it open: an `answer` that is last, `all`,
+        or `none`."""
         ...
 
     def has_system(self, template: str) -> bool:
@@ -206,7 +207,7 @@ def turns_of(value: object) -> list[Turn] | None:
 
 
 def _normal(turns: Sequence[Turn], column: str) -> tuple[Turn, ...] | Reason:
-    """The turns under the names that chat templates know, or what is wrong with one."""
+    """The turns under the roles that chat templates know, or the error in one."""
     normal = []
     for turn in turns:
         filled = {key: value for key, value in turn.items() if not missing(value)}

@@ -101,7 +101,7 @@ class RowWriter:
         return any(name.startswith(f"{top}.") for top in self._crowded)
 
     def finish(self) -> None:
-        """Join what was written into `rows.arrow`."""
+        """Join the written parts into `rows.arrow`."""
         self.close()
         whole = self._folder / "rows.arrow"
         if len(self._parts) == 1:

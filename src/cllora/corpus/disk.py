@@ -76,7 +76,7 @@ class ReadReport:
             self.examples.setdefault(str(reason), example)
 
     def add(self, other: "ReadReport") -> None:
-        """Take over what another source's rows were dropped for."""
+        """Add the dropped rows of another source."""
         self.dropped.update(other.dropped)
         self.examples = {**other.examples, **self.examples}
 
@@ -132,7 +132,8 @@ class SampleWriter:
         self.count += len(samples)
 
     def finish(self, test_start: int | None, report: ReadReport, starts: Sequence[float] | None = None) -> None:
-        """Write what is known only now, and see all of it onto the disk; the last `len(starts)` are corrupted forms."""
+        """Write the arrays over all samples, and flush all files to the disk; the last `len(starts)` are corrupted
+        forms."""
         offsets = np.concatenate([[0], *self._lengths]).cumsum(dtype=np.int64)
         prompts = np.concatenate(self._prompts)
         np.save(self._folder / "offsets.npy", offsets)

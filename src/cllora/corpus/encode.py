@@ -184,7 +184,7 @@ def common_prefix(first: Sequence[object], second: Sequence[object]) -> int:
 
 
 def invalid(row: Row) -> Reason | None:
-    """The reason why a row with a text that no file can hold is none; None if it is well."""
+    """The reason to drop a row with a text that no file can hold; None if it can be used."""
     bad = [name for name, value in row.items() if isinstance(value, str) and not valid_unicode(value)]
     if odd := next((name for name in row if not valid_unicode(str(name))), None):
         return Reason(NOT_UNICODE, (ascii(odd)[1:-1],), None)

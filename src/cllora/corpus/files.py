@@ -58,7 +58,7 @@ _REFUSED = (
 
 
 def ending_of(file: Path) -> str:
-    """The key of `READERS` that a file's name ends with, before what it is compressed by; empty if there is none."""
+    """The key of `READERS` that a file's name ends with, before the ending of a compression; empty if there is none."""
     name = file.name.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)

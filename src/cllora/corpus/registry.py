@@ -1,4 +1,4 @@
-"""The registry of corpora, and what tells one version of a corpus from another without reading it."""
+"""The registry of corpora, and functions that give a corpus's version without reading it."""
 
 import hashlib
 import platform
@@ -44,7 +44,7 @@ versions: Registry[Callable[..., str]] = _Versions("corpus version")
 
 
 def version_of(corpus: str) -> Callable[..., str] | None:
-    """The function that tells one version of the corpus from another, if it has one."""
+    """The function that gives the corpus's version, if it has one."""
     stated = corpora.facts(corpus).version
     return versions.get(corpus) if stated is None and corpus in versions else stated
 

@@ -67,7 +67,7 @@ def load_samples(
 
 
 def _key(data: DataSpec, tokenizer: Tokenizer, sources: tuple[Source, Source | None]) -> str | None:
-    """The name of the folder that holds what will be read; None where only reading tells."""
+    """The name of the folder for the samples to be read; None where it follows from reading alone."""
     train, test = sources
     if train.identity is None:
         return None
@@ -196,7 +196,7 @@ def _write(folder: Path, reading: _Reading, sources: tuple[Source, Source | None
 
 
 def _content(folder: Path) -> str:
-    """A name that follows from what is in the folder's files."""
+    """A name that is a hash of the content of the folder's files."""
     digests = [f"{file.name} {digest(file)}" for file in sorted(folder.iterdir())]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
 

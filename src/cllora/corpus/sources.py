@@ -32,7 +32,7 @@ SPLITS = "dataset_dict.json"
 
 @dataclass(frozen=True)
 class Source:
-    """Rows, and what tells them from all others.
+    """A source of rows, and its identity.
 
     `name` is for messages. `identity` changes whenever the rows would; None where only reading them tells.
     `total` is the number of rows where it is known beforehand. `notes` are what is to be said of the rows that were

@@ -70,7 +70,7 @@ def flat(row: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def plain(value: object) -> object:
-    """A value without what NumPy, pandas or an enumeration wraps it in; None for their kinds of none."""
+    """A plain value from one of NumPy, pandas or an enumeration; None for their missing values."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Enum):
@@ -130,7 +130,7 @@ def _shortest(value: float) -> str:
 
 
 def _duration(value: timedelta) -> str:
-    """A duration as Python writes it, whoever's type it is; nanoseconds, which pandas alone has, behind it."""
+    """A duration as Python writes it, of whichever library; nanoseconds, which pandas alone has, behind it."""
     text = str(timedelta(value.days, value.seconds, value.microseconds))
     more = getattr(value, "nanoseconds", 0)
     return f"{text}{'' if value.microseconds else '.000000'}{more:03d}" if more else text

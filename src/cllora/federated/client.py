@@ -189,7 +189,7 @@ def _turn(
     trained: Mapping[str, Trained],
     look: Look,
 ) -> ClientTurn:
-    """A client's reply to its task, given what its pieces of training came to."""
+    """A client's reply to its task, from the results of its pieces of training."""
     task = client.task
     subject = f"round {task.round}, client {task.client}"
     if not all(math.isfinite(result.loss) and np.isfinite(result.adapter).all() for result in trained.values()):

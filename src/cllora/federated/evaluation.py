@@ -84,7 +84,7 @@ def personal_model(federation: Federation, after: Round, client: int) -> Model |
 
 
 def with_losses(record: RoundRecord, losses: Sequence[Losses], partition: Partition) -> RoundRecord:
-    """A round's record with what its loss table comes to."""
+    """A round's record with the mean losses of its loss table."""
     blocks = {block.model: block for block in losses}
     several = [name for name in blocks if name.startswith(f"{GLOBAL}/")]
     per_token, per_sample = mean_losses(blocks[GLOBAL], partition.global_test)

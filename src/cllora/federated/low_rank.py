@@ -45,7 +45,7 @@ class RankedAdapters:
         return self._masks[rank]
 
     def rank_in(self, part: Vector) -> int:
-        """The rank of a part of an adapter, which its length tells."""
+        """The rank of a part of an adapter, from its length."""
         return self._by_length[len(part)]
 
     def whole(self, part: Vector) -> Vector:

@@ -73,7 +73,7 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
 
 
 def _measured(federation: Federation, after: Round, turns: Sequence[ClientTurn], began: float) -> Round:
-    """The round with its losses, and with what they come to in its record."""
+    """The round with its losses, and with their means in its record."""
     experiment, record = federation.experiment, after.record
     parts = tuple(turn.part for turn in turns)
     losses: tuple[Losses, ...] = ()

@@ -67,7 +67,8 @@ class ChatWriter:
 
     @cached_property
     def trains_to_stop(self) -> bool:
-        """Whether what the template marks as generated has the token that closes a turn, or it marks nothing."""
+        """Whether the text that the template marks as generated ends with the token that closes a turn, or nothing is
+        marked."""
         turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "ANSWER"})
         try:
             text, spans = self._written(turns, None, None, answers=True)
@@ -211,7 +212,7 @@ class ChatWriter:
         return (before, behind) if found_word and same else None
 
     def _closes(self, text: str, turns: Turns, tools: object) -> bool:
-        """Whether a control token follows the last thing that is said."""
+        """Whether a control token follows the content of the last turn."""
         around = self._around(text, turns, len(turns) - 1, tools)
         if around is not None:
             return bool(self._control.spans(around[1]))

@@ -104,7 +104,7 @@ def _called(functions: object) -> list[str]:
 
 
 class _Words:
-    """Words that nothing else has and none of which is within another, short since a template may cut what is long."""
+    """Placeholder words that occur in no chat and not in each other, short since a template may cut long texts."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -115,7 +115,7 @@ class _Words:
 
 
 def _thoughts(turn: Turn) -> list[str]:
-    """The names of what a turn has of thoughts: fields, and `<think>` within what the assistant says."""
+    """The fields of a turn's thoughts, and `<think>` within what the assistant says."""
     fields = [name for name in THOUGHTS if isinstance(turn.get(name), str) and turn[name].strip()]
     inline = turn["role"] == "assistant" and any(thought.strip() for thought in THOUGHT.findall(turn["content"]))
     return [*fields, INLINE] if inline else fields

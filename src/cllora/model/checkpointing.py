@@ -17,7 +17,7 @@ from cllora.model.routing import AdapterRouting
 
 
 def checkpoint_layers(model: Adapted, adapters: Adapters) -> None:
-    """Let a model's layers keep nothing for the backward pass but what came into them (Chen et al. 2016, arXiv
+    """Let a model's layers keep only their inputs for the backward pass (Chen et al. 2016, arXiv
     1604.06174): memory for one layer's activations in place of all of them, for one more pass forward.
 
     Results stay the same to the last bit, since a layer meets again what it has met: the same adapters and dropout

@@ -119,5 +119,6 @@ class Engine(Trainer, Evaluator, Protocol):
         ...
 
     def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
-        """Write a model in PEFT's format, what is frozen under it as more ranks; or all of it, where it is trained."""
+        """Write a model in PEFT's format, its frozen matrices as more ranks; or the whole model, where it is
+        trained."""
         ...

@@ -60,6 +60,6 @@ def summing(lengths: Sequence[int], sums: list[torch.Tensor]) -> Observer:
 
 
 def means(passes: Iterable[Sequence[torch.Tensor]], positions: int) -> HeadEntropies:
-    """The means over positions of what passes summed, layer by layer."""
+    """The mean entropies over positions from the sums of all passes, layer by layer."""
     layers = torch.stack([torch.stack(list(sums)) for sums in passes]).sum(0) / positions
     return HeadEntropies(layers[:, 0].numpy(), layers[:, 1].numpy())

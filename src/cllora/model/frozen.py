@@ -30,7 +30,7 @@ class FrozenLayer:
         self._factors = None if factors is None else (self._tensor(factors[0]), self._tensor(factors[1]))
 
     def added(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """y (..., m) and what this adds to it for x (..., n)."""
+        """y (..., m) plus the frozen matrices' product with x (..., n)."""
         if self._dense is not None:
             y = y + F.linear(x, self._dense.to(x.dtype))
         if self._factors is not None:
@@ -65,7 +65,7 @@ class Frozen:
         return self._layers[name]
 
     def write(self, frozen: Arrays) -> None:
-        """Put `Model.frozen` in place of what was there before.
+        """Replace the frozen matrices by those of `Model.frozen`.
 
         Raises:
             UsageError: something is frozen where no linear layer has LoRA, or has not that layer's shape.

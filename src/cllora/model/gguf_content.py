@@ -70,7 +70,7 @@ def read(path: Path) -> Content:
 
 
 def _check_kind(content: Content, name: str) -> None:
-    """Refuse what is no language model, or only a piece of one, or of another family."""
+    """Refuse a file that is no language model, a piece of one, or of another family."""
     import gguf
 
     fields, architecture = content.fields, content.architecture

@@ -90,7 +90,7 @@ FAMILIES = {
 
 
 def config_of(content: "Content", name: str) -> Config:
-    """The config that a GGUF file's metadata comes to.
+    """The config of transformers for a GGUF file's metadata.
 
     Raises:
         UsageError: a key is missing, or there is a key or a weight that this family is not known to have.

@@ -112,7 +112,7 @@ def _kinds(file: Metadata) -> Sequence[int]:
 
 
 def _check_tokens(file: Metadata, name: str) -> None:
-    """Hold what the file says of its tokens to be of as many as there are, and of them.
+    """Refuse lists about tokens that are not as long as the vocabulary, or name tokens outside of it.
 
     Raises:
         UsageError: it is not.

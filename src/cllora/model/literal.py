@@ -1,4 +1,4 @@
-"""A fast tokenizer in which control tokens are written otherwise, so that what looks like one in a text is text."""
+"""A fast tokenizer with control tokens under other names, so that a text that looks like one is text."""
 
 import json
 import re

@@ -49,7 +49,7 @@ class Network:
         return torch.cat(losses)[: len(row.owner)], torch.cat(likeliest)[: len(row.owner)]
 
     def watch(self, row: Packed, observe: Observer) -> None:
-        """Let texts through, and show `observe` what each layer attends with, in the layers' order."""
+        """Pass texts through, and show `observe` the queries and keys of each layer, in the layers' order."""
         self._states(row, None, observe)
 
     def add_gradients(self, row: Packed, counts: torch.Tensor, dropout: Sequence[torch.Generator]) -> torch.Tensor:

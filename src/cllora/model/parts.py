@@ -81,7 +81,7 @@ def peft_parts(base: Causal, lora: LoraSpec, name: str) -> Entries:
 
 
 def tie(model: Adapted) -> None:
-    """Make a PEFT model's trained head share what is trained of its embedding, where the base's does.
+    """Tie a PEFT model's trained head to its trained embedding, where the base's are tied.
 
     PEFT gives each a copy of its own, which in its files stand side by side, equal.
     """
@@ -166,7 +166,7 @@ def _norms(base: Causal, name: str) -> list[str]:
 
 
 def _is_norm(module: torch.nn.Module) -> bool:
-    """LayerNorm, and what models bring along of their own (LlamaRMSNorm, ...)."""
+    """Whether a module is LayerNorm, or a norm that a model brings along (LlamaRMSNorm, ...)."""
     return isinstance(module, torch.nn.LayerNorm) or type(module).__name__.endswith("Norm")
 
 

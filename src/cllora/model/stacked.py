@@ -16,7 +16,7 @@ from cllora.types import Arrays, Layout, Matrix
 
 
 def stack_frozen(folder: Path, layout: Layout, frozen: Arrays) -> None:
-    """Rewrite an adapter in PEFT's format so that PEFT alone adds what is frozen too: LoRA of a higher rank.
+    """Rewrite an adapter in PEFT's format with its frozen matrices in it: LoRA of a higher rank.
 
     A becomes [A; A_f] and B [B, B_f / s], s being LoRA's scale, which stays what it is. A dense matrix is factored by
     its singular values, all of those that are not nothing but rounding.
@@ -41,7 +41,7 @@ def stack_frozen(folder: Path, layout: Layout, frozen: Arrays) -> None:
 
 @torch.no_grad()
 def merge_frozen(model: Adapted, layout: Layout, frozen: Arrays) -> None:
-    """Add what is frozen to the base's own weights in a PEFT model, in place."""
+    """Add the frozen matrices to the base's own weights in a PEFT model, in place."""
     modules = dict(model.named_modules())
     for matrix in layout.matrices:
         dense, factors = parts_of(frozen, matrix)

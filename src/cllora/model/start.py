@@ -1,4 +1,4 @@
-"""An adapter from which training goes on (`lora.start`), held to what a study asks for before it is taken."""
+"""The adapter from which training goes on (`lora.start`), checked against the study before it is used."""
 
 import json
 import logging
@@ -123,7 +123,7 @@ def _config(folder: Path) -> Config:
 
 
 def _check_function(theirs: Config, ours: Config, place: str) -> None:
-    """Hold everything to each other that decides what an adapter's numbers mean."""
+    """Compare all fields that decide the function of an adapter's numbers, with the study's."""
     written, asked = theirs.to_dict(), ours.to_dict()
     begun = str(written.pop("init_lora_weights", True)).lower()
     asked.pop("init_lora_weights", None)

@@ -84,7 +84,7 @@ class ModelTokenizer:
         return self._writer(template).has_system
 
     def trains_to_stop(self, template: str) -> bool:
-        """Whether the token that closes a turn of the assistant is among what the template says is its."""
+        """Whether the token that closes a turn of the assistant is in the text that the template marks as generated."""
         return self._writer(template).trains_to_stop
 
     def closes_answers(self, template: str) -> bool:
@@ -138,7 +138,7 @@ class ModelTokenizer:
 
 
 def _fingerprint(tokenizer: StockTokenizer) -> str:
-    """A hash of what the tokenizer does: its whole definition where it is a fast one, else class and vocabulary."""
+    """A hash of the tokenizer: its whole definition where it is a fast one, else class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     definition = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     settings = [tokenizer.special_tokens_map, tokenizer.chat_template]

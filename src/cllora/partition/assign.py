@@ -32,7 +32,7 @@ BaseNll = Callable[[Samples, Ids], Array]
 
 
 def check_residual(asked: PartitionSpec) -> None:
-    """Refuse a residual of what has none.
+    """Refuse `residual_on` for features that have no residual.
 
     Raises:
         UsageError: the feature is a length itself, or its numbers have no order.
@@ -176,8 +176,8 @@ def _with_contexts(partition: Partition, experiment: Experiment, samples: Sample
 
 
 def _measured(partition: Partition, texts: _Texts, correlation: LengthCorrelation | None) -> Partition:
-    """The partition with what only the texts tell: how many global test texts clients also train on, and whether the
-    feature, at equal length, still goes with length."""
+    """The partition with the measures that need the texts: how many global test texts clients also train on, and
+    whether the feature, at equal length, still goes with length."""
     repeats = repeated_in(texts.samples, partition.global_test, texts.trained)
     measured = partition.heterogeneity
     warnings = [

@@ -18,7 +18,7 @@ QUANTITY = "how many texts"
 
 
 def confounds(measured: Heterogeneity, spec: PartitionSpec, *, context: int) -> tuple[str, ...]:
-    """Plain sentences about what may mislead in a partition.
+    """The confounds of a partition, in plain sentences.
 
     Whatever clients differ in, beyond chance, that they were not asked to differ in is named, with its size.
 

@@ -31,7 +31,8 @@ Alpha = Annotated[float | Literal["iid"], PlainValidator(_alpha)]
 
 @dataclass(frozen=True)
 class Axis:
-    """A feature by which texts are told apart: its `values` (n,), the class of each (n,), and the `cuts` (C-1,)."""
+    """A feature by which texts are divided into classes: its `values` (n,), the class of each (n,), and the `cuts`
+    (C-1,)."""
 
     values: Array
     classes: NDArray[np.int64]
@@ -50,7 +51,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples to be dealt and what is known of each. Arrays have shape (n,); position i is sample `ids[i]`.
+    """The samples to be dealt, with the measures of each. Arrays have shape (n,); position i is sample `ids[i]`.
 
     `ids` ascend. `values` is the feature that the skew is by, `classes` its quantile classes 0 to C-1, cut at `cuts`
     (C-1,).
@@ -84,7 +85,7 @@ class Pool:
         return np.bincount(self.classes, minlength=self.num_classes)
 
     def by_second(self) -> "Pool":
-        """The same texts told apart by the second feature.
+        """The same texts divided by the second feature.
 
         Raises:
             UsageError: there is none.

@@ -73,7 +73,7 @@ def client_mix(
 def _joint_mix(
     pool: Pool, alpha: float | str, and_alpha: float | str, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], Array]:
-    """The class of every sample (n,) and what clients want of each (K, C), over one feature, two, or (C = 1) none.
+    """The class of every sample (n,) and the clients' mixes of classes (K, C), over one feature, two, or (C = 1) none.
 
     Over two the classes are the pairs that some sample has.
     """

@@ -1,4 +1,4 @@
-"""The registry of presets, and what a preset states of itself."""
+"""The registry of presets, and the facts that a preset states of itself."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

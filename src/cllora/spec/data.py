@@ -1,4 +1,4 @@
-"""The section of an experiment that says where texts come from and what is trained of them."""
+"""The section of an experiment on its texts: their source, and the parts that are trained on."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal

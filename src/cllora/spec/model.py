@@ -50,7 +50,7 @@ class ModelSpec(Section):
 
 
 class LoraSpec(Section):
-    """PEFT's `LoraConfig` fields, and what is trained beside LoRA.
+    """The fields of PEFT's `LoraConfig`, and the parts trained beside LoRA.
 
     `target_modules` are names, `all-linear`, or a regex over whole paths; without it PEFT's default for the model's
     family is taken, or all linear layers of attention where PEFT has none. `layers_to_transform` limits LoRA to some

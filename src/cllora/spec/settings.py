@@ -68,7 +68,7 @@ def _apply(fields: Fields, path: str, value: object) -> None:
 
 
 def _name_what_has_options(fields: Fields, grid: Mapping[str, object], path: str) -> None:
-    """Give what a setting has an option of its default name where it has none, such as `federation.strategy`.
+    """Name the default member where a setting gives an option to an unnamed one, such as `federation.strategy`.
 
     Raises:
         FieldError: the name is an axis, whose values would take the option's place in every cell.
@@ -116,7 +116,7 @@ def written_grid(fields: Mapping[str, object]) -> dict[str, list[object]]:
 
 
 def _drop_axis(fields: Fields, axis: str) -> None:
-    """Take an axis out of the study, and what was said of it."""
+    """Remove an axis from the study, with its cases and control."""
     for part in ("grid", "where", "control"):
         written = fields.get(part)
         if isinstance(written, dict):

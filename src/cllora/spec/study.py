@@ -199,7 +199,7 @@ class Study(Section):
         self._check_cells(self._cells([max(self.seeds)]))  # The seed with the longest name stands for all.
 
     def _check_cells(self, cells: Sequence[Cell]) -> None:
-        """Refuse cells that are one and the same, whatever they are called, and what cannot be a folder."""
+        """Refuse cells that are the same experiment under two names, and names that cannot be a folder."""
         names = Counter(cell.name for cell in cells)
         same: dict[object, Cell] = {}
         for cell in cells:

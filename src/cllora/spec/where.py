@@ -29,7 +29,7 @@ def is_where(value: object) -> bool:
 
 
 def apply_where(where: Where, fields: Fields) -> None:
-    """Set in `fields` what goes with the values that are there.
+    """Set the fields that go with the values in `fields`.
 
     Raises:
         FieldError: two cases that hold at once give a field two values.

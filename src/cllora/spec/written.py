@@ -24,7 +24,7 @@ class Places:
         return Places(self.source, {path_today(path): place for path, place in self.by_path.items()})
 
     def located(self, error: FieldError) -> UsageError:
-        """The same error with the place of its field, as near as is known, and what to write if text was meant."""
+        """The same error with the place of its field, as near as is known, and the remedy if text was meant."""
         place = self._find(error.field, error.value)
         if place is None:
             return UsageError(f"{self.source}: {error}") if self.source else error

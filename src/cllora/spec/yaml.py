@@ -1,4 +1,4 @@
-"""YAML that means what it says: what two readers would read differently, or not as it looks, is refused by its line.
+"""A strict reader of YAML: it refuses, by line, text that two readers would read differently, or not as it looks.
 
 A plain value is a number, true, false or null as JSON knows them, and all else is text. What YAML 1.1 alone reads as
 something else (`010` as 8, `1:30` as 90, `no` as false, `1_000`, a date), a key given twice, and an unquoted `{text}`,
@@ -49,7 +49,7 @@ def _code(character: str | int) -> int:
 
 
 class _Composer(yaml.BaseLoader):
-    """Nodes without a reading of plain values, in which `!!str` and an anchor that is used for nothing can be told."""
+    """A composer of nodes that leaves plain values unread, and sees `!!str` and unused anchors."""
 
     def __init__(self, text: str, fail: Callable[[yaml.Mark, str], UsageError]) -> None:
         super().__init__(text)
@@ -101,7 +101,7 @@ class _Reader:
             raise UsageError(f"{self._at(1)}: this is not YAML that can be read: too many brackets") from None
 
     def _refuse_breaks(self) -> None:
-        """Refuse what ends a line here and in no editor: a comment would go on as a field."""
+        """Refuse characters that end a line in YAML and in no editor: a comment would go on as a field."""
         broken = re.search(rf"[{BREAKS}]" + (r"|\r(?!\n)" if "\n" in self._text else ""), self._text)
         if broken:
             code = f"{ord(broken.group()):04X}"

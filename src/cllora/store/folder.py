@@ -201,7 +201,7 @@ def last_round(folder: Path) -> Round | None:
 
 
 def drop_unfinished(folder: Path, last: Round | None) -> None:
-    """Remove what an interrupted process left of rounds after `last`; they will be computed again."""
+    """Remove the files of rounds after `last`, left by an interrupted process; they will be computed again."""
     number = -1 if last is None else last.number
     path = folder / "rounds.jsonl"
     if path.exists():
@@ -283,7 +283,7 @@ def _line(record: Mapping[str, object]) -> str:
 
 @contextmanager
 def damage(path: Path) -> Iterator[None]:
-    """Turn what a damaged file does to its reader into one line that names the file."""
+    """Turn a reader's error on a damaged file into one line that names the file."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError, pa.ArrowException) as error:

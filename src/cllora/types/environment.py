@@ -88,7 +88,7 @@ class AttentionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Versions of what computed, hardware, precision, data, sizes of messages, the base, and the patterns of attention
+    """Versions of the software, hardware, precision, data, sizes of messages, the base, and the patterns of attention
     (by use, `training` and `evaluation`). `resumed_on` has those that a run went on with, where they differ."""
 
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -85,7 +85,7 @@ class Layout:
         return tuple(matrices)
 
     def part(self, factor: str) -> Mask:
-        """The numbers of all A, of all B, or of what is trained beside LoRA: `A`, `B` or `rest`."""
+        """The mask of all A, of all B, or of the parts trained beside LoRA: `A`, `B` or `rest`."""
         if factor == "rest":
             return ~(self.part("A") | self.part("B"))
         mask = np.zeros(self.size, bool)
@@ -119,7 +119,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Model:
-    """An adapter (P,), and what is frozen under it: added to the base's own weights, and not trained.
+    """A model: an adapter (P,), and the frozen matrices under it, added to the base's own weights, and not trained.
 
     `frozen` has for any matrix of the layout, under its name, what is added (m, n); or, under `NAME.A` (R, n) and
     `NAME.B` (m, R), two factors of any rank whose product B A is added as it is, without LoRA's scale.

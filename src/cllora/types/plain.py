@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON's objects and back, so that what is on disk has one definition: the fields."""
+"""Conversion of frozen dataclasses to JSON and back, so that a file has one definition: the dataclass."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

@@ -125,7 +125,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Round:
-    """State after a round and what was measured in it. Round 0 is the state before any training.
+    """The state after a round and its measurements. Round 0 is the state before any training.
 
     `participants` are the clients that were chosen, sorted; a round that was read from disk has none.
     """
