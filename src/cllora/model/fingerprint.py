@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import numpy as np
 import torch
@@ -43,10 +44,14 @@ def fingerprint_of_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 def computed_by(device: torch.device) -> str:
     """The identity of what decides a loss's last digits beside base and text: the program, its libraries, the
     hardware."""
-    names = ("cllora", "torch", "transformers", "peft")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return f"{', '.join(versions)} on {kind}"
+    return f"{_versions()} on {kind}"
+
+
+@cache
+def _versions() -> str:
+    names = ("cllora", "torch", "transformers", "peft")
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def _plain(config: object) -> object:

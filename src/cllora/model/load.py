@@ -171,6 +171,7 @@ def save_adapter(base: Base, folder: Path) -> None:
     if causal_of(base.model) is base.model:
         base.model.save_pretrained(folder)
         return
+    base.model.create_or_update_model_card = lambda folder: None  # `write_card` writes one in place of PEFT's
     base.model.save_pretrained(folder, save_embedding_layers=False)
     trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
     config = base.model.peft_config[ADAPTER]

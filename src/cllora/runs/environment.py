@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -24,10 +26,7 @@ def environment(experiment: Experiment, samples: Samples, engine: Engine) -> Env
     origin = origin_of(experiment.model.name)
     return replace(
         engine_told,
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        versions={"python": platform.python_version(), **_versions()},
         hardware=replace(engine_told.hardware, cpu=cpu_name(), cores=os.cpu_count()),
         data=DataRecord(fingerprint=samples.fingerprint, samples=samples.originals, dropped=samples.dropped),
         communication=replace(engine_told.communication, message_bytes=message),
@@ -37,3 +36,9 @@ def environment(experiment: Experiment, samples: Samples, engine: Engine) -> Env
             origin=None if origin is None else from_plain(Origin, origin, experiment.model.name),
         ),
     )
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Looked up once a process: a package's metadata is read and parsed whole for it."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
