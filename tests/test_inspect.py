@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cllora.analysis import curves_of
 from cllora.partition import Estimate, partitioners, pool_of
-from cllora.reports import curves_of
-from cllora.reports.alpha import between, sentences
+from cllora.reports import sentences
 from cllora.runs.inspect import inspect
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
@@ -176,7 +176,7 @@ def test_against_a_study_the_effect_lies_between_the_measured_ones(command, stud
         assert part in said
     (curve,) = curves
     assert curve.alphas.tolist() == [0.1, 1, 100]
-    middle = between(curve, "difference", 10**-0.5)
+    middle, *_ = curve.between(10**-0.5)
     assert middle == pytest.approx((curve.difference[0] + curve.difference[1]) / 2)
 
 

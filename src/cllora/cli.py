@@ -106,8 +106,9 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say how unlike real owners are, and which alpha that corresponds to. No model is needed."""
+    from cllora.analysis import curves_of
     from cllora.progress import study_progress
-    from cllora.reports import curves_of, inspection_view, sentences
+    from cllora.reports import inspection_view, sentences
     from cllora.runs.inspect import features_of
     from cllora.runs.inspect import inspect as look
 

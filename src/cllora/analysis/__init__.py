@@ -1,5 +1,6 @@
 """The results of a folder of runs as data: tables, metrics, contrasts, probes."""
 
+from cllora.analysis.alpha import Curve, curves_of
 from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, typed
 from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run
@@ -7,11 +8,13 @@ from cllora.analysis.tables import Results
 
 __all__ = [
     "Contrast",
+    "Curve",
     "Results",
     "Run",
     "as_family",
     "contrasts",
     "control_values",
+    "curves_of",
     "read_record",
     "results",
     "typed",

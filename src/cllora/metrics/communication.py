@@ -2,7 +2,8 @@
 
 import math
 
-from cllora.metrics.catalogue import BYTES, MEGABYTES, SECONDS, SHARE, metrics
+from cllora.metrics.catalogue import BYTES, MEGABYTES, RATIO, SECONDS, SHARE, metrics
+from cllora.metrics.formats import number
 from cllora.metrics.record import RunRecord
 
 
@@ -54,6 +55,15 @@ def training_seconds(run: RunRecord) -> float:
     """Seconds of all clients' local training."""
     clients = [client for record in run.rounds for client in record["clients"]]
     return float(run.costs.get("training_seconds", sum(client["seconds"] for client in clients)))
+
+
+@metrics.register(
+    title="training time over the control's", unit=RATIO, better="lower", places=(), format=lambda x: number(x, 2)
+)
+def time_ratio(run: RunRecord, control: RunRecord) -> float:
+    """Seconds of all clients' local training over the control's of the same seed."""
+    whole = training_seconds(control)
+    return training_seconds(run) / whole if whole else math.nan
 
 
 @metrics.register(title="peak memory", unit=MEGABYTES, better="lower", places=())

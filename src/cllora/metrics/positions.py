@@ -1,6 +1,7 @@
 """Metrics of the loss by position in the text, from the probe `loss_by_position`."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -33,18 +34,45 @@ def last_loss_under(bins: pd.DataFrame, pattern: str, when: str = "after") -> fl
     return float(rows["loss"].iloc[-1]) if len(rows) else math.nan
 
 
+def _of_run(run: RunRecord, loss: Callable[[pd.DataFrame, str, str], float], pattern: str, when: str) -> float:
+    bins = run.probe(PROBE)
+    return math.nan if bins is None else loss(bins, pattern, when)
+
+
 @metrics.register(title="loss over all positions", unit=NATS, better="lower", places=())
 def position_loss(run: RunRecord) -> float:
     """The loss of the final global model under full attention, each token given all of its text before it."""
-    bins = run.probe(PROBE)
-    return math.nan if bins is None else loss_under(bins, "full")
+    return _of_run(run, loss_under, "full", "after")
 
 
 @metrics.register(title="loss in the last bin of positions", unit=NATS, better="lower", places=())
 def last_position_loss(run: RunRecord) -> float:
     """`position_loss` of the tokens with the most text before them."""
-    bins = run.probe(PROBE)
-    return math.nan if bins is None else last_loss_under(bins, "full")
+    return _of_run(run, last_loss_under, "full", "after")
+
+
+@metrics.register(title="base loss over all positions", unit=NATS, places=())
+def base_position_loss(run: RunRecord) -> float:
+    """`position_loss` of the base, before training."""
+    return _of_run(run, loss_under, "full", "before")
+
+
+@metrics.register(title="base loss in the last bin of positions", unit=NATS, places=())
+def base_last_position_loss(run: RunRecord) -> float:
+    """`last_position_loss` of the base, before training."""
+    return _of_run(run, last_loss_under, "full", "before")
+
+
+@metrics.register(title="loss over all positions under the pattern of training", unit=NATS, better="lower", places=())
+def own_position_loss(run: RunRecord) -> float:
+    """The loss over all positions under the pattern of attention that the run was trained under."""
+    return _of_run(run, loss_under, run.experiment.model.attention.name, "after")
+
+
+@metrics.register(title="loss in the last bin under the pattern of training", unit=NATS, better="lower", places=())
+def own_last_position_loss(run: RunRecord) -> float:
+    """`own_position_loss` of the tokens with the most text before them."""
+    return _of_run(run, last_loss_under, run.experiment.model.attention.name, "after")
 
 
 @metrics.register(title="bits per byte", unit=BITS, better="lower", places=())

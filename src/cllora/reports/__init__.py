@@ -1,7 +1,7 @@
 """What a person looks at: the HTML page with its figures, and tables for the terminal."""
 
 import cllora.reports.sections  # noqa: F401 (registers them)
-from cllora.reports.alpha import curves_of, sentences
+from cllora.reports.alpha import sentences
 from cllora.reports.facts import (
     Answers,
     Change,
@@ -50,7 +50,6 @@ __all__ = [
     "Statement",
     "Tally",
     "Trend",
-    "curves_of",
     "drawn",
     "effect",
     "figures",
