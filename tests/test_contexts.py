@@ -15,12 +15,11 @@ from cllora.model.load import load_base
 from cllora.model.patterns import FULL, pattern_of
 from cllora.partition.contexts import contexts_of_clients, tokens_in_contexts
 from cllora.reports import partition_view
-from cllora.reports.sections.clients import client_spread
-from cllora.reports.sections.design import design
 from cllora.runs.partitions import partitions_of
 from cllora.spec import Choice, Experiment, LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.store import read_json, read_losses, read_partition, read_rounds
 from cllora.types import Job, Partition, Work
+from support.reports import section
 from support.samples import made_up_samples
 from support.studies import study_fields
 
@@ -90,13 +89,13 @@ def test_a_study_in_which_every_other_client_sees_less(tiny_models, texts, tmp_p
         seen = clients["tokens_in_context"][k]
         assert client["tokens"] == seen - client["samples"]  # but a text's first token all are predicted
         assert seen <= client["samples"] * clients["contexts"][k]
-    assert client_spread(read_runs(folder)).table["context"].tolist() == [16, 64] * 3
+    assert section("client_spread", read_runs(folder)).table["context"].tolist() == [16, 64] * 3
     console = Console(width=100, file=io.StringIO())
     console.print(partition_view(partition, run.experiment))
     heading, _, first = console.file.getvalue().splitlines()[2:5]
     assert heading.split()[-3:] == ["cut", "at", "seen"]
     assert first.split()[-2:] == ["16", f"{clients['tokens_in_context'][0]:,}"]
-    assert "16 and 64, in turn" in design(read_runs(folder)).table["value"].tolist()
+    assert "16 and 64, in turn" in section("design", read_runs(folder)).table["value"].tolist()
 
 
 def test_owners_by_name(tiny_models, texts):

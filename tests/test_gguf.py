@@ -615,14 +615,14 @@ def test_a_run_on_a_file_exports_plain_folders_and_says_where_its_base_is_from(p
     import peft
 
     from cllora.analysis import results as read_runs
-    from cllora.reports.sections.methods import methods
+    from support.reports import section
 
     cllora.run(str(study(plain_file, tmp_path, grid={}, control={})), tmp_path / "out")
     run = tmp_path / "out" / "seed=0"
     origin = json.loads((run / "environment.json").read_text())["model"]["origin"]
     assert origin["file"] == "tiny.gguf"
     assert len(origin["sha256"]) == 64
-    rows = dict(methods(read_runs(tmp_path / "out")).table.itertuples(index=False))
+    rows = dict(section("methods", read_runs(tmp_path / "out")).table.itertuples(index=False))
     assert "license: cc0-1.0" in rows["base model"]
     assert origin["sha256"] in rows["base model"]
     for out, options in (("adapter", ()), ("merged", ("--merged",))):

@@ -137,7 +137,7 @@ def test_longlora_s_claim_is_judged(runs: Runs) -> None:
 def test_the_table_has_means_ratios_and_both_ways_of_evaluation(runs: Runs, figure: Figure) -> None:
     assert figure.shown is not None
     shown = figure.shown.set_index("cell").loc["train = lora, attention = s2"]
-    assert shown["of the control's"] == "0.25"
+    assert shown["training time over the control's"] == "0.25"
     assert shown["peak memory (MB)"] == "512"
     own, full = (
         [float(x.strip("()")) for x in shown[name].split()]

@@ -18,7 +18,7 @@ from cllora.errors import UsageError
 from cllora.reports import Comparison, Figure, NotMeasured, Range, Section, Statement, report, say, sections
 from cllora.reports.answer import answer
 from cllora.reports.page import page
-from cllora.reports.section import caption, in_order
+from cllora.reports.section import in_order
 from support.reports import drawn as draw
 from support.reports import section
 from support.synthetic import make_study, write_run, write_study
@@ -96,7 +96,7 @@ def test_every_section_draws_and_says_each_fact_in_a_sentence(
 
 @pytest.mark.parametrize("name", sections.names())
 def test_every_section_has_a_caption(name: str) -> None:
-    assert caption(name)
+    assert sections.help(name)
 
 
 def test_every_section_is_in_the_report_once() -> None:
@@ -107,7 +107,7 @@ def test_every_section_is_in_the_report_once() -> None:
 def test_a_section_is_read_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("_members", "_facts"):
         monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
-    made = Section("Mine", (Statement("It is there."),))
+    made = Section((Statement("It is there."),))
     sections.register("mine", after="effects")(lambda results: made)
     sections.register("nowhere")(lambda results: made)
     order = in_order()
@@ -122,7 +122,7 @@ def test_sections_that_wait_for_each_other_are_a_mistake(monkeypatch: pytest.Mon
     for part in ("_members", "_facts"):
         monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
     for name, after in (("one", "other"), ("other", "one")):
-        sections.register(name, after=after)(lambda results: Section("It", ()))
+        sections.register(name, after=after)(lambda results: Section(()))
     with pytest.raises(UsageError, match="'one' is to come after 'other', and that after 'one'"):
         in_order()
 

@@ -237,10 +237,10 @@ def test_a_study_s_own_figures_are_in_its_report(
     own = tmp_path / "own_figure.py"
     own.write_text(
         "from cllora.reports import Section, Statement, sections\n"
-        "@sections.register(after='effects')\n"
+        "@sections.register(title='Of the study', after='effects')\n"
         "def of_the_study(results):\n"
         '    """A section."""\n'
-        '    return Section("Of the study", (Statement("It is there."),), table=results.metrics)\n'
+        '    return Section((Statement("It is there."),), table=results.metrics)\n'
     )
     study = write_study(tmp_path / "study", make_study(("iid",), load=[str(tmp_path / "gone.py"), str(own)]))
     with caplog.at_level(logging.WARNING, logger="cllora"):

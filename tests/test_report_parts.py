@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cllora.analysis import Results as Runs
 from cllora.analysis import results as read_runs
+from cllora.errors import deprecated
 from cllora.reports import (
     Answers,
     Figure,
@@ -166,11 +167,14 @@ def test_where_runs_begin_at_an_adapter_round_0_is_called_the_start(tmp_path):
         assert f"against {words}" in " ".join(shown.get().split())
 
 
-def test_a_figure_of_0_1_0_is_still_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_of_0_1_0_is_still_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for part in ("_members", "_facts"):
         monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
-    with pytest.warns(FutureWarning, match="register a section"):
-        register = figures.register()
+    deprecated.cache_clear()
+    register = figures.register()
+    assert "cllora.reports.figures.register is now sections.register" in caplog.text
 
     @register
     def best_round(runs: Runs) -> Figure:

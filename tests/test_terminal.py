@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from cllora.catalog import Listing
 from cllora.corpus.sources import open_sources
 from cllora.errors import UsageError, visible
 from cllora.model.source import gguf_file
 from cllora.places import cache_folder, expanded
 from cllora.reports.mixes import inspection_view, partition_view
 from cllora.reports.sheet import Sheet, cell_len, cut_apart
-from cllora.reports.terminal import members_view, results_table
+from cllora.reports.terminal import results_table
 from cllora.runs.inspect import inspect
 from cllora.spec import DataSpec
 from support.fixtures import refused
@@ -59,7 +60,7 @@ def test_owners_stay_apart_at_any_width(tmp_path, width):
         (tmp_path / f"{name}.txt").write_text("one two three four five six\n" * 9 + "a b c\n" * 9)
     text = printed(inspection_view(inspect([tmp_path / f"{name}.txt" for name in names]), []), width)
     assert max(map(cell_len, text.splitlines())) <= width
-    shown = {line.split()[0] for line in text.splitlines() if line.startswith(" hosp")}
+    shown = {line.split()[0] for line in text.splitlines() if line.startswith(" ho")}
     assert len(shown) == 4
     assert all("…" in name for name in shown)
 
@@ -91,8 +92,8 @@ def test_names_are_cut_in_the_middle_where_they_stay_apart():
 
 
 def test_a_sheet_of_long_ids_keeps_all_its_columns():
-    rows = [[f"{'x' * 40}{i}{'y' * 40}", *(f"{c}{i}" for c in "abcdef")] for i in range(3)]
-    text = printed(Sheet(["id", *(f"column {c}" for c in "abcdef")], rows), 40)
+    columns = {f"column {c}": [f"{c}{i}" for i in range(3)] for c in "abcdef"}
+    text = printed(Sheet({"id": [f"{'x' * 40}{i}{'y' * 40}" for i in range(3)], **columns}), 40)
     for i in range(3):
         for c in "abcdef":
             assert f"{c}{i}" in text
@@ -102,7 +103,7 @@ def test_a_sheet_of_long_ids_keeps_all_its_columns():
 def test_lists_show_what_stands_in_brackets(command):
     rows = [("mine", "a number in [0, 1] :smile: [bold]b[/bold]", "x=[red]")]
     for width in (40, 200):
-        words = " ".join(printed(members_view("features", rows), width).split())
+        words = " ".join(printed(Listing("features", rows), width).split())
         assert "[0, 1] :smile: [bold]b[/bold]" in words
         assert "x=[red]" in words
 

@@ -154,9 +154,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what a study can name, with its options."""
-    from cllora.catalog import named_today, options_of, registries
+    from cllora.catalog import listing, named_today, options_of, registries
     from cllora.registry import guess, load_plugins
-    from cllora.reports import members_view
 
     load_plugins(str(file) for file in load or ())
     every, kind = registries(), named_today(kind)
@@ -169,11 +168,7 @@ def list_(
         )
         return
     for title, registry in chosen.items():
-        rows = []
-        for name in registry.names():
-            options = ", ".join(f"{key}={value}" for key, value in options_of(registry, name).items())
-            rows.append((visible(name), visible(registry.help(name)), visible(options)))
-        _print(members_view(title, rows))
+        _print(listing(title, registry))
 
 
 @app.command()

@@ -2,8 +2,11 @@
 
 from cllora.analysis.alpha import Curve, curves_of
 from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, typed
+from cllora.analysis.environment import environment
+from cllora.analysis.partitions import partitions, texts_by_class, unlikeness
 from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run
+from cllora.analysis.settings import settings
 from cllora.analysis.tables import Results
 
 __all__ = [
@@ -15,7 +18,12 @@ __all__ = [
     "contrasts",
     "control_values",
     "curves_of",
+    "environment",
+    "partitions",
     "read_record",
     "results",
+    "settings",
+    "texts_by_class",
     "typed",
+    "unlikeness",
 ]

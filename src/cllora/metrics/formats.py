@@ -1,6 +1,7 @@
-"""Numbers as a person reads them: a true minus sign, a dash for what was not measured."""
+"""Numbers and words as a person reads them: a true minus sign, a dash for what was not measured."""
 
 import math
+from collections.abc import Sequence
 
 
 def number(x: float, digits: int = 3) -> str:
@@ -25,3 +26,28 @@ def percent(share: float) -> str:
     """Format a share in percent; near 1 with the digits that tell it from 1: `99.963 %`."""
     digits = 3 if share > 0.99 else 1
     return "–" if math.isnan(share) else f"{round(100 * share, digits) + 0.0:.{digits}f} %".replace("-", "−")
+
+
+def brief(x: float) -> str:
+    """A number with four digits that count."""
+    return "–" if math.isnan(x) else f"{x:.4g}".replace("-", "−")
+
+
+def whole(x: float) -> str:
+    """A number without decimals."""
+    return "–" if math.isnan(x) else f"{x:,.0f}".replace("-", "−")
+
+
+def span(low: int, high: int) -> str:
+    """`3 to 7`, or `3` if that is all."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def capital(sentence: str) -> str:
+    """A sentence with its first letter as a capital."""
+    return sentence[:1].upper() + sentence[1:]

@@ -24,7 +24,7 @@ from cllora.reports.mixes import inspection_view, partition_view
 from cllora.reports.page import drawn, report
 from cllora.reports.say import interval, say
 from cllora.reports.section import Bars, Dots, Forest, Heatmap, Lines, Section, sections
-from cllora.reports.terminal import members_view, result_rows, results_table, verdict_rows
+from cllora.reports.terminal import result_rows, results_table, verdict_rows
 
 __all__ = [
     "Answers",
@@ -55,7 +55,6 @@ __all__ = [
     "figures",
     "inspection_view",
     "interval",
-    "members_view",
     "partition_view",
     "report",
     "result_rows",

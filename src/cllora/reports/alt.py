@@ -5,9 +5,8 @@ from functools import singledispatch
 import pandas as pd
 
 from cllora.analysis import typed
-from cllora.metrics.formats import percent
+from cllora.metrics.formats import capital, percent
 from cllora.reports.columns import column
-from cllora.reports.formats import capital
 from cllora.reports.say import pair, places
 from cllora.reports.section import Bars, Dots, FigureSpec, Forest, Heatmap, Lines
 from cllora.reports.tables import means

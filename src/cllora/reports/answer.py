@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 from cllora.analysis import Results, typed
 from cllora.errors import counted
-from cllora.metrics.formats import number, percent
+from cllora.metrics.formats import listed, number, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, effect, largest
-from cllora.reports.formats import listed
 from cllora.reports.say import interval
 from cllora.reports.section import Forest, Section
 from cllora.reports.sections.global_loss import global_loss
@@ -67,7 +66,7 @@ def _main(results: Results) -> Section:
     if len(rows) > MOST_ROWS:
         title += f": the {MOST_ROWS} largest of {len(rows)} differences"
         rows = rows.loc[rows["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
-    return Section("Against the control", (), (Forest(rows, title=title.capitalize()),))
+    return Section((), (Forest(rows, title=title.capitalize()),))
 
 
 def _what(chosen: Comparison) -> str:

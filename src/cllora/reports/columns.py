@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cllora.metrics import NATS, SHARE, metrics
-from cllora.metrics.formats import megabytes, number, percent, signed
+from cllora.metrics.formats import brief, megabytes, number, percent, signed, whole
 from cllora.reports.facts import Interval, Mean, Share
-from cllora.reports.formats import brief, whole
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,6 @@ COLUMNS = {
     "averaging_error": Column("averaging error", percent),
     "entropy_change": Column("change of attention entropy by training, mean over heads", signed, "of its maximum"),
     "key_loss": Column("mean loss on a key's token", number, "nats"),
-    "time_ratio": Column("of the control's", lambda x: number(x, 2)),
     "bytes": _bytes("sent and received in a run"),
     "per_round": _bytes("per round"),
     "bytes_of_an_adapter": _bytes("one adapter"),

@@ -24,6 +24,7 @@ from cllora.reports.style import (
     ZERO_LINE,
     Look,
     chart,
+    hovering,
     in_rows,
     looks,
     ordered_colours,
@@ -112,8 +113,7 @@ def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[go.
     rows = rows.sort_values(spec.x, kind="stable")
     shown = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, MOST_DOTS).astype(int))] if len(rows) else rows
     many = spec.y != "cell"
-    how = {"mode": "markers", "text": shown["hover"].tolist(), "hovertemplate": "%{text}<extra></extra>"}
-    dots = trace(shown, spec.x, spec.y, name, look, how, size=5 if many else 13)
+    dots = trace(shown, spec.x, spec.y, name, look, hovering(shown["hover"]), size=5 if many else 13)
     yield dots.update(marker_opacity=0.45 if many else 1)
     if spec.trend:
         fifths = [rows.iloc[part] for part in np.array_split(np.arange(len(rows)), 5) if len(part) > 1]

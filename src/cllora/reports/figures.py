@@ -1,18 +1,17 @@
 """The report's figures as 0.1.0 had them: functions that draw a section themselves."""
 
 import functools
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import pandas as pd
 
 from cllora.analysis import Results
+from cllora.errors import deprecated
 from cllora.reports.figure import Figure
 from cllora.reports.section import sections
 
 
-@dataclass(frozen=True)
 class Runs(Results):
     """`Results` with the names that it had in 0.1.0."""
 
@@ -33,12 +32,7 @@ class Figures:
 
     def register(self, name: str | None = None) -> Callable[[Draw], Draw]:
         """Decorator: adds a drawn section to the report, and warns that `sections.register` takes its place."""
-        warnings.warn(
-            "figures.register will go: register a section, which returns facts and figure specifications "
-            "(docs/extending.md, A section)",
-            FutureWarning,
-            stacklevel=2,
-        )
+        deprecated("cllora.reports.figures.register", "sections.register, of a function that returns a Section")
 
         def add(draw: Draw) -> Draw:
             @functools.wraps(draw)

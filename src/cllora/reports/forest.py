@@ -11,7 +11,7 @@ from cllora.reports.columns import column
 from cllora.reports.figure import Key
 from cllora.reports.say import SHOWS, pair
 from cllora.reports.section import Forest
-from cllora.reports.style import GRID, MUTED, SERIES, ZERO_LINE, chart, in_rows, trace, with_room
+from cllora.reports.style import GRID, MUTED, SERIES, ZERO_LINE, chart, hovering, in_rows, trace, with_room
 
 KEYS = {
     "differs": Key(SHOWS["differs"], SERIES[1], symbol="diamond"),
@@ -63,6 +63,5 @@ def _points(rows: pd.DataFrame, key: Key) -> list[go.Scatter]:
         whiskers = pd.concat([ends, gaps]).sort_values("cell", kind="stable")
         line = {"mode": "lines", "hoverinfo": "skip"}
         drawn.append(trace(whiskers, "x", "cell", key.name, look, line, width))
-    how = {"mode": "markers", "text": rows["hover"].tolist(), "hovertemplate": "%{text}<extra></extra>"}
-    points = trace(rows, "difference", "cell", key.name, look, how, size=13)
+    points = trace(rows, "difference", "cell", key.name, look, hovering(rows["hover"]), size=13)
     return [*drawn, points.update(marker_line={"width": 2, "color": key.colour})]

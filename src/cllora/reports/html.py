@@ -4,8 +4,6 @@ import base64
 import gzip
 import importlib.resources
 import json
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import jinja2
 import pandas as pd
@@ -35,33 +33,10 @@ SHAPES = {
 """Plotly's symbols, as far as legends use them; with `-open` they are outlines."""
 
 
-class Rows(NamedTuple):
-    columns: list[str]
-    rows: list[list[str]]
-
-
-def page(title: str, made: Mapping[str, Figure], **more: object) -> str:
-    """The whole page. Plotly's script lies in it compressed: 2 MB in place of 5.
-
-    Sections of which nothing is known stand together at the end.
-
-    Args:
-        more: what else the template asks for: the answer, and the captions of the sections.
-    """
-    bare = {name: figure for name, figure in made.items() if not figure.known}
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=title,
-            drawn={name: figure for name, figure in made.items() if name not in bare},
-            bare=list(bare.values()),
-            style=_asset("style.css"),
-            script=_asset("page.js"),
-            library=pack(plotly.offline.get_plotlyjs()),
-            **more,
-        )
-    )
+def page(**parts: object) -> str:
+    """The whole page by its template, which names the parts. Plotly's script is compressed: 2 MB in place of 5."""
+    fixed = {"style": _asset("style.css"), "script": _asset("page.js"), "library": pack(plotly.offline.get_plotlyjs())}
+    return _environment().get_template("page.html").render(**fixed, **parts)
 
 
 def _environment() -> jinja2.Environment:
@@ -71,7 +46,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters.update(text=text, rows=rows_of, toggled=toggled, chart=chart, pack=pack)
+    made.filters.update(text=text, as_text=as_text, long_columns=long_columns, toggled=toggled, chart=chart, pack=pack)
     made.globals.update(
         dark=DARK, dashes=DASHES, shapes=SHAPES, most_rows=MOST_ROWS, dark_json=Markup(json.dumps(DARK))
     )
@@ -96,12 +71,9 @@ def chart(figure: go.Figure) -> Markup:
     return Markup(figure.to_json().replace("<", "\\u003c"))
 
 
-def rows_of(figure: Figure) -> tuple[Rows, set[int]]:
-    """A figure's table as text, and which of its columns are of words that need some width."""
-    table = as_text(figure)
-    rows = table.to_numpy().tolist()
-    long = {i for i in range(table.shape[1]) if rows and max(len(row[i]) for row in rows) > LONG}
-    return Rows([str(column) for column in table.columns], rows), long
+def long_columns(table: pd.DataFrame) -> set[int]:
+    """Which columns of a table of text are of words that need some width."""
+    return {i for i, name in enumerate(table.columns) if table[name].map(len).max() > LONG}
 
 
 def as_text(figure: Figure) -> pd.DataFrame:

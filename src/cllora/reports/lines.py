@@ -11,7 +11,7 @@ from cllora.analysis import Results
 from cllora.reports.columns import column
 from cllora.reports.figure import Key
 from cllora.reports.section import BASE, Lines
-from cllora.reports.style import MUTED, ZERO_LINE, Look, chart, looks, trace
+from cllora.reports.style import MUTED, ZERO_LINE, Look, chart, hovering, looks, trace
 from cllora.reports.tables import groups
 
 SHAPES = {
@@ -115,9 +115,9 @@ def _marks(spec: Lines, results: Results) -> Iterator[go.Scatter]:
         return
     for name, look in series(spec.table, spec.by, results, spec.references).items():
         for mark, rows in groups(spec.marks[spec.marks[spec.by] == name], "mark").items():
-            how = {"mode": "markers", "text": rows["text"].tolist(), "hovertemplate": "%{text}<extra></extra>"}
+            how = {**hovering(rows["text"]), "meta": [name, mark]}
             shape = {**look, "symbol": _symbol(mark)}
-            drawn = trace(rows, spec.x, spec.y, f"{mark}, {name}", shape, {**how, "meta": [name, mark]}, size=11)
+            drawn = trace(rows, spec.x, spec.y, f"{mark}, {name}", shape, how, size=11)
             yield drawn.update(marker_line_width=2)
 
 

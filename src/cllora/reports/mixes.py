@@ -1,6 +1,6 @@
 """Who holds which texts, for a terminal: the clients of a partition, and real owners."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -9,13 +9,13 @@ from rich.text import Text
 
 from cllora.analysis.names import feature_text, range_text
 from cllora.errors import counted, visible
-from cllora.partition import Estimate, FeatureSkew, Inspection, gini
+from cllora.metrics.formats import capital
+from cllora.partition import Inspection, gini
 from cllora.partition.heterogeneity import effective_number
 from cllora.reports.alpha import at_alpha
-from cllora.reports.formats import capital
 from cllora.reports.sheet import Sheet
 from cllora.spec import Experiment, axis_text
-from cllora.types import Heterogeneity, Partition, TextClass
+from cllora.types import ClientMeasures, Heterogeneity, Partition, TextClass
 
 MOST_CLIENTS = 40
 """More clients than this are not all shown."""
@@ -60,7 +60,7 @@ def inspection_view(inspected: Inspection, sentences: Sequence[str]) -> Renderab
         *_owners(inspected),
         *(_classes(skew.heterogeneity.classes.described, feature_text(skew.by)) for skew in inspected.features),
         _alphas(inspected),
-        _unlikeness(inspected.features),
+        _unlikeness(inspected),
         _sizes(inspected),
         *(Text(visible(sentence)) for sentence in sentences),
     )
@@ -69,47 +69,45 @@ def inspection_view(inspected: Inspection, sentences: Sequence[str]) -> Renderab
 def _clients(measured: Heterogeneity) -> Iterator[RenderableType]:
     clients, doses = measured.clients, measured.corrupted
     more = {} if doses is None else {"corrupted": [f"{dose:.0%}" for dose in doses.doses]}
-    for heading, column in (("cut at", clients.contexts), ("seen", clients.tokens_in_context)):
-        more |= {} if column is None else {heading: [f"{tokens:,}" for tokens in column]}
+    for heading, tokens in (("cut at", clients.contexts), ("seen", clients.tokens_in_context)):
+        more |= {} if tokens is None else {heading: [f"{many:,}" for many in tokens]}
     names = clients.names or [str(k) for k in range(len(clients.samples))]
-    shown = shown_clients(clients.samples, clients.tokens)
-    rows: list[list[str | Text]] = [
-        [
-            names[k],
-            f"{clients.samples[k]:,}",
-            f"{clients.tokens[k]:,}",
-            bar(clients.class_shares[k]),
-            f"{clients.js[k]:.2f}",
-            *(column[k] for column in more.values()),
-        ]
-        for k in shown
-    ]
-    yield Sheet(["client", "samples", "tokens", "classes", "JS", *more], rows, widest=20, left=[3])
-    yield from _of_many(len(shown), len(names), "clients")
+    sizes = {"samples": clients.samples, "tokens": clients.tokens}
+    yield from _holders("client", names, sizes, clients, more, widest=20)
 
 
 def _owners(inspected: Inspection) -> Iterator[RenderableType]:
-    clients = inspected.features[0].heterogeneity.clients
-    shown = shown_clients(inspected.texts.tolist(), inspected.characters.tolist())
-    rows: list[list[str | Text]] = [
-        [
-            inspected.names[k],
-            *(f"{of[k]:,.0f}" for of in (inspected.texts, inspected.characters, inspected.median_characters)),
-            bar(clients.class_shares[k]),
-            f"{clients.js[k]:.2f}",
-        ]
-        for k in shown
-    ]
-    yield Sheet(["owner", "texts", "characters", "median", "classes", "JS"], rows, widest=14, left=[4])
-    yield from _of_many(len(shown), len(inspected.names), "owners")
+    amounts = inspected.texts, inspected.characters, inspected.median_characters
+    sizes = dict(zip(("texts", "characters", "median"), (of.tolist() for of in amounts), strict=True))
+    yield from _holders("owner", inspected.names, sizes, inspected.features[0].heterogeneity.clients, {}, widest=14)
 
 
-def _of_many(shown: int, every: int, noun: str) -> Iterator[Text]:
-    if shown < every:
-        yield Text(f"The {shown // 2} largest and {shown // 2} smallest of {every:,} {noun}.", style="dim")
+def _holders(
+    noun: str,
+    names: Sequence[str],
+    sizes: Mapping[str, Sequence[float]],
+    clients: ClientMeasures,
+    more: Mapping[str, Sequence[str]],
+    widest: int,
+) -> Iterator[RenderableType]:
+    """A row for each of those who hold texts, or of many for the largest and the smallest, by the first two sizes."""
+    samples, tokens, *_ = sizes.values()
+    shown = shown_clients(samples, tokens)
+    columns: dict[str, Sequence[str | Text]] = {
+        noun: names,
+        **{heading: [f"{size:,.0f}" for size in amounts] for heading, amounts in sizes.items()},
+        "classes": [bar(shares) for shares in clients.class_shares],
+        "JS": [f"{js:.2f}" for js in clients.js],
+        **more,
+    }
+    rows = {heading: [cells[k] for k in shown] for heading, cells in columns.items()}
+    yield Sheet(rows, widest=widest, left=["classes"])
+    if len(shown) < len(names):
+        half = len(shown) // 2
+        yield Text(f"The {half} largest and {half} smallest of {len(names):,} {noun}s.", style="dim")
 
 
-def shown_clients(samples: Sequence[int], tokens: Sequence[int]) -> list[int]:
+def shown_clients(samples: Sequence[float], tokens: Sequence[float]) -> list[int]:
     """All clients in order, or of many the largest and the smallest, by samples and then tokens."""
     order: list[int] = np.lexsort((tokens, samples))[::-1].tolist()
     if len(order) <= MOST_CLIENTS:
@@ -135,11 +133,13 @@ def _class_style(c: int, classes: int) -> str:
 def _classes(described: Sequence[TextClass], feature: str, medians: bool = False) -> Sheet:
     """Which number is which class: its range of the feature, its texts, and the median of what the model sees of
     them."""
-    rows: list[list[str | Text]] = []
-    for c, one in enumerate(described):
-        mark = Text(f" {MARKS[c % len(MARKS)]} ", style=_class_style(c, len(described)))
-        rows.append([mark, range_text(one), f"{one.samples:,}", *([f"{one.median_tokens:.0f}"] if medians else [])])
-    return Sheet(["class", feature, "texts", *(["median tokens"] if medians else [])], rows)
+    many = len(described)
+    columns: dict[str, Sequence[str | Text]] = {
+        "class": [Text(f" {MARKS[c % len(MARKS)]} ", style=_class_style(c, many)) for c in range(many)],
+        feature: [range_text(one) for one in described],
+        "texts": [f"{one.samples:,}" for one in described],
+    }
+    return Sheet(columns | ({"median tokens": [f"{one.median_tokens:.0f}" for one in described]} if medians else {}))
 
 
 def _summary(measured: Heterogeneity) -> Table:
@@ -171,30 +171,36 @@ def _summary(measured: Heterogeneity) -> Table:
 
 def _alphas(inspected: Inspection) -> Sheet:
     estimates = {"quantity": inspected.quantity, **{feature_text(skew.by): skew.alpha for skew in inspected.features}}
-    rows = [(name, *_estimate(estimate)) for name, estimate in estimates.items()]
-    return Sheet(["skew of", "alpha", "95 % from", "to"], rows, words=True)
+    ends = {"alpha": "alpha", "95 % from": "low", "to": "high"}
+    alphas = {
+        heading: ["–" if one is None else at_alpha(getattr(one, end)) for one in estimates.values()]
+        for heading, end in ends.items()
+    }
+    return Sheet({"skew of": list(estimates), **alphas}, words=True)
 
 
-def _estimate(estimate: Estimate | None) -> Sequence[str]:
-    if estimate is None:
-        return "–", "–", "–"
-    return [at_alpha(alpha) for alpha in (estimate.alpha, estimate.low, estimate.high)]
-
-
-def _unlikeness(skews: Sequence[FeatureSkew]) -> Sheet:
+def _unlikeness(inspected: Inspection) -> Sheet:
     """A row per feature; `chance` is the variance between owners of a random deal."""
-    rows = []
-    for skew in skews:
-        measured, between = skew.heterogeneity, skew.heterogeneity.variance_between
-        mixes = measured.js_mean, measured.tv_mean, measured.largest_class_share_mean
-        rows.append([feature_text(skew.by), *(f"{x:.3f}" for x in (*mixes, between.values, between.chance))])
-    headings = ["class mixes", "JS", "total variation", "largest share", "variance between", "chance"]
-    return Sheet(headings, rows, words=True)
+    measured = [skew.heterogeneity for skew in inspected.features]
+    numbers = {
+        "JS": [of.js_mean for of in measured],
+        "total variation": [of.tv_mean for of in measured],
+        "largest share": [of.largest_class_share_mean for of in measured],
+        "variance between": [of.variance_between.values for of in measured],
+        "chance": [of.variance_between.chance for of in measured],
+    }
+    texts = {heading: [f"{x:.3f}" for x in column] for heading, column in numbers.items()}
+    return Sheet({"class mixes": [feature_text(skew.by) for skew in inspected.features], **texts}, words=True)
 
 
 def _sizes(inspected: Inspection) -> Sheet:
-    rows = []
-    for name, amounts in (("texts", inspected.texts), ("characters", inspected.characters)):
-        ends = [f"{amount:,.0f}" for amount in (amounts.min(), np.median(amounts), amounts.max())]
-        rows.append([name, f"{gini(amounts):.3f}", f"{effective_number(amounts):,.1f}", *ends])
-    return Sheet(["owners' sizes", "Gini", "effective owners", "smallest", "median", "largest"], rows, words=True)
+    amounts = [inspected.texts, inspected.characters]
+    columns = {
+        "owners' sizes": ["texts", "characters"],
+        "Gini": [f"{gini(of):.3f}" for of in amounts],
+        "effective owners": [f"{effective_number(of):,.1f}" for of in amounts],
+        "smallest": [f"{of.min():,.0f}" for of in amounts],
+        "median": [f"{np.median(of):,.0f}" for of in amounts],
+        "largest": [f"{of.max():,.0f}" for of in amounts],
+    }
+    return Sheet(columns, words=True)

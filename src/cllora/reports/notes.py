@@ -8,16 +8,15 @@ from cllora.analysis.names import LEAKS
 NO_TESTS = "Clients kept no test texts of their own (partition.local_test is 0)"
 
 
-def bands(results: Results) -> tuple[str, ...]:
+def bands(results: Results) -> str:
     """What a band is, where there are several seeds to draw one of."""
-    note = "The band is the mean plus and minus one standard deviation over seeds."
-    return (note,) if len(results.seeds) > 1 else ()
+    return "The band is the mean plus and minus one standard deviation over seeds." if len(results.seeds) > 1 else ""
 
 
-def leaks(results: Results) -> tuple[str, ...]:
+def leaks(results: Results) -> str:
     """A warning of the cells that leak, if any does."""
     cells = "; ".join(results.leaking)
-    return (f"Tokens see later ones of their text ({LEAKS}): {cells}.",) if cells else ()
+    return f"Tokens see later ones of their text ({LEAKS}): {cells}." if cells else ""
 
 
 FROM_START = (

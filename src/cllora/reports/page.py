@@ -1,5 +1,6 @@
 """The report: one HTML page that opens anywhere, also without a network, and its tables as CSV and LaTeX files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cllora import store
@@ -8,12 +9,12 @@ from cllora.analysis import results as read
 from cllora.errors import UsageError, counted
 from cllora.reports import draw, html, latex
 from cllora.reports.answer import answer
-from cllora.reports.columns import shown as as_text
+from cllora.reports.columns import shown
 from cllora.reports.facts import NotMeasured
 from cllora.reports.figure import Figure
 from cllora.reports.notes import begun
 from cllora.reports.say import say
-from cllora.reports.section import Section, caption, in_order, sections
+from cllora.reports.section import Section, in_order, made, sections
 
 
 def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -> Path:
@@ -34,66 +35,57 @@ def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -
     if path.suffix != ".html" or path.is_dir():
         raise UsageError(f"{path} is not a page's name; name the page, such as report.html")
     results = read(folder)
-    made = figures_of(results)
+    figures = {name: drawn(name, results) for name in in_order()}
+    figures = {name: figure for name, figure in figures.items() if figure.measured}
     tables = path.parent / "tables"
     tables.mkdir(parents=True, exist_ok=True)
-    for name, table in {"runs": results.metrics, **{name: figure.table for name, figure in made.items()}}.items():
+    for name, table in {"runs": results.metrics, **{name: figure.table for name, figure in figures.items()}}.items():
         if len(table):
             table.to_csv(tables / f"{name}.csv", index=False)
     if with_latex:
-        for name, written in latex.tables(made).items():
+        for name, written in latex.tables(figures).items():
             (tables / f"{name}.tex").write_text(begun(results, written), encoding="utf-8")
-    written = page(results, made)
-    store.atomic_write(path, lambda partial: _write(partial, written))
+    text = page(results, figures)
+    store.atomic_write(path, lambda partial: partial.write_bytes(text.encode()))
     return path
 
 
-def figures_of(results: Results) -> dict[str, Figure]:
-    """Every section of which anything was asked for, drawn, in the order in which they are read."""
-    made = {name: drawn(name, results) for name in in_order()}
-    return {name: figure for name, figure in made.items() if figure.measured}
-
-
 def drawn(name: str, results: Results) -> Figure:
-    """A registered section as charts, sentences and text."""
-    return shown(sections.get(name)(results), results)
+    """A registered section as charts, sentences and text. What is drawn already is left as it is."""
+    section = made(name, results)
+    return section if isinstance(section, Figure) else _drawn(section, results)
 
 
-def shown(section: Section | Figure, results: Results) -> Figure:
-    """A section as charts, sentences and text. What is drawn already is left as it is."""
-    if isinstance(section, Figure):
-        return section
-    left_out = sum(draw.left_out(spec) for spec in section.figures)
-    more = (f"Not drawn: {counted(left_out, 'more picture')}; the numbers are in the file.",) if left_out else ()
+def _drawn(section: Section, results: Results) -> Figure:
+    figures = [spec for spec in section.figures if len(spec.table)]
+    left_out = sum(draw.left_out(spec) for spec in figures)
+    more = f"Not drawn: {counted(left_out, 'more picture')}; the numbers are in the file." if left_out else ""
     return Figure(
         title=section.title,
         conclusion=" ".join(say(fact) for fact in section.facts),
-        plots=tuple(plot for spec in section.figures for plot in draw.plots(spec, results)),
-        legend=tuple(dict.fromkeys(key for spec in section.figures for key in draw.keys(spec, results))),
+        plots=tuple(plot for spec in figures for plot in draw.plots(spec, results)),
+        legend=tuple(dict.fromkeys(key for spec in figures for key in draw.keys(spec, results))),
         table=section.numbers,
-        shown=as_text(section.table),
+        shown=shown(section.table),
         folded=section.folded,
-        notes=(*section.notes, *more),
+        notes=tuple(note for note in (*section.notes, more) if note),
         measured=section.asked,
         known=not all(isinstance(fact, NotMeasured) for fact in section.facts) or len(section.numbers) > 0,
     )
 
 
-def page(results: Results, made: dict[str, Figure]) -> str:
-    """The whole page as HTML."""
-    told = answer(results)
+def page(results: Results, figures: Mapping[str, Figure]) -> str:
+    """The whole page as HTML. Sections of which nothing is known stand together at the end."""
+    first = answer(results)
     written = html.page(
         title=results.name,
-        question=told.question,
-        headline=say(told.headline) if told.headline else "",
-        sentences=[say(fact) for fact in told.section.facts],
-        numbers=told.numbers,
-        main=shown(told.section, results),
-        made=made,
-        captions={name: caption(name) for name in made},
+        question=first.question,
+        headline=say(first.headline) if first.headline else "",
+        sentences=[say(fact) for fact in first.section.facts],
+        numbers=first.numbers,
+        main=_drawn(first.section, results),
+        drawn={name: figure for name, figure in figures.items() if figure.known},
+        bare=[figure for figure in figures.values() if not figure.known],
+        captions={name: sections.help(name) for name in figures},
     )
     return begun(results, written)
-
-
-def _write(path: Path, written: str) -> None:
-    path.write_text(written, encoding="utf-8")

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from cllora.analysis import Contrast
 from cllora.errors import counted
-from cllora.metrics.formats import number
+from cllora.metrics.formats import capital, listed, number, span
 from cllora.reports.columns import cell, column
 from cllora.reports.facts import (
     Answers,
@@ -21,7 +21,6 @@ from cllora.reports.facts import (
     Tally,
     Trend,
 )
-from cllora.reports.formats import capital, listed, span
 from cllora.stats import MOST_SEEDS
 
 SHOWS = {"differs": "differs", "equivalent": "equivalent", "undecided": "not enough seeds to tell"}

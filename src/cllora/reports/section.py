@@ -1,13 +1,13 @@
 """A section of the report as data: facts, figure specifications and a table. It neither draws nor writes."""
 
-import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from cllora.analysis import Results
 from cllora.errors import UsageError
+from cllora.metrics.formats import capital
 from cllora.registry import Registry, guess
 from cllora.reports.facts import Fact, NotMeasured
 from cllora.reports.figure import Figure
@@ -125,23 +125,23 @@ class Heatmap(FigureSpec):
 class Section:
     """A section of the report. Its caption is the docstring of the function that made it.
 
-    title: its heading.
     facts: what the data says, the main fact first; the renderer makes a sentence of each.
-    figures: what is drawn, side by side where there is room.
+    figures: what is drawn, side by side where there is room; without a row in its table a figure is left out.
     table: what a person reads; headings and formats are the catalogue's, by the columns' names. A value may be a
         `facts.Mean`, `facts.Interval` or `facts.Share`.
     file: the whole of the numbers, for the CSV file; by default the table.
     folded: whether the table opens on a click; without figures it is always open.
-    notes: plain sentences, such as warnings.
+    notes: plain sentences, such as warnings; empty ones are left out.
+    title: its heading, where that is not the registered one.
     """
 
-    title: str
     facts: tuple[Fact, ...]
     figures: tuple[FigureSpec, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     file: pd.DataFrame | None = None
     folded: bool = True
     notes: tuple[str, ...] = ()
+    title: str = ""
 
     @property
     def numbers(self) -> pd.DataFrame:
@@ -155,19 +155,37 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Where a section is read: right after another; by default behind those that stand nowhere in particular."""
+class About:
+    """What a section says of itself.
 
+    title: its heading; by default its name.
+    after: the section that it is read right after; by default behind those that stand nowhere in particular.
+    probe: the probe whose numbers it shows; the page leaves it out where no run has any.
+    """
+
+    title: str = ""
     after: str = ""
+    probe: str = ""
 
 
-Make = Callable[[Results], Section | Figure]
-"""What makes a section; a drawn one is taken as it is."""
+Make = Callable[[Results], Section | NotMeasured | Figure]
+"""What makes a section, or says why there is nothing to show; a drawn one is taken as it is."""
 
-sections: Registry[Make, Reading] = Registry("section", Reading)
-"""The report's sections: `@sections.register(after="effects") def name(results: Results) -> Section`."""
+sections: Registry[Make, About] = Registry("section", About)
+"""The report's sections: `@sections.register(title="Best round", after="effects")` over a function of `Results`."""
 LAST = "methods"
 """The section that ends the report."""
+
+
+def made(name: str, results: Results) -> Section | Figure:
+    """A registered section of some results."""
+    about = sections.facts(name)
+    title = about.title or capital(name.replace("_", " "))
+    unasked = about.probe and about.probe not in results.probes
+    section = NotMeasured(title.lower(), asked=False) if unasked else sections.get(name)(results)
+    if isinstance(section, NotMeasured):
+        return Section((section,), title=title)
+    return section if section.title else replace(section, title=title)
 
 
 def in_order() -> list[str]:
@@ -192,8 +210,3 @@ def _following(after: str) -> Iterator[str]:
     for name in reversed(names) if after else names:
         yield name
         yield from _following(name)
-
-
-def caption(name: str) -> str:
-    """The docstring of a section, its lines joined."""
-    return " ".join((inspect.getdoc(sections.get(name)) or "").split())

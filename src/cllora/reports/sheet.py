@@ -1,9 +1,10 @@
 """Tables that fit any terminal: no column vanishes, and rows that differ stay different."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -21,18 +22,12 @@ def cut(text: str, width: int, head: int) -> str:
     """At most `width` columns of a text: `head` of its beginning, dots, and of its end what there is room for."""
     if cell_len(text) <= width:
         return text
-    begin, end = _fitting(text, head), _fitting(text[::-1], width - 1 - head)[::-1]
-    return f"{begin}{DOTS}{end}"
+    return f"{_beginning(text, head)}{DOTS}{_beginning(text[::-1], width - 1 - head)[::-1]}"
 
 
-def _fitting(text: str, width: int) -> str:
+def _beginning(text: str, width: int) -> str:
     """The longest beginning of at most `width` columns; a wide character takes two."""
-    taken = 0
-    for i, character in enumerate(text):
-        taken += cell_len(character)
-        if taken > width:
-            return text[:i]
-    return text
+    return chop_cells(text, width)[0] if width else ""
 
 
 def cut_apart(names: Sequence[str], width: int) -> list[str]:
@@ -40,20 +35,11 @@ def cut_apart(names: Sequence[str], width: int) -> list[str]:
 
     Those that no such cut can tell apart are left whole.
     """
-    different = len(set(names))
-    middle = (width - 1) // 2
-    best: list[str] = list(names)
-    most = 0
-    for head in sorted(range(width), key=lambda h: abs(h - middle)):
-        found = [cut(name, width, head) for name in names]
-        if len(set(found)) > most:
-            best, most = found, len(set(found))
-        if most == different:
-            return best
-    whole: dict[str, set[str]] = {}
-    for name, short in zip(names, best, strict=True):
-        whole.setdefault(short, set()).add(name)
-    return [name if len(whole[short]) > 1 else short for name, short in zip(names, best, strict=True)]
+    heads = sorted(range(width), key=lambda head: abs(head - (width - 1) // 2))
+    cuts = [[cut(name, width, head) for name in names] for head in heads]
+    best = max(cuts, key=lambda short: len(set(short)))
+    alike = Counter(short for _, short in set(zip(names, best, strict=True)))
+    return [name if alike[short] > 1 else short for name, short in zip(names, best, strict=True)]
 
 
 class Sheet:
@@ -61,98 +47,76 @@ class Sheet:
     words, wrapped); where that is not enough, the other columns go below each other, each part with the first.
 
     Args:
-        headings: of the columns.
-        rows: a cell for each; text is shown as it is, whatever brackets or control characters it holds.
-        widest: columns that the first takes at most, on any terminal.
+        columns: the cells by heading; text is shown as it is, whatever brackets or control characters it holds.
+        widest: columns of the terminal that the first takes at most.
         words: whether the first is of words, to be wrapped, rather than of names.
-        left: the numbers of columns that stand left, and may be folded.
+        left: the headings of columns that stand left, and may be folded.
         bold: whether names are.
     """
 
     def __init__(
         self,
-        headings: Sequence[str],
-        rows: Sequence[Sequence[str | Text]],
+        columns: Mapping[str, Sequence[str | Text]],
         *,
-        widest: int | None = None,
+        widest: int = WHOLE,
         words: bool = False,
-        caption: str | None = None,
-        left: Sequence[int] = (),
+        caption: str = "",
+        left: Sequence[str] = (),
         bold: bool = False,
     ) -> None:
-        self.headings = headings
-        self.rows = [[cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row] for row in rows]
+        self.columns = {heading: [_text(cell) for cell in cells] for heading, cells in columns.items()}
+        self.heading, *self.others = columns
         self.words = words
         self.caption = caption
         self.left = left
         self.bold = bold
-        names = [row[0].plain for row in self.rows]
-        if widest is not None and not words:
-            self._rename(cut_apart(names, widest))
-        self.widest = widest
-
-    def _rename(self, names: Sequence[str]) -> None:
-        for row, name in zip(self.rows, names, strict=True):
-            if row[0].plain != name:
-                row[0] = Text(name)
+        longest = max(cell_len(text) for text in (self.heading, *(cell.plain for cell in self.columns[self.heading])))
+        self.natural = min(widest, longest)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        every = list(range(1, len(self.headings)))
-        width = options.max_width
-        natural = max(cell_len(name) for name in (self.headings[0], *(row[0].plain for row in self.rows)))
-        if self.widest is not None:
-            natural = min(natural, self.widest)
-        too_wide = self._width(console, options, every, natural) - width
         if getattr(console, "whole", False) and not self.words:
-            yield from console.render(self._table(every, natural, self.caption), options.update(max_width=WHOLE))
+            options = options.update(max_width=WHOLE)
+        spare = options.max_width - self._width(console, self.others, self.natural)
+        name = min(self.natural, self.natural + spare)
+        if name >= min(self.natural, LEAST):
+            yield from console.render(self._table(self.others, name, self.caption), options)
             return
-        if too_wide <= 0:
-            yield self._table(every, natural, self.caption)
-            return
-        if natural - too_wide >= min(natural, LEAST):
-            yield self._table(every, natural - too_wide, self.caption)
-            return
-        name = min(natural, max(LEAST, width // 3))
-        for part in self._parts(console, options, every, name):
-            yield self._table(part, name, None, narrow=True)
+        name = min(self.natural, max(LEAST, options.max_width // 3))
+        for part in self._parts(console, name, options.max_width):
+            yield self._table(part, name, narrow=True)
         if self.caption:
             yield Text(self.caption, style="table.caption")
 
-    def _parts(
-        self, console: Console, options: ConsoleOptions, columns: Sequence[int], name: int
-    ) -> Iterator[list[int]]:
-        part: list[int] = []
-        for column in columns:
-            if part and self._width(console, options, [*part, column], name, narrow=True) > options.max_width:
+    def _parts(self, console: Console, name: int, width: int) -> Iterator[list[str]]:
+        part: list[str] = []
+        for heading in self.others:
+            if part and self._width(console, [*part, heading], name, narrow=True) > width:
                 yield part
                 part = []
-            part.append(column)
+            part.append(heading)
         yield part
 
-    def _width(
-        self, console: Console, options: ConsoleOptions, columns: Sequence[int], name: int, narrow: bool = False
-    ) -> int:
-        table = self._table(columns, name, None, narrow=narrow)
-        return console.measure(table, options=options.update(max_width=WHOLE)).maximum
+    def _width(self, console: Console, headings: Sequence[str], name: int, narrow: bool = False) -> int:
+        table = self._table(headings, name, narrow=narrow)
+        return console.measure(table, options=console.options.update(max_width=WHOLE)).maximum
 
-    def _table(self, columns: Sequence[int], name: int, caption: str | None, narrow: bool = False) -> Table:
+    def _table(self, headings: Sequence[str], name: int, caption: str = "", narrow: bool = False) -> Table:
+        """Some of the columns beside the first, which takes `name` columns of the terminal."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left", pad_edge=not narrow)
-        table.caption = None if caption is None else Text(caption)
-        width = max(name, 1)
+        table.caption = Text(caption) if caption else None
+        first = self.columns[self.heading]
+        if not self.words:
+            short = cut_apart([cell.plain for cell in first], name)
+            first = [cell if text == cell.plain else Text(text) for cell, text in zip(first, short, strict=True)]
         style = "bold" if self.bold else None
-        table.add_column(Text(self.headings[0]), style=style, overflow="fold", max_width=width)
-        longest = max(cell_len(row[0].plain) for row in self.rows) if self.rows else 1
-        table.columns[0].min_width = min(width, max(longest, cell_len(self.headings[0])))
-        for column in columns:
-            table.add_column(
-                Text(self.headings[column]),
-                justify="left" if column in self.left else "right",
-                overflow="fold",
-                no_wrap=column not in self.left,
-            )
-        names = [row[0].plain for row in self.rows]
-        short = names if self.words else cut_apart(names, width)
-        for row, shown in zip(self.rows, short, strict=True):
-            first = row[0] if shown == row[0].plain else Text(shown)
-            table.add_row(first, *(row[column] for column in columns))
+        table.add_column(Text(self.heading), style=style, overflow="fold", max_width=name, min_width=name)
+        for heading in headings:
+            left = heading in self.left
+            table.add_column(Text(heading), justify="left" if left else "right", overflow="fold", no_wrap=not left)
+        for row in zip(first, *(self.columns[heading] for heading in headings), strict=True):
+            table.add_row(*row)
         return table
+
+
+def _text(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(visible(cell))

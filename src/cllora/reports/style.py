@@ -1,6 +1,6 @@
 """How charts look: one palette that holds up for colour-blind eyes, in the light and in the dark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -86,6 +86,11 @@ def trace(
     marker = {"color": look["color"], "symbol": look["symbol"], "size": size}
     places = {"x": rows[x].tolist(), "y": rows[y].tolist(), "name": name, "meta": [name]}
     return go.Scatter({**places, "line": line, "marker": marker, **how})
+
+
+def hovering(texts: Iterable[str]) -> dict[str, Any]:
+    """Points that tell a text of their own to whom points at them."""
+    return {"mode": "markers", "text": list(texts), "hovertemplate": "%{text}<extra></extra>"}
 
 
 def in_rows(figure: go.Figure, rows: Sequence[str], names: Sequence[str]) -> None:

@@ -1,32 +1,23 @@
-"""The results for a terminal, and lists of what a study can name."""
+"""The results for a terminal, and as plain data."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from cllora.analysis import Results
 from cllora.analysis import results as read
 from cllora.claims import verdict_table, verdicts
 from cllora.errors import counted, visible
 from cllora.metrics import metrics
+from cllora.metrics.formats import listed
 from cllora.reports.columns import cell as text_of
-from cllora.reports.formats import listed
 from cllora.reports.notes import begun
 from cllora.reports.say import say
 from cllora.reports.sections.results import MAIN, finished_seeds, result_table
 from cllora.reports.sections.verdicts import facts
-from cllora.reports.sheet import WHOLE, Sheet
-
-ROOMY = 70
-"""Columns from which on there is room for three texts side by side."""
+from cllora.reports.sheet import Sheet
 
 
 def results_table(source: Path | Results) -> Sheet:
@@ -43,12 +34,11 @@ def results_table(source: Path | Results) -> Sheet:
     results = read(source) if isinstance(source, Path) else source
     table = result_table(results, "terminal").drop(columns=["finished_seeds", "answer"])
     shown = {m.name: m.short for m in metrics.shown_in("terminal") if m.name in table} | {"difference": "− control"}
-    rows = [
-        [results.short(str(row["cell"])), *(_short(row[name], name) for name in table.columns[1:])]
-        for row in table.to_dict("records")
-    ]
-    headings = [begun(results, shown[str(name)]) for name in table.columns[1:]]
-    return Sheet([results.axis_title or "run", *headings], rows, caption=_caption(results, shown), bold=True)
+    names = {results.axis_title or "run": [results.short(cell) for cell in table["cell"]]}
+    columns = {
+        begun(results, shown[name]): [_short(value, name) for value in table[name]] for name in table.columns[1:]
+    }
+    return Sheet(names | columns, caption=_caption(results, shown), bold=True)
 
 
 def _short(value: object, name: str) -> str:
@@ -101,32 +91,3 @@ def _answers(results: Results) -> list[str]:
         cells.setdefault(row.answer, []).append(f"({name})" if len(results.axes) > 1 else name)
     told = "; ".join(f"{listed(names)}: {answer}" for answer, names in cells.items())
     return [f"{metrics.metric(MAIN).short.capitalize()} against the control: {told}."] if told else []
-
-
-class _Members:
-    def __init__(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-        self.title = title
-        self.rows = rows
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        longest = max((cell_len(name) for name, *_ in self.rows), default=0)
-        if getattr(console, "whole", False):
-            options = options.update(max_width=WHOLE)
-        if options.max_width < ROOMY or longest > options.max_width // 3:
-            yield Text(self.title, style="italic")
-            for name, what, given in self.rows:
-                yield Text(name, style="bold", overflow="fold")
-                yield from (Padding(Text(text, overflow="fold"), (0, 0, 0, 2)) for text in (what, given) if text)
-            return
-        table = Table(title=Text(self.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-        table.add_column("name", no_wrap=True)
-        for column in ("what it is", "options"):
-            table.add_column(column, overflow="fold")
-        for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        yield from console.render(table, options)
-
-
-def members_view(title: str, rows: Sequence[tuple[str, str, str]]) -> RenderableType:
-    """What a study can name of one kind: the name, what it is, and its options; below each other where it is narrow."""
-    return _Members(title, rows)

@@ -7,11 +7,9 @@ from cllora.reports.facts import Fact, NotMeasured, Range, compared, compares
 from cllora.reports.section import BASE, Lines, Section, sections
 from cllora.reports.tables import groups, means
 
-TITLE = "Loss by class of text"
 
-
-@sections.register(after="fairness")
-def classes(results: Results) -> Section:
+@sections.register(title="Loss by class of text", after="fairness")
+def classes(results: Results) -> Section | NotMeasured:
     """The final global model on the global test set, class by class. First the loss itself: classes differ in how hard
     they are to predict, whoever trains. Then the loss minus the untrained base's: what training did for each class; at
     zero, nothing. Means over seeds."""
@@ -20,13 +18,12 @@ def classes(results: Results) -> Section:
     rows = final.merge(first[[*by, "loss"]].rename(columns={"loss": "base"}), on=by, how="left")
     rows = rows.assign(loss_change=rows["loss"] - rows["base"]).drop(columns="round")
     if rows.empty:
-        return Section(TITLE, (NotMeasured("loss by class", "The partition names no classes"),))
+        return NotMeasured("loss by class", "The partition names no classes")
     x = f"{results.feature}, in classes"
     rows[x] = [results.class_names[c] for c in rows["class"]]
     drawn = rows.groupby(["cell", "class", x], as_index=False)[["loss", "base", "loss_change"]].mean()
     base = drawn.groupby(["class", x], as_index=False)[["base"]].mean().rename(columns={"base": "loss"})
     return Section(
-        title=TITLE,
         facts=(_fact(results, rows, x),),
         figures=(
             Lines(pd.concat([base.assign(cell=BASE), drawn]), x, "loss", units=(), title="Loss"),

@@ -3,16 +3,16 @@
 import pandas as pd
 
 from cllora.analysis import Results
+from cllora.metrics.formats import span
 from cllora.reports.facts import NotMeasured, effect
-from cllora.reports.formats import span
 from cllora.reports.notes import NO_TESTS
 from cllora.reports.section import Dots, Section, sections
 
 PLACES = {"own_gap": "On the client's own test texts", "test_gap": "On everyone's test texts"}
 
 
-@sections.register(after="results")
-def local_against_global(results: Results) -> Section:
+@sections.register(title="Local against global loss", after="results")
+def local_against_global(results: Results) -> Section | NotMeasured:
     """A client's adapter just after its local training, minus the global model that came out of the same round. Left of
     zero its own adapter is better. First on the client's own test texts, then on everyone's (the global test set). One
     dot is a client's last local training in a run; the box goes from quartile to quartile, its dashed line is the
@@ -20,22 +20,20 @@ def local_against_global(results: Results) -> Section:
     gaps = results.counted(results.frame("gaps"))
     gaps = gaps.sort_values("round", kind="stable").groupby(["cell", "seed", "client"], as_index=False).tail(1)
     dots = gaps.melt(["cell", "seed", "client", "round"], list(PLACES), "where", "gap").dropna(subset=["gap"])
-    title = "Local against global loss"
     if dots.empty:
-        return Section(title, (NotMeasured("difference", "No client's own adapter was evaluated"),))
+        return NotMeasured("difference", "No client's own adapter was evaluated")
     own = bool(gaps["own_gap"].notna().any())
     dots = dots.assign(where=dots["where"].map(PLACES))
     return Section(
-        title=title,
         facts=(effect(results, "own_gap" if own else "test_gap"),),
         figures=(Dots(dots, "gap", units=("client", "seed", "round"), box=True, zero=True, facet="where"),),
         table=gaps,
-        notes=() if own else (f"{NO_TESTS}.",),
+        notes=("" if own else f"{NO_TESTS}.",),
     )
 
 
-@sections.register(after="local_against_global")
-def client_spread(results: Results) -> Section:
+@sections.register(title="What training brought each client", after="local_against_global")
+def client_spread(results: Results) -> Section | NotMeasured:
     """The final global model on every client's own test texts, minus the untrained base's loss on the same texts: what
     training brought each client. Texts differ in how hard they are, so raw losses would show the texts, not the
     training. One dot is a client in a run; the further right, the less it was helped. The box goes from quartile to
@@ -43,10 +41,9 @@ def client_spread(results: Results) -> Section:
     length."""
     clients = results.final("clients").dropna(subset=["change"])
     if clients.empty:
-        return Section("What training brought each client", (NotMeasured("spread over clients", NO_TESTS),))
+        return NotMeasured("spread over clients", NO_TESTS)
     tested = span(int(clients["samples"].min()), int(clients["samples"].max()))
     return Section(
-        title="What training brought each client",
         facts=(effect(results, "change_std"),),
         figures=(Dots(clients, "change", units=("client", "seed", "samples"), box=True),),
         table=_with_contexts(clients, results),
@@ -58,9 +55,10 @@ def _with_contexts(clients: pd.DataFrame, results: Results) -> pd.DataFrame:
     """The table with each client's context in training, where clients have their own (`local.contexts`)."""
     if all(run.partition.context(0) is None for run in results.members):
         return clients
-    runs = {(results.cell(run.labels), run.seed): run for run in results.members}
-    contexts = []
-    for cell, seed, client in clients[["cell", "seed", "client"]].itertuples(index=False):
-        run = runs[cell, seed]
-        contexts.append(run.partition.context(client) or run.experiment.model.context)
-    return clients.assign(context=contexts)
+    contexts = {
+        (results.cell(run.labels), run.seed, client): run.partition.context(client) or run.experiment.model.context
+        for run in results.members
+        for client in range(run.partition.num_clients)
+    }
+    whose = clients[["cell", "seed", "client"]].itertuples(index=False, name=None)
+    return clients.assign(context=[contexts[client] for client in whose])

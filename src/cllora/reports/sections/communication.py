@@ -15,7 +15,7 @@ SAVES = 0.005
 """The share of the full model's bytes from which on anything counts as saved."""
 
 
-@sections.register(after="passkey")
+@sections.register(title="Communication", after="passkey")
 def communication(results: Results) -> Section:
     """Megabytes (10^6 bytes) that all clients sent and received over a run, as serialised messages, beside what the
     full model's parameters in float32 would have been, sent just as often. The scale is logarithmic: every line is ten
@@ -26,17 +26,16 @@ def communication(results: Results) -> Section:
     parts = _parts(results).reindex(costs.index)
     table = costs[list(SHOWN)].join(parts.add_suffix("_per_message")).reset_index()
     if costs["bytes_sent"].sum() == 0:
-        return Section("Communication", (NotMeasured("traffic", "Nothing crossed the network yet"),), table=table)
+        return Section((NotMeasured("traffic", "Nothing crossed the network yet"),), table=table)
     dots = costs.reset_index().melt("cell", list(WAYS), "way", "bytes").dropna(subset=["bytes"])
     bars = parts.rename(columns=PARTS).reset_index(names="cell").melt("cell", None, "part", "bytes_of_an_adapter")
     dots = dots.assign(way=dots["way"].map(WAYS))
-    title = "A run" if len(bars) else ""
-    sent = Dots(dots, "bytes", by="way", joined=True, log=True, title=title)
-    by_part = Bars(bars, "bytes_of_an_adapter", "cell", "part", title="One adapter, by part")
     return Section(
-        title="Communication",
         facts=(*_saved(results, costs), *_beside_lora(parts)),
-        figures=(sent, *([by_part] if len(parts.columns) else [])),
+        figures=(
+            Dots(dots, "bytes", by="way", joined=True, log=True, title="A run" if len(bars) else ""),
+            Bars(bars, "bytes_of_an_adapter", "cell", "part", title="One adapter, by part"),
+        ),
         table=table,
     )
 

@@ -1,57 +1,15 @@
 """What was asked for."""
 
-from collections.abc import Iterator, Mapping
-
-import pandas as pd
-
 from cllora import store
-from cllora.analysis import Results, Run
-from cllora.analysis.names import feature_text
+from cllora.analysis import Results, settings
 from cllora.errors import counted
-from cllora.model.patterns import pattern_of, patterns
+from cllora.metrics.formats import listed
 from cllora.presets import WIDTHS, StandIns, stand_ins
 from cllora.reports.facts import Statement
-from cllora.reports.formats import listed
 from cllora.reports.section import Section, sections
-from cllora.spec import Choice, Experiment, axis_text
-
-NAMES = {
-    "model.name": "model",
-    "model.attention": "attention in training",
-    "evaluation.pattern": "attention in evaluation",
-    "lora.train": "trained",
-    "lora.r": "LoRA r",
-    **dict.fromkeys(("data.path", "data.hub", "data.corpus"), "texts"),
-    "data.corrupt.kind": "corrupted by",
-    "data.corrupt.share": "share of training texts corrupted",
-    "partition.scheme": "partition",
-    "partition.by": "feature",
-    "partition.and_by": "second feature",
-    **{f"local.{field}": f"local {field}" for field in ("epochs", "steps")},
-    "local.contexts": "contexts of clients",
-    "local.optim": "optimiser",
-    "local.lr_scheduler_type": "schedule",
-}
-"""What fields are called that are not called by their own name."""
-SECTIONS = ("model", "lora", "data", "partition", "federation", "local", "evaluation")
-ALWAYS = {
-    *(
-        "model.name",
-        "model.context",
-        "model.attention",
-        "evaluation.pattern",
-        "partition.scheme",
-        "partition.by",
-        "partition.num_clients",
-    ),
-    *("data.path", "data.hub", "data.corpus", "lora.r", "lora.lora_alpha", "lora.lora_dropout", "lora.target_modules"),
-    *("federation.strategy", "federation.num_rounds", "federation.clients_per_round"),
-    *("local.epochs", "local.batch_size", "local.optim", "local.learning_rate", "local.lr_scheduler_type"),
-}
-"""Fields that are told though they have their default."""
 
 
-@sections.register()
+@sections.register(title="Design")
 def design(results: Results) -> Section:
     """What was varied, what was held fixed, and how often it was repeated. Fields that are not told have their default;
     the whole of them is in every run's spec.json."""
@@ -61,9 +19,8 @@ def design(results: Results) -> Section:
     failed = [f"Failed: {listed(names)}: {reason}" for reason, names in store.by_reason(results.failed).items()]
     stand_for = [note for asked in stand_ins() for note in _stand_ins(results, asked)]
     return Section(
-        title="Design",
         facts=(Statement(f"{cells} over {seeds}: {runs}{against}.", numbers),),
-        table=pd.DataFrame([*_varied(results), *_fixed(results)], columns=["what", "value"]),
+        table=settings(results),
         notes=(*stand_for, *failed),
     )
 
@@ -79,95 +36,3 @@ def _stand_ins(results: Results, asked: StandIns) -> tuple[str, ...]:
         f"Briefly trained models of {len(there)} widths stand in for {asked.used_by}: {pairs}. They differ in depth "
         "and in how much they were trained too, as the cards in the package say.",
     )
-
-
-def _varied(results: Results) -> Iterator[tuple[str, str]]:
-    for axis in results.axes:
-        yield f"{axis} (varied)", ", ".join(dict.fromkeys(run.labels[axis] for run in results.members))
-    yield "seeds", ", ".join(map(str, results.seeds))
-
-
-def _fixed(results: Results) -> Iterator[tuple[str, str]]:
-    """The fields that are not varied, and what goes with those that are."""
-    values: dict[str, dict[str, None]] = {}
-    for run in results.members:
-        for path, value in _fields(run):
-            if not any(_touches(path, axis) for axis in results.axes.values()):
-                field = path.rpartition(".")[2].removeprefix("num_")
-                name = NAMES.get(path, field if path.startswith("lora.") else field.replace("_", " "))
-                values.setdefault(name, {})[value] = None
-    for what, several in values.items():
-        yield what if len(several) == 1 else f"{what} (with what is varied)", ", ".join(several)
-
-
-def _touches(path: str, axis: str) -> bool:
-    """Whether they are the same field, or one is below the other."""
-    return f"{path}.".startswith(f"{axis}.") or f"{axis}.".startswith(f"{path}.")
-
-
-def _fields(run: Run) -> Iterator[tuple[str, str]]:
-    """The fields that are told of a run, and their values as text."""
-    unlike = _flat(run.experiment.model_dump(mode="json", exclude_defaults=True))
-    for path, value in _flat(run.experiment.every_field()).items():
-        if (path in unlike or path in ALWAYS) and not _says_nothing(run.experiment, path):
-            yield path, _text(run, path, value)
-
-
-def _flat(fields: Mapping[str, object]) -> dict[str, object]:
-    """`section.field` to value; of `data.corrupt` the kind and the share."""
-    of = {section: inner for section in SECTIONS if isinstance(inner := fields.get(section), Mapping)}
-    flat = {f"{section}.{field}": value for section, inner in of.items() for field, value in inner.items()}
-    corrupt = flat.pop("data.corrupt", None)
-    corrupted = (
-        {f"data.corrupt.{name}": corrupt[name] for name in ("kind", "share")} if isinstance(corrupt, Mapping) else {}
-    )
-    return flat | corrupted
-
-
-def _says_nothing(asked: Experiment, path: str) -> bool:
-    """Whether a field is of no effect beside the others, or is told with another."""
-    if path.startswith("lora.") and path != "lora.train":
-        return asked.lora.train == "full"
-    if path in ("model.attention", "evaluation.pattern"):
-        return asked.model.attention.name == asked.evaluation.pattern.name == "full"
-    if path in ("data.path", "data.hub", "data.corpus"):
-        return getattr(asked.data, path.removeprefix("data.")) is None
-    return path == "partition.residual_on" or (path == "local.epochs" and asked.local.steps is not None)
-
-
-def _text(run: Run, path: str, value: object) -> str:
-    asked = run.experiment
-    match path, value:
-        case "data.corrupt.kind", _ if asked.data.corrupt is not None:
-            return axis_text({"name": asked.data.corrupt.kind, **asked.data.corrupt.options})
-        case "model.context", int(context):
-            return counted(context, "token")
-        case "model.attention", _:
-            return _in_groups(asked.model.attention, asked.model.context)
-        case "evaluation.pattern", _:
-            return _in_groups(asked.evaluation.pattern, asked.model.context)
-        case "partition.by", _:
-            return feature_text(asked.partition.by, asked.partition.residual_on)
-        case "partition.and_by", Mapping():
-            return feature_text(Choice.model_validate(value))
-        case "lora.target_modules", _ if run.environment.model.lora_on:
-            return ", ".join(run.environment.model.lora_on)
-        case "lora.target_modules", None:
-            return "the model's default"
-        case "lora.embedding_rows", list(rows):
-            return counted(len(rows), "row")
-        case "local.contexts", Mapping():
-            return ", ".join(f"{name} {context:,}" for name, context in value.items())
-        case "local.contexts", list(contexts):
-            return f"{listed([f'{context:,}' for context in contexts])}, in turn"
-        case _, list(names):
-            return ", ".join(map(str, names))
-        case _, float(number):
-            return f"{number:g}"
-        case _:
-            return axis_text(value)
-
-
-def _in_groups(choice: Choice, context: int) -> str:
-    group = pattern_of(choice, context).group if choice.name in patterns else None
-    return axis_text(choice.model_dump()) if group is None else f"{choice.name}, groups of {counted(group, 'token')}"

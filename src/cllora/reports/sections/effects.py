@@ -4,10 +4,10 @@ import pandas as pd
 
 from cllora.analysis import Results
 from cllora.metrics import metrics
+from cllora.metrics.formats import capital
 from cllora.reports import notes
 from cllora.reports.columns import column
 from cllora.reports.facts import Interval, NotMeasured, Tally
-from cllora.reports.formats import capital
 from cllora.reports.section import Forest, Section, sections
 
 NUMBERS = ("difference", "low", "high", "low_holm", "high_holm", "seeds", "margin")
@@ -19,8 +19,8 @@ KINDS = {
 DECIDED = ("p_holm", "p_equivalent_holm", "needed", "answer", "shows")
 
 
-@sections.register(after="global_loss")
-def effects(results: Results) -> Section:
+@sections.register(title="Effects against the control", after="global_loss")
+def effects(results: Results) -> Section | NotMeasured:
     """Every cell minus its control, paired by seed, one picture an outcome, each on its own scale; left of zero is
     lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
     which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
@@ -28,14 +28,12 @@ def effects(results: Results) -> Section:
     parts = [results.contrasts(metric.name).dropna(subset=["difference"]) for metric in metrics.shown_in("forest")]
     parts = [rows for rows in parts if len(rows)]
     if not parts:
-        unknown = NotMeasured("effects", "No cell can be compared with a control")
-        return Section("Effects against the control", (unknown,))
+        return NotMeasured("effects", "No cell can be compared with a control")
     rows = pd.concat(parts, ignore_index=True)
     kinds = {text: int((rows["shows"] == shows).sum()) for shows, text in KINDS.items()}
     among = f" in {rows['metric'].nunique()} outcomes"
     titles = [capital(column(metric).title) for metric in rows["metric"]]
     return Section(
-        title="Effects against the control",
         facts=(Tally(len(rows), "comparison", kinds, among),),
         figures=(Forest(rows.assign(title=titles), facet="title"),),
         table=_table(rows),
@@ -58,13 +56,12 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _notes(results: Results, rows: pd.DataFrame) -> tuple[str, ...]:
     most = int(rows["seeds"].max())
-    made = [
+    return (
         "One seed: points without intervals, and nothing can be told." if most < 2 else "",
         "Two seeds: t intervals are that wide because two seeds hardly know their own spread." if most == 2 else "",
         "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own.",
         "A run that never reached its control's final loss counts its last round."
         if (rows["metric"] == "rounds_to_control").any()
         else "",
-        *notes.leaks(results),
-    ]
-    return tuple(note for note in made if note)
+        notes.leaks(results),
+    )

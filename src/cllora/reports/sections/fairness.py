@@ -8,22 +8,21 @@ from cllora.reports.section import Lines, Section, sections
 from cllora.reports.sections.signatures import marks
 
 
-@sections.register(after="client_spread")
-def fairness(results: Results) -> Section:
+@sections.register(title="Fairness by round", after="client_spread")
+def fairness(results: Results) -> Section | NotMeasured:
     """The global model on clients' own test texts, minus the untrained base's loss on the same texts, after every
     round. First the tenth of the clients, at least one, that it helped least: above zero it harms them. Then the
     standard deviation over clients: at zero all are helped alike. Thick: mean over seeds; thin: single seeds."""
     rows = results.stacked((run, over_clients(run.tables.clients)) for run in results.members)
     if rows.empty:
-        return Section("Fairness by round", (NotMeasured("spread over clients", NO_TESTS),))
+        return NotMeasured("spread over clients", NO_TESTS)
     collapsed = marks(results, rows, ["fairness collapse"])
     return Section(
-        title="Fairness by round",
         facts=(effect(results, "change_worst_tenth"),),
         figures=(
             Lines(rows, "round", "change_worst_tenth", zero=True, title="The worst tenth"),
             Lines(rows, "round", "change_std", marks=collapsed, title="Spread over clients"),
         ),
         table=rows,
-        notes=bands(results),
+        notes=(bands(results),),
     )

@@ -4,26 +4,23 @@ import math
 
 import pandas as pd
 
-from cllora.analysis import Results, Run
+from cllora.analysis import Results
 from cllora.metrics.formats import number
-from cllora.reports.facts import NotMeasured, effect
+from cllora.reports.facts import effect
 from cllora.reports.section import Heatmap, Section, sections
 from cllora.reports.tables import groups
 
-TITLE = "The loss around the last average"
 PROBE = "loss_surface"
 MOST_CELLS = 8
 X, Y, Z = "distance along the first client's update", "distance across it", "loss − average's"
 
 
-@sections.register(after="attention")
+@sections.register(title="The loss around the last average", after="attention", probe=PROBE)
 def landscape(results: Results) -> Section:
     """Loss on a few texts of the global test set over the plane through three adapters of the last round: the one that
     was sent, and two clients' own after their local training. Minus the loss at the clients' average; below zero is
     better than the average. Axes are distances between adapters. One seed of each cell. The barrier is how far the
     loss rises above the straight line from one client's loss to the other's on the way between them (0: none)."""
-    if PROBE not in results.probes:
-        return Section(TITLE, (NotMeasured("loss around the last average", asked=False),))
     surface = results.probe(PROBE)
     first = surface[surface["seed"] == surface.groupby("cell")["seed"].transform("first")]
     first = first.assign(picture=first["cell"] + ", seed " + first["seed"].astype(str))
@@ -32,20 +29,19 @@ def landscape(results: Results) -> Section:
     grid = grid.assign(**{X: grid["x"], Y: grid["y"], Z: grid["loss"] - grid["picture"].map(level).fillna(0)})
     points = pd.concat(_marked(rows) for rows in groups(first[first["kind"] == "point"], "picture").values())
     return Section(
-        title=TITLE,
         facts=(effect(results, "barrier"),),
         figures=(Heatmap(grid, X, Y, Z, contours=True, points=points, facet="picture", most=MOST_CELLS),),
-        table=results.stacked((run, pd.DataFrame([_numbers(run, of_run)])) for run, of_run in results.measured(PROBE)),
+        table=_losses(results, surface[surface["kind"] == "point"]),
     )
 
 
-def _numbers(run: Run, surface: pd.DataFrame) -> dict[str, float]:
+def _losses(results: Results, points: pd.DataFrame) -> pd.DataFrame:
     """Losses at the marked adapters, and what averaging gained: the clients' mean loss minus the average's."""
-    losses = surface[surface["kind"] == "point"].set_index("name")["loss"]
-    mean = float(losses[losses.index.str.startswith("client ")].mean())
-    at = {name: float(losses[name]) for name in ("sent", "average", "global")}
-    gain = mean - at["average"]
-    return {"barrier": run.outcome["barrier"], **at, "clients_mean": mean, "gain_of_averaging": gain}
+    losses = points.pivot(index=["cell", "seed"], columns="name", values="loss")
+    clients = losses.filter(like="client ").mean(axis=1)
+    gain = clients - losses["average"]
+    losses = losses[["sent", "average", "global"]].assign(clients_mean=clients, gain_of_averaging=gain)
+    return results.metrics[["cell", "seed", "barrier"]].merge(losses.reset_index(), on=["cell", "seed"])
 
 
 def _marked(points: pd.DataFrame) -> pd.DataFrame:

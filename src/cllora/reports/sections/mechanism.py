@@ -10,13 +10,12 @@ from cllora.reports.section import Dots, Lines, Section, sections
 from cllora.reports.tables import groups
 from cllora.stats import Correlation
 
-TITLE = "How clients' updates relate"
 X, Y = "distance of class mixes (Jensen-Shannon, bits)", "disagreement of updates (1 − cosine)"
 SHOWN = ("diversity", "drift", "averaging_error", "effective_rank", "effective_updates", "clients")
 
 
-@sections.register(after="classes")
-def mechanism(results: Results) -> Section:
+@sections.register(title="How clients' updates relate", after="classes")
+def mechanism(results: Results) -> Section | NotMeasured:
     """First, two clients that trained in the same round, one dot a pair: how unlike their mixes of classes are
     (Jensen-Shannon divergence, 0 the same, 1 nothing in common) and how much their updates disagree (one minus their
     cosine: 0 the same direction, 1 unrelated, 2 opposite); lines go through the means of fifths of the pairs. Then the
@@ -24,7 +23,7 @@ def mechanism(results: Results) -> Section:
     clients learned together is lost or distorted in joining. Spearman's rho has an interval over clients."""
     measured = results.measured("update_geometry")
     if not measured:
-        return Section(TITLE, (NotMeasured("relation of clients' updates"),))
+        return NotMeasured("relation of clients' updates")
     curve = results.counted(results.stacked((run, by_round(table)) for run, table in measured))
     pairs = results.counted(results.stacked((run, disagreements(table, run.partition)) for run, table in measured))
     of_cell = groups(pairs.rename(columns={"seed": "run"}))
@@ -36,9 +35,8 @@ def mechanism(results: Results) -> Section:
     scatter = Dots(dots, X, Y, units=("client", "and client", "seed", "round"), trend=True, title=title)
     lost = Lines(errors, "round", "averaging_error", units=(), zero=True, title="Error of averaging A and B apart")
     return Section(
-        title=TITLE,
         facts=(_fact(pairs, every),),
-        figures=tuple(spec for spec in (scatter, lost) if len(spec.table)),
+        figures=(scatter, lost),
         table=pd.DataFrame([_row(curve, cell, rho) for cell, rho in every.items()]),
         file=curve,
         notes=_notes(results, pairs),
@@ -72,5 +70,5 @@ def _notes(results: Results, pairs: pd.DataFrame) -> tuple[str, ...]:
     if pairs.empty:
         return ()
     many = pairs.groupby("cell").size().max() > MOST_DOTS
-    drawn = (f"Of a cell at most {MOST_DOTS} pairs are drawn; all are counted.",) if many else ()
-    return ("In brackets: 95 % interval, a jackknife over clients, for each cell by itself.", *drawn, *results.classed)
+    drawn = f"Of a cell at most {MOST_DOTS} pairs are drawn; all are counted." if many else ""
+    return ("In brackets: 95 % interval, a jackknife over clients, for each cell by itself.", drawn, *results.classed)

@@ -14,17 +14,16 @@ AFTER = 2
 """The metrics that stand before the difference of the main one."""
 
 
-@sections.register(after="effects")
+@sections.register(title="Results", after="effects")
 def results(results: Results) -> Section:
     """Every cell in one row: means over its finished seeds (where none is finished, over all it has), with the standard
     deviation over seeds where there are several. Losses in nats per token. Worst tenth: the clients that training
     helped least. Jain's index of loss over base loss is 1 where all clients are helped in the same proportion."""
     return Section(
-        title="Results",
         facts=(effect(results, "change_worst_tenth"),),
         table=result_table(results, "table"),
         file=results.summary,
-        notes=_weak(results),
+        notes=(notes.leaks(results), _weak(results)),
     )
 
 
@@ -63,13 +62,11 @@ def _answer(results: Results, cell: str) -> str:
     return str(next(iter(results.contrasts(MAIN).query("cell == @cell")["answer"]), "–"))
 
 
-def _weak(results: Results) -> tuple[str, ...]:
+def _weak(results: Results) -> str:
     """What the numbers cannot carry."""
     if len(results.seeds) == 1:
-        weak = "One seed: no interval can be given, and no difference told from chance."
-    else:
-        weak = (
-            "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
-            "(not adjusted for there being several); the answer is adjusted."
-        )
-    return (*notes.leaks(results), weak)
+        return "One seed: no interval can be given, and no difference told from chance."
+    return (
+        "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
+        "(not adjusted for there being several); the answer is adjusted."
+    )

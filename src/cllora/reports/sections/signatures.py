@@ -6,9 +6,8 @@ import pandas as pd
 
 from cllora.analysis import Results
 from cllora.errors import counted
-from cllora.metrics.formats import signed
+from cllora.metrics.formats import capital, listed, signed
 from cllora.reports.facts import Count, Share, Statement
-from cllora.reports.formats import capital, listed
 from cllora.reports.lines import SHAPES
 from cllora.reports.section import Lines, Section, sections
 
@@ -18,7 +17,7 @@ OF_CLIENTS = ("early over-fitting", "never learns")
 """The signatures that are of single clients, and drawn here."""
 
 
-@sections.register(after="communication")
+@sections.register(title="Failure signatures", after="communication")
 def signatures(results: Results) -> Section:
     """Failures that rules find on the curves of single runs, with the round and, where it is one, the client; the
     rules and their thresholds are in the documentation. Oscillation and divergence are marked on the global loss,
@@ -27,17 +26,15 @@ def signatures(results: Results) -> Section:
     every = results.signatures
     if every.empty:
         text = f"No run shows any of these: {listed(list(SHAPES))}."
-        return Section("Failure signatures", (Statement(text, {"runs": 0}),))
+        return Section((Statement(text, {"runs": 0}),))
     gaps = results.frame("gaps").rename(columns={"own_local": "loss"})
     clients = results.frame("clients").rename(columns={"change": "loss_change"})
-    drawn = (
-        _clients(results, gaps, "early over-fitting", "own adapter after its local training", "loss"),
-        _clients(results, clients, "never learns", "global model on the client's texts", "loss_change"),
-    )
     return Section(
-        title="Failure signatures",
         facts=(_fact(results, every),),
-        figures=tuple(spec for spec in drawn if len(spec.table)),
+        figures=(
+            _clients(results, gaps, "early over-fitting", "own adapter after its local training", "loss"),
+            _clients(results, clients, "never learns", "global model on the client's texts", "loss_change"),
+        ),
         table=pd.DataFrame([_row(row) for _, row in every.iterrows()]),
         file=every.assign(client=every["client"].where(every["client"] >= 0)),
         folded=len(every) > 12,

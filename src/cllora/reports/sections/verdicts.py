@@ -9,8 +9,8 @@ from cllora import claims
 from cllora.analysis import Results
 from cllora.claims import ComparisonVerdict, Source, Verdict, VerdictKind
 from cllora.errors import counted
+from cllora.metrics.formats import capital, listed, span
 from cllora.reports.facts import Fact, NotMeasured, Statement
-from cllora.reports.formats import capital, listed, span
 from cllora.reports.section import Section, sections
 
 MARKS: Mapping[VerdictKind, str] = {"supported": "✔", "contradicted": "✘", "undecided": "?", "not tested": "–"}
@@ -18,20 +18,22 @@ MOST_COMPARISONS = 3
 """Comparisons of a claim that the page shows; the file has all."""
 
 
-@sections.register(after="results")
-def verdicts(results: Results) -> Section:
+@sections.register(title="Claims", after="results")
+def verdicts(results: Results) -> Section | NotMeasured:
     """The claims that this study tests. A verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘)
     if it lies wholly on one side, undecided (?) otherwise. Differences below the margin count as none. Intervals are of
     pairs of equal seed, and hold for all comparisons of a claim at once."""
     every = claims.verdicts(results)
     tested = [verdict for verdict in every if verdict.kind != "not tested"]
     sources = list(dict.fromkeys(verdict.claim.source for verdict in tested))
+    if not tested:
+        return NotMeasured("verdict on claims", asked=False)
     return Section(
-        title=sources[0].title if len(sources) == 1 and sources[0] else "Claims",
-        facts=facts(tested) or (NotMeasured("verdict on claims", asked=False),),
+        title=sources[0].title if len(sources) == 1 and sources[0] else "",
+        facts=facts(tested),
         table=pd.DataFrame([_row(verdict) for verdict in tested]),
         file=claims.verdict_table(tested),
-        notes=(*(source.note for source in sources if source and source.note), *_untested(every, sources)),
+        notes=(*(source.note for source in sources if source), _untested(every, sources)),
     )
 
 
@@ -89,8 +91,8 @@ def _behind(verdict: Verdict) -> str:
     return f"{', '.join(verdict.cells)}; {span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
 
 
-def _untested(every: Sequence[Verdict], sources: Sequence[Source | None]) -> tuple[str, ...]:
+def _untested(every: Sequence[Verdict], sources: Sequence[Source | None]) -> str:
     """One line: which claims are not tested, and what to run: your own, and those of sources that are tested."""
     lacking = [one for one in every if one.kind == "not tested" and one.claim.source in (None, *sources)]
     named = "; ".join(f"({verdict.claim.label}) {verdict.claim.title}: {verdict.why}" for verdict in lacking)
-    return (f"{MARKS['not tested']} Not tested here: {named}.",) if lacking else ()
+    return f"{MARKS['not tested']} Not tested here: {named}." if lacking else ""
