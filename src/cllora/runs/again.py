@@ -1,4 +1,4 @@
-"""What a finished run ran with, loaded again and held to be that."""
+"""The inputs of a finished run, loaded again and checked to be the same."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

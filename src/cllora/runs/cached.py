@@ -1,4 +1,4 @@
-"""What is measured of the base itself, once for all cells of a study."""
+"""Measurements of the base itself, made once for all cells of a study."""
 
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -97,7 +97,7 @@ class Cached:
         return type(self)(self._inner.over(samples), None, self._memo)
 
     def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
-        """As any engine's; where the adapter changes nothing, and all of the context is read, from the file."""
+        """Evaluate as any engine; where the adapter changes nothing, and all of the context is read, from the file."""
         if self._losses is None or context not in (None, self.context) or not self.is_base(adapter):
             return self._inner.evaluate(model, adapter, ids, context)
         nll = self._losses.nll(ids, lambda missing: self._inner.evaluate(model, adapter, missing).nll)
@@ -105,8 +105,8 @@ class Cached:
 
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
         pattern = pattern or self.patterns["evaluation"]
-        what = ("token_losses", ids.tobytes(), pattern.name, pattern.group)
-        return self._once(adapter, what, lambda: self._inner.token_losses(adapter, ids, pattern))
+        measurement = ("token_losses", ids.tobytes(), pattern.name, pattern.group)
+        return self._once(adapter, measurement, lambda: self._inner.token_losses(adapter, ids, pattern))
 
     def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
         return self._once(adapter, ("recall", ids.tobytes()), lambda: self._inner.recall(adapter, ids))
@@ -114,11 +114,12 @@ class Cached:
     def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
         return self._once(adapter, ("head_entropies", ids.tobytes()), lambda: self._inner.head_entropies(adapter, ids))
 
-    def _once(self, adapter: Model | Vector, what: Hashable, measure: Callable[[], _T]) -> _T:
-        """What `measure` gives; of the base, from the memo. `what` names it and all it depends on but the samples."""
+    def _once(self, adapter: Model | Vector, measurement: Hashable, measure: Callable[[], _T]) -> _T:
+        """The result of `measure`; of the base, from the memo. `measurement` names it and all it depends on but the
+        samples."""
         if not self.is_base(adapter):
             return measure()
-        key = (self.samples.fingerprint, what)
+        key = (self.samples.fingerprint, measurement)
         if key not in self._memo:
             self._memo[key] = measure()
         kept: _T = self._memo[key]

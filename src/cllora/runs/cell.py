@@ -78,12 +78,12 @@ def _record_environment(path: Path, now: Mapping[str, object]) -> None:
         return
     began = read_json(path)
     earlier = [began, *began.get("resumed_on", [])]
-    if all(any(now[key] != each.get(key) for key in now) for each in earlier):
+    if all(any(now[key] != record.get(key) for key in now) for record in earlier):
         write_json(path, {**began, "resumed_on": [*began.get("resumed_on", []), now]})
 
 
 def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> dict[str, object]:  # Any: JSON's
-    """What a run's local training came to: seconds, predicted tokens, and peak memory in MB (10^6 bytes).
+    """The costs of a run's local training: seconds, predicted tokens, and peak memory in MB (10^6 bytes).
 
     The peak is None unless there is one of every client's training: those of an earlier process have none.
 
@@ -92,11 +92,11 @@ def costs(rounds: Sequence[Mapping[str, Any]], peaks: Sequence[int | None]) -> d
         peaks: of each client's training in each round of this process, in bytes.
     """
     clients = [client for record in rounds for client in record["clients"]]
-    known = [peak for peak in peaks if peak is not None]
+    measured = [peak for peak in peaks if peak is not None]
     return {
         "training_seconds": round(sum(client["seconds"] for client in clients), 4),
         "trained_tokens": sum(client["tokens"] for client in clients),
-        "peak_mb": max(known) / 1e6 if known and len(known) == len(clients) else None,
+        "peak_mb": max(measured) / 1e6 if measured and len(measured) == len(clients) else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a run ran on, so that a reader of its folder knows."""
+"""The environment of a run, recorded for readers of its folder."""
 
 import importlib.metadata
 import os
@@ -20,7 +20,7 @@ PACKAGES = ("cllora", "torch", "transformers", "peft", "tokenizers", "datasets",
 
 
 def environment(experiment: Experiment, samples: Samples, engine: Engine) -> Environment:
-    """What the engine runs on, and versions, processor, the data's fingerprint, and the bytes of a message."""
+    """The environment of an engine: versions, processor, the data's fingerprint, and the bytes of a message."""
     engine_told, layout = engine.describe(), engine.layout
     message = message_bytes({"adapter": np.zeros(layout.size, np.float32)}, layout)
     origin = origin_of(experiment.model.name)

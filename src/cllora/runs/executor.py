@@ -1,4 +1,4 @@
-"""Where the cells of a study are computed: for now one after the other, in this process.
+"""Executors compute the cells of a study: for now one after the other, in this process.
 
 An executor is handed all cells, and what computes one of them into its folder. Neither a cell's numbers nor where they
 lie depend on it. Locking the folder, trackers and progress are the study's, which iterates what the executor yields.
@@ -13,8 +13,9 @@ from cllora.spec import Cell
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is: a round of a cell is done, or a cell that was finished before is passed over (`resumed`), or
-    one could not be finished (`failed` says why). `total` counts the rounds of all cells, each one's round 0 included.
+    """The progress of a study: a round of a cell is done, or a cell that was finished before is passed over
+    (`resumed`), or one could not be finished (`failed` says why). `total` counts the rounds of all cells, each one's
+    round 0 included.
 
     `record` is the round's line of `rounds.jsonl`; None where no round was computed.
     """
@@ -43,7 +44,7 @@ class Executor(Protocol):
     """Computes cells, in any order and anywhere that can write their folders."""
 
     def __call__(self, compute: Compute, cells: Sequence[Progress]) -> Iterator[Progress]:
-        """What `compute` yields for each of the cells, each cell's in its own order.
+        """Yield what `compute` yields for each of the cells, each cell's in its own order.
 
         Cells that share their texts and their base stand together. What `compute` raises stops the study.
         """
@@ -51,6 +52,6 @@ class Executor(Protocol):
 
 
 def serial(compute: Compute, cells: Sequence[Progress]) -> Iterator[Progress]:
-    """One cell after the other, in this process."""
+    """Compute one cell after the other, in this process."""
     for cell in cells:
         yield from compute(cell)

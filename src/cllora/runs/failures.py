@@ -13,7 +13,8 @@ SHOWN = 3
 
 
 class CellsFailed(UsageError):
-    """Some cells of a study could not be finished, all others are. `failed` has each one's reason by its name."""
+    """The error of a study of which some cells could not be finished; all others are. `failed` has each one's reason by
+    its name."""
 
     def __init__(self, folder: Path, failed: Mapping[str, str], cells: int) -> None:
         super().__init__(_sentence(failed, cells))
@@ -61,7 +62,7 @@ def forget_failure(folder: Path) -> None:
 
 
 def _sentence(failed: Mapping[str, str], cells: int) -> str:
-    """Which failed and why, on one line; what ails every cell alike is said as it is."""
+    """The failed cells with their reasons, on one line; a reason that all cells share stands alone."""
     reasons = by_reason(failed)
     if len(reasons) == 1 and len(failed) == cells:
         return next(iter(reasons))

@@ -1,4 +1,4 @@
-"""What a finished run's models write after a prompt: the base, the global model, and clients' own."""
+"""Generation of text by a finished run's models: the base, the global model, and clients' own."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ ENDED = {"end": "ended by itself", "length": "cut off", "window": "cut off at th
 
 @dataclass(frozen=True)
 class Passage:
-    """What one model wrote. `model` is `base`, `global` or `client K`, and `how` says what that is.
+    """A passage that one model wrote. `model` is `base`, `global` or `client K`, and `how` says what that is.
 
     `stopped` is `end`, `length` or `window`, see `cllora.model.generation.Written`.
     """
@@ -37,7 +37,7 @@ class Passage:
     stopped: str
 
     def to_text(self) -> str:
-        """For a terminal: whose it is, the text, and how it ended. Control characters are not sent to it."""
+        """The passage for a terminal: its model, the text, and how it ended. Control characters are not sent to it."""
         text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in self.text)
         count = f"{self.tokens:,} token{'s' * (self.tokens != 1)}"
         return f"[{self.model}: {self.how}]\n{text}\n({count}, {ENDED[self.stopped]})\n\n"
@@ -76,7 +76,7 @@ class Asked:
     chat: bool | None = None
 
     def check(self) -> None:
-        """Raises UsageError: a value that cannot be."""
+        """Refuse values that cannot be."""
         if not self.prompt.strip():
             raise UsageError("the prompt is empty; write something for the models to go on from")
         if self.max_new_tokens < 1:
@@ -86,7 +86,8 @@ class Asked:
 
 
 def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator[Passage]:
-    """What the base, the global model and some clients' models of a finished run write after a prompt, one by one.
+    """Yield the passages that the base, the global model and some clients' models of a finished run write after a
+    prompt.
 
     A client's model is its personal adapter where the strategy has one. Else it is not kept in a run's folder, and is
     made: the client trains once more on its own texts, from the global model, as in the round that would follow.
@@ -101,27 +102,27 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     asked.check()
     experiment, last = _finished(run)
     clients = _clients(experiment, asked.clients)
-    tell = on_work or (lambda _what, _tokens: None)
+    tell = on_work or (lambda _work, _tokens: None)
     tell("loading", None)
     federation, learner = _federation(run, experiment)
     template = None if experiment.data.template is None else read_template(experiment.data.template)
     writer = Writer(learner, asked.prompt, chat=asked.chat, template=template)
 
     def written(model: str, adapter: Model, how: str) -> Passage:
-        it = writer.write(
+        passage = writer.write(
             adapter,
             asked.max_new_tokens,
             temperature=asked.temperature,
             seed=asked.seed,
             on_token=lambda count: tell(model, count),
         )
-        return Passage(model, how, it.text, it.tokens, it.stopped)
+        return Passage(model, how, passage.text, passage.tokens, passage.stopped)
 
     start = experiment.lora.start
-    found = (
+    beginning = (
         ("base", "as training found it") if start is None else ("start", f"the adapter {start}, as training found it")
     )
-    yield written(found[0], Model(learner.initial(experiment.seed)), found[1])
+    yield written(beginning[0], Model(learner.initial(experiment.seed)), beginning[1])
     for name, model in global_models(federation.strategy, last.state).items():
         yield written(name, model, f"after {last.number} round{'s' * (last.number != 1)}")
     for client in clients:

@@ -43,7 +43,7 @@ def inspect(
     classes: int = 5,
     on_read: OnRead | None = None,
 ) -> Inspection:
-    """What owners are like: one file per owner, or files with a column that names the owner of every text.
+    """Inspect owners: one file per owner, or files with a column that names the owner of every text.
 
     A file is of any kind that a study can read (a `.txt` has one text per line); a folder is one owner's files, and a
     `.txt` in it one text. A file without a usable text is left out, and warned of. With `column="file"` every file is
@@ -82,17 +82,17 @@ def features_of(written: Sequence[str]) -> tuple[Choice, ...]:
         UsageError: it is neither, or there is no such feature or option.
     """
     chosen: list[Choice] = []
-    for each in written:
-        value, _ = read_setting(each, f"--by {each}")
+    for setting in written:
+        value, _ = read_setting(setting, f"--by {setting}")
         try:
             choice = Choice.model_validate(value)
         except ValidationError:
             raise UsageError(
-                f"--by takes a feature's name, or {{name: length, unit: words}} for its options, not '{each}'"
+                f"--by takes a feature's name, or {{name: length, unit: words}} for its options, not '{setting}'"
             ) from None
         features.bind(choice.name, choice.options)
         if any(alike(choice.model_dump()) == alike(other.model_dump()) for other in chosen):
-            raise UsageError(f"--by {each} is given twice; give it once")
+            raise UsageError(f"--by {setting} is given twice; give it once")
         chosen.append(choice)
     default = () if any(choice.name == "length" for choice in chosen) else DEFAULT_BY
     return tuple(dict.fromkeys((*default, *chosen)))
@@ -100,7 +100,7 @@ def features_of(written: Sequence[str]) -> tuple[Choice, ...]:
 
 @dataclass(frozen=True)
 class _TextsAlone:
-    """What a feature sees here in place of `TextRows`: all texts at once; whatever else it asks for, there is none."""
+    """The texts that a feature is given here in place of `TextRows`, all at once; any other attribute is missing."""
 
     feature: str
     texts: Sequence[str]
@@ -114,7 +114,7 @@ class _TextsAlone:
     def originals(self) -> int:
         return len(self.texts)
 
-    def once(self, what: str, compute: Callable[[], Array]) -> Array:
+    def once(self, key: str, compute: Callable[[], Array]) -> Array:
         return compute()
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -127,15 +127,15 @@ class _TextsAlone:
 def _values(choice: Choice, texts: Sequence[str]) -> Array:
     """A feature of all texts. Shape (len(texts),)."""
     view = _TextsAlone(choice.name, texts, np.arange(len(texts)))
-    found = np.asarray(features.bind(choice.name, choice.options)(view), np.float64)
-    if found.shape != (len(texts),) or not np.isfinite(found).all():
+    values = np.asarray(features.bind(choice.name, choice.options)(view), np.float64)
+    if values.shape != (len(texts),) or not np.isfinite(values).all():
         raise UsageError(f"feature '{choice.name}' must give one finite number per text")
-    return found
+    return values
 
 
 @dataclass
 class _Reading:
-    """How rows are read, and what was read so far: the texts, and of each the number of its owner."""
+    """The reader of rows, with the texts read so far and the number of each one's owner."""
 
     text: str
     column: str | None
@@ -187,7 +187,7 @@ class _Reading:
         )
 
     def _plain(self, rows: Sequence[Row], file: str) -> PlainTexts:
-        """How texts are read: decided by the first file's first rows, against which those of others are held."""
+        """The reading of texts: chosen by the first file's first rows, against which those of others are checked."""
         if self.plain is None:
             self.plain, note = plain_texts(self.text, rows, file)
             if note:
@@ -196,22 +196,22 @@ class _Reading:
         return self.plain
 
     def _check_columns(self, columns: Sequence[str], rows: Sequence[Row], file: str) -> None:
-        known = dict.fromkeys(name for row in rows for name in row)
+        present = dict.fromkeys(name for row in rows for name in row)
         for name in columns:
-            if name not in known:
-                raise UsageError(f"--text: {file} has no column '{name}'; {guess(name, known)}")
-        if self.column is not None and self.column not in known:
-            raise UsageError(f"--column: {file} has no column '{self.column}'; {guess(self.column, known)}")
+            if name not in present:
+                raise UsageError(f"--text: {file} has no column '{name}'; {guess(name, present)}")
+        if self.column is not None and self.column not in present:
+            raise UsageError(f"--column: {file} has no column '{self.column}'; {guess(self.column, present)}")
 
 
 def _one_owner(file: Path) -> UsageError:
-    """What to do about a single file or folder without a column of owners."""
+    """The error of a single file or folder without a column of owners."""
     if file.is_dir():
         return UsageError(f"{file} alone is one owner; name what is in it, such as {file}/*, or give --column file")
-    known = dict.fromkeys(name for row in next(batches(path_source([file], "FILE", ()).rows()), []) for name in row)
+    columns = dict.fromkeys(name for row in next(batches(path_source([file], "FILE", ()).rows()), []) for name in row)
     return UsageError(
         f"{file} alone is one owner; name a file for every owner, or with --column the column that says whose each "
-        f"text is (columns: {', '.join(known) or 'none'})"
+        f"text is (columns: {', '.join(columns) or 'none'})"
     )
 
 
@@ -222,7 +222,7 @@ def _meant(file: Path) -> list[Path]:
 
 
 def _sources(places: Sequence[Path], column: str | None, columns: Sequence[str]) -> list[tuple[Source, str]]:
-    """What is read, each with the owner whose it is if no column says so."""
+    """The sources to read, each with its owner if no column names one."""
     twice = [place for place, count in Counter(places).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice")

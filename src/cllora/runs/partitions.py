@@ -21,8 +21,8 @@ def partitions_of(experiments: Sequence[Experiment], on_corpus: OnRead | None = 
 def _partition_of(experiment: Experiment, cache: StudyCache) -> Partition:
     samples = cache.samples(experiment)
 
-    def of_base(some: Samples, ids: Ids) -> Array:
-        return base_nll(cache.engine(experiment, samples), some, ids)
+    def of_base(texts: Samples, ids: Ids) -> Array:
+        return base_nll(cache.engine(experiment, samples), texts, ids)
 
     return assign(experiment, samples, of_base)
 

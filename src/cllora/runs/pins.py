@@ -1,4 +1,4 @@
-"""What the machine decides for a study, decided once: so that its cells agree, and agree after an interruption."""
+"""Pins: choices that the machine makes for a study once, so that its cells agree, also after an interruption."""
 
 import hashlib
 from collections.abc import Sequence
@@ -53,18 +53,18 @@ class Pins:
     def hold_files(self, files: Sequence[str]) -> None:
         """Make sure of the same of the user's own files (`load`), whose code decides numbers."""
         for file in files:
-            code = " ".join(digest(each) for each in code_files(expanded(file)))
-            what = f"the file {file}, which the study loads, or what it imports beside it, has"
-            self._hold(f"code {file}", hashlib.sha256(code.encode()).hexdigest(), what)
+            code = " ".join(digest(code_file) for code_file in code_files(expanded(file)))
+            subject = f"the file {file}, which the study loads, or what it imports beside it, has"
+            self._hold(f"code {file}", hashlib.sha256(code.encode()).hexdigest(), subject)
 
-    def _hold(self, key: str, fingerprint: str, what: str) -> None:
+    def _hold(self, key: str, fingerprint: str, subject: str) -> None:
         if self._pin(key, [fingerprint]) != [fingerprint]:
             raise UsageError(
-                f"{what} changed since the study in {self._path.parent} began; choose another --out, or put it back"
+                f"{subject} changed since the study in {self._path.parent} began; choose another --out, or put it back"
             )
 
     def _pin(self, key: str, value: list[str]) -> list[str]:
-        """What was pinned under the key, or else `value`, now pinned."""
+        """The value pinned under the key, or else `value`, now pinned."""
         pins = read_json(self._path) if self._path.exists() else {}
         if key not in pins:
             write_json(self._path, {**pins, key: value})

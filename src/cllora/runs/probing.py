@@ -19,12 +19,12 @@ TEXTS = 64
 
 @dataclass(frozen=True)
 class Probing:
-    """What the probes of one run have in common."""
+    """The probes of one run, with the federation that they measure."""
 
     federation: Federation
 
     def __post_init__(self) -> None:
-        """Raises UsageError: a probe is of one global model, and the strategy has several."""
+        """Refuse a probe of one global model where the strategy has several."""
         federation = self.federation
         start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
         several = len(global_models(federation.strategy, start))

@@ -87,12 +87,12 @@ def _check_cells(study: Study) -> None:
         check_residual(cell.experiment.partition)
         data = cell.experiment.data
         if data.corpus is not None and data.split != "train":
-            said = f"data.split: a corpus has no splits, so none named '{data.split}'; leave it out"
-            raise FieldError(said, "data.split")
+            message = f"data.split: a corpus has no splits, so none named '{data.split}'; leave it out"
+            raise FieldError(message, "data.split")
         other = same.setdefault(alike(fields), cell.name)
         if other != cell.name:
-            said = f"grid: the cells '{other}' and '{cell.name}' are the same experiment; give it once"
-            raise FieldError(said, "grid")
+            message = f"grid: the cells '{other}' and '{cell.name}' are the same experiment; give it once"
+            raise FieldError(message, "grid")
 
 
 def _choices(experiment: Experiment) -> Iterator[tuple[str, AnyRegistry, Choice]]:
@@ -164,7 +164,7 @@ def _attempt(folder: Path, cache: StudyCache, begin: Progress) -> Iterator[Progr
 
 
 def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progress]:
-    """Each round of a cell once it is on disk; of a cell that was finished before, the last."""
+    """Yield each round of a cell once it is on disk; of a cell that was finished before, the last."""
     is_finished, run_cell = _import_cells()
     experiment = begin.cell.experiment
     if is_finished(place, experiment):
@@ -177,8 +177,8 @@ def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progr
 
 
 def _import_cells() -> tuple[Any, Any]:
-    """What runs cells, and with it torch and transformers: thousands of modules, among which collecting garbage costs
-    a second and finds none."""
+    """Import the module that runs cells, and with it torch and transformers: thousands of modules, among which
+    collecting garbage costs a second and finds none."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the cells of a study have in common, made once: texts, the base, and the base's own losses."""
+"""The cache of what a study's cells share, made once: texts, the base, and the base's own losses."""
 
 import gc
 import hashlib
@@ -51,7 +51,7 @@ class StudyCache:
         return self._samples[1]
 
     def engine(self, experiment: Experiment, samples: Samples) -> "Engine":
-        """What trains and evaluates on the experiment's base, which is measured nothing twice."""
+        """The engine on the experiment's base, of which nothing is measured twice."""
         from cllora.model.fingerprint import computed_by, fingerprint_of_arrays
         from cllora.model.learner import Learner
         from cllora.model.load import load_base
@@ -79,22 +79,22 @@ class StudyCache:
         return self._engine[1]
 
     @contextmanager
-    def _tried_once(self, what: str) -> Iterator[None]:
-        """What cannot be read or loaded for one cell is refused for the next without trying it, in the same words."""
-        if what in self._refused:
-            raise UsageError(self._refused[what])
+    def _tried_once(self, subject: str) -> Iterator[None]:
+        """Refuse at once, in the same words, what could not be read or loaded for an earlier cell."""
+        if subject in self._refused:
+            raise UsageError(self._refused[subject])
         try:
             yield
         except UsageError as error:
-            self._refused[what] = str(error)
+            self._refused[subject] = str(error)
             raise
 
 
 def attention_of(experiment: Experiment) -> tuple[Pattern, Pattern]:
     """The patterns of attention in training and in evaluation; one that leaks, or does nothing, is warned of."""
     context = experiment.model.context
-    found = [pattern_of(choice, context) for choice in (experiment.model.attention, experiment.evaluation.pattern)]
-    for pattern, use in zip(found, ("training", "evaluation"), strict=True):
+    patterns = [pattern_of(choice, context) for choice in (experiment.model.attention, experiment.evaluation.pattern)]
+    for pattern, use in zip(patterns, ("training", "evaluation"), strict=True):
         if pattern.leaks(context):
             log.warning(
                 "attention in %s is %s, under which tokens see later ones of their text: "
@@ -105,11 +105,11 @@ def attention_of(experiment: Experiment) -> tuple[Pattern, Pattern]:
         if pattern.name != "full" and pattern.is_full(context):
             size = "" if pattern.group is None else f" in groups of {pattern.group:,} tokens"
             log.warning("attention in %s: %s%s is full attention at a context of %s", use, pattern.name, size, context)
-    return found[0], found[1]
+    return patterns[0], patterns[1]
 
 
 def shared_parts(experiment: Experiment) -> tuple[str, str]:
-    """What experiments must agree in to share their samples, and their base."""
+    """The fields in which experiments must agree to share their samples, and their base."""
     data = f"{experiment.data.model_dump_json()} {experiment.model.name}"
     pattern = experiment.evaluation.pattern.model_dump_json()
     return data, f"{experiment.model.model_dump_json()} {experiment.lora.model_dump_json()} {pattern}"

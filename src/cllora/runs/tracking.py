@@ -35,7 +35,7 @@ Write = Callable[[int, Figures], None]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of a run.
+    """The run as a tracker is told of it.
 
     `id` is the same whenever this run goes on, and no other's; `settings` are the experiment's fields by path;
     `folder` is the study's, where a tracker that writes files may have a folder of its own.
@@ -50,7 +50,7 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class TrackerFacts:
-    """What a tracker states of itself: the `package` that it needs, which is an extra of cllora by the same name."""
+    """The facts of a tracker: the `package` that it needs, which is an extra of cllora by the same name."""
 
     package: str | None = None
 
@@ -223,8 +223,8 @@ class Tracking:
         except Exception as error:  # noqa: BLE001 (whatever a tracker does, the run goes on)
             if name in self._working:
                 self._working.remove(name)
-                what = f"{type(error).__name__}: {one_line(error, 200)}"
-                log.warning("report_to: %s failed and is left out from here on; the runs go on (%s)", name, what)
+                problem = f"{type(error).__name__}: {one_line(error, 200)}"
+                log.warning("report_to: %s failed and is left out from here on; the runs go on (%s)", name, problem)
 
 
 def _rounds_of(place: Path) -> list[Record]:
@@ -237,9 +237,9 @@ def figures_of(record: Record) -> dict[str, float]:
     """A round's figures for a tracker: the numbers of its record, and the chosen clients' losses averaged."""
     figures = {key: float(value) for key, value in _flat(record).items() if key != "round" and _is_number(value)}
     for loss in ("train_loss", "local_loss"):
-        found = [float(client[loss]) for client in record.get("clients", ()) if _is_number(client.get(loss))]
-        if found:
-            figures[loss] = sum(found) / len(found)
+        losses = [float(client[loss]) for client in record.get("clients", ()) if _is_number(client.get(loss))]
+        if losses:
+            figures[loss] = sum(losses) / len(losses)
     return figures
 
 
