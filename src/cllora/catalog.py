@@ -12,13 +12,12 @@ from rich.text import Text
 
 from cllora.errors import visible
 from cllora.registry import AnyRegistry
+from cllora.reports.sheet import WHOLE
 
 log = logging.getLogger("cllora")
 
 ROOMY = 70
 """Columns of a terminal from which on there is room for three texts side by side."""
-WHOLE = 100_000
-"""Columns of what is no terminal, whose console says so (`whole`)."""
 
 
 def registries() -> dict[str, AnyRegistry]:

@@ -50,7 +50,9 @@ def seconds(run: RunRecord) -> float:
     return float(sum(record["seconds"] for record in run.rounds))
 
 
-@metrics.register(title="seconds of local training", unit=SECONDS, better="lower", places=())
+@metrics.register(
+    title="seconds of local training", unit=SECONDS, better="lower", places=(), format=lambda x: number(x, 1)
+)
 def training_seconds(run: RunRecord) -> float:
     """Seconds of all clients' local training."""
     clients = [client for record in run.rounds for client in record["clients"]]

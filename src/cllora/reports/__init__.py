@@ -1,4 +1,4 @@
-"""What a person looks at: the HTML page with its figures, and tables for the terminal."""
+"""The report: the HTML page with its figures, and tables for the terminal."""
 
 import cllora.reports.sections  # noqa: F401 (registers them)
 from cllora.reports.alpha import sentences

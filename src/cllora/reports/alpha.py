@@ -17,14 +17,14 @@ WIDE, EVEN = 4, 10
 
 
 def sentences(inspected: Inspection, curves: Sequence[Curve] = ()) -> list[str]:
-    """What the owners' skews are like, in plain words, each followed by what the curves say of it."""
+    """Sentences on the owners' skews, each followed by what the curves say of it."""
     lines = _alpha("quantity", inspected.quantity, inspected)
     lines += [_effect(curve, inspected.quantity) for curve in curves if curve.scheme == "quantity"]
-    known = ["quantity", *(feature_text(skew.by) for skew in inspected.features)]
-    for subject, skew in zip(known[1:], inspected.features, strict=True):
-        of = [c for c in curves if (c.scheme, c.subject, c.classes) == ("client_mix", subject, skew.classes)]
-        lines += [*_alpha(subject, skew.alpha, inspected), *(_effect(curve, skew.alpha) for curve in of)]
-    for subject in dict.fromkeys(curve.subject for curve in curves if curve.subject not in known):
+    subjects = ["quantity", *(feature_text(skew.by) for skew in inspected.features)]
+    for subject, skew in zip(subjects[1:], inspected.features, strict=True):
+        matching = [c for c in curves if (c.scheme, c.subject, c.classes) == ("client_mix", subject, skew.classes)]
+        lines += [*_alpha(subject, skew.alpha, inspected), *(_effect(curve, skew.alpha) for curve in matching)]
+    for subject in dict.fromkeys(curve.subject for curve in curves if curve.subject not in subjects):
         lines.append(f"The study varies the skew of {subject}, which is not among what was looked at (--by).")
     return lines
 
@@ -54,7 +54,7 @@ def at_alpha(alpha: float) -> str:
 
 
 def _effect(curve: Curve, alpha: Estimate | None) -> str:
-    """What was measured at the alphas around the estimate; between them a line, beyond them nothing."""
+    """The effect measured at the alphas around the estimate; between them a line, beyond them nothing."""
     apart = f" at {curve.setting}" if curve.setting else ""
     where = f"In the study{apart} ({curve.measured_on}; {counted(curve.seeds, 'seed')})"
     if alpha is None:
@@ -63,7 +63,7 @@ def _effect(curve: Curve, alpha: Estimate | None) -> str:
 
 
 def _at(curve: Curve, alpha: float) -> str:
-    """What was measured at an alpha, or around it."""
+    """The effect measured at an alpha, or around it."""
     first, last = curve.alphas[0], curve.alphas[-1]
     if math.isinf(alpha):
         return "iid is what others are compared with: no difference."

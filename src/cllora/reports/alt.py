@@ -1,4 +1,4 @@
-"""What there is to see on a picture, in words, for those who do not see it."""
+"""Alternative texts: a picture in words, for those who do not see it."""
 
 from functools import singledispatch
 
@@ -13,39 +13,39 @@ from cllora.reports.tables import means
 
 
 def describe(spec: FigureSpec, rows: pd.DataFrame, name: str) -> str:
-    """What a picture of that name shows."""
-    return f"{capital(name)}: {_told(spec, rows)}" if name else capital(_told(spec, rows))
+    """The alternative text of a picture of that name."""
+    return f"{capital(name)}: {_words(spec, rows)}" if name else capital(_words(spec, rows))
 
 
 @singledispatch
-def _told(spec: FigureSpec, rows: pd.DataFrame) -> str:
+def _words(spec: FigureSpec, rows: pd.DataFrame) -> str:
     raise TypeError(f"{spec!r} is no figure")
 
 
-@_told.register
+@_words.register
 def _(spec: Forest, rows: pd.DataFrame) -> str:
     metric = column(rows["metric"].iloc[0])
     every = "; ".join(pair(row) for row in typed(rows))
     return f"{metric.title}, difference to the control{f' in {metric.unit}' if metric.unit else ''}. {every}."
 
 
-@_told.register
+@_words.register
 def _(spec: Lines, rows: pd.DataFrame) -> str:
     ends = rows.dropna(subset=[spec.y]).groupby([spec.by, *spec.units], sort=False).tail(1)
-    told = places(means(ends, spec.y, spec.by), spec.y) or "nothing was measured"
+    values = places(means(ends, spec.y, spec.by), spec.y) or "nothing was measured"
     marked = f"; {len(spec.marks)} marks" if spec.marks is not None and len(spec.marks) else ""
-    return f"lines of the {column(spec.y).title} by {column(spec.x).title}. At the end: {told}{marked}."
+    return f"lines of the {column(spec.y).title} by {column(spec.x).title}. At the end: {values}{marked}."
 
 
-@_told.register
+@_words.register
 def _(spec: Dots, rows: pd.DataFrame) -> str:
     value, other = (spec.x, "") if spec.y == "cell" else (spec.y, f" against {column(spec.x).title}")
     names = rows[spec.by] if spec.by == spec.y or other else rows[spec.by] + ", " + rows[spec.y]
-    told = places(means(rows.assign(at=names), value, "at"), value)
-    return f"dots of the {column(value).title}{other}. Means: {told}."
+    values = places(means(rows.assign(at=names), value, "at"), value)
+    return f"dots of the {column(value).title}{other}. Means: {values}."
 
 
-@_told.register
+@_words.register
 def _(spec: Bars, rows: pd.DataFrame) -> str:
     size, place = (spec.x, spec.y) if spec.y == "cell" else (spec.y, spec.x)
     sums, most = rows.groupby(place)[size].sum(), rows.groupby(place)[size].max()
@@ -57,13 +57,15 @@ def _(spec: Bars, rows: pd.DataFrame) -> str:
     )
 
 
-@_told.register
+@_words.register
 def _(spec: Heatmap, rows: pd.DataFrame) -> str:
     if spec.points is not None:
         own = spec.points[spec.points[spec.facet] == rows[spec.facet].iloc[0]] if spec.facet else spec.points
         marked = ", ".join(f"{text} at {name}" for name, text in zip(own["name"], own["text"], strict=True))
         return f"contours of the {column(spec.z).title}. Marked: {marked}."
-    known, (x, y, z) = rows.dropna(subset=[spec.z]), (column(name) for name in (spec.x, spec.y, spec.z))
-    ends = (known.iloc[int(at)] for at in (known[spec.z].argmin(), known[spec.z].argmax()))
-    told = " to ".join(f"{z.show(row[spec.z])} at {x.title} {row[spec.x]:g}, {y.title} {row[spec.y]:g}" for row in ends)
-    return f"heat map of the {z.title} by {y.title} and {x.title}, from {told}."
+    measured, (x, y, z) = rows.dropna(subset=[spec.z]), (column(name) for name in (spec.x, spec.y, spec.z))
+    ends = (measured.iloc[int(at)] for at in (measured[spec.z].argmin(), measured[spec.z].argmax()))
+    values = " to ".join(
+        f"{z.show(row[spec.z])} at {x.title} {row[spec.x]:g}, {y.title} {row[spec.y]:g}" for row in ends
+    )
+    return f"heat map of the {z.title} by {y.title} and {x.title}, from {values}."

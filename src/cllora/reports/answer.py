@@ -37,7 +37,7 @@ def answer(results: Results) -> Answer:
         section = replace(_main(results), facts=(*_one_cell(results), *others))
         return Answer("What did training bring?", None, section, (*_change(results, results.cells[0]), *saved))
     chosen = largest(results.contrasts(MAIN))
-    numbers = [] if chosen is None else [(column(MAIN).signed(chosen.contrast.difference), _what(chosen))]
+    numbers = [] if chosen is None else [(column(MAIN).signed(chosen.contrast.difference), _pair_of(chosen))]
     cell = [*results.controls, *results.cells][0] if chosen is None else chosen.contrast.cell
     section = replace(_main(results), facts=(effect(results, MAIN), *_of_the_gain(results, chosen), *others))
     return Answer(_question(results), _headline(results), section, (*numbers, *_change(results, cell), *saved))
@@ -69,13 +69,13 @@ def _main(results: Results) -> Section:
     return Section((), (Forest(rows, title=title.capitalize()),))
 
 
-def _what(chosen: Comparison) -> str:
+def _pair_of(chosen: Comparison) -> str:
     row = chosen.contrast
     return f"{column(row.metric).unit}: {row.cell} against {row.against} ({interval(chosen)})"
 
 
 def _change(results: Results, cell: str) -> list[tuple[str, str]]:
-    """What training did for the clients of one cell: for all of them, and for the tenth that it helped least.
+    """The gain of training for the clients of one cell: for all of them, and for the tenth that it helped least.
 
     Without texts of the clients' own to test on, what it did on the global test set.
     """
@@ -86,9 +86,9 @@ def _change(results: Results, cell: str) -> list[tuple[str, str]]:
     }
     if math.isnan(means["change_mean"]):
         where = {"change": "on the global test set"}
-    what = f"nats per token: change of loss by training at {cell}"
-    known = {metric: text for metric, text in where.items() if not math.isnan(means[metric])}
-    return [(column(metric).signed(means[metric]), f"{what}, {text}") for metric, text in known.items()]
+    subject = f"nats per token: change of loss by training at {cell}"
+    measured = {metric: text for metric, text in where.items() if not math.isnan(means[metric])}
+    return [(column(metric).signed(means[metric]), f"{subject}, {text}") for metric, text in measured.items()]
 
 
 def _saved(results: Results) -> list[tuple[str, str]]:
@@ -97,8 +97,8 @@ def _saved(results: Results) -> list[tuple[str, str]]:
     if shares.empty:
         return []
     least, most = percent(shares.min()), percent(shares.max())
-    told = most if least == most else f"{least.removesuffix(' %')} to {most}"
-    return [(told, "of the communication saved against sending the full model")]
+    share = most if least == most else f"{least.removesuffix(' %')} to {most}"
+    return [(share, "of the communication saved against sending the full model")]
 
 
 def _of_different_data(results: Results) -> list[Fact]:

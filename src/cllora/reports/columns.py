@@ -1,4 +1,4 @@
-"""What columns are called and how their numbers are written, on axes, in headings, tables and sentences.
+"""The catalogue of columns: their titles and the format of their numbers, on axes, in headings, tables and sentences.
 
 A column that is called as a metric is shown as the catalogue of metrics has it; `COLUMNS` has the others.
 """
@@ -17,7 +17,7 @@ from cllora.reports.facts import Interval, Mean, Share
 
 @dataclass(frozen=True)
 class Column:
-    """How numbers of one name are shown.
+    """The title and format of a column.
 
     title: as it stands within a sentence.
     show: writes a number; in `unit`, where it does not write a unit itself.
@@ -103,21 +103,21 @@ def column(name: str) -> Column:
 
 def cell(value: object, name: str) -> str:
     """A value of a table as a person reads it."""
-    told = column(name)
+    entry = column(name)
     match value:
         case Mean(mean, sd):
-            return told.show(mean) if math.isnan(sd) else f"{told.show(mean)} ± {told.show(sd).removeprefix('+')}"
+            return entry.show(mean) if math.isnan(sd) else f"{entry.show(mean)} ± {entry.show(sd).removeprefix('+')}"
         case Interval(difference, low, high):
-            doubt = "" if math.isnan(low) else f" [{told.signed(low)}, {told.signed(high)}]"
-            return f"{told.signed(difference)}{doubt}"
+            doubt = "" if math.isnan(low) else f" [{entry.signed(low)}, {entry.signed(high)}]"
+            return f"{entry.signed(difference)}{doubt}"
         case Share(n, total):
             return f"{n:,} of {total:,}"
         case bool():
             return str(value)
         case float() | np.floating():
-            return told.show(float(value))
+            return entry.show(float(value))
         case int() | np.integer() if name in COLUMNS or name in metrics.names():
-            return told.show(float(value))
+            return entry.show(float(value))
         case _:
             return str(value)
 

@@ -39,13 +39,13 @@ MOST_DOTS = 600
 
 def plots(spec: FigureSpec, results: Results) -> list[Plot]:
     """A specification's pictures, one for each value of its facet."""
-    of = groups(spec.table, spec.facet) if spec.facet else {spec.title: spec.table}
-    some = list(of.items())[: spec.most or None]
-    return [Plot(draw(spec, rows, results), alt.describe(spec, rows, name), name) for name, rows in some]
+    pictures = groups(spec.table, spec.facet) if spec.facet else {spec.title: spec.table}
+    shown = list(pictures.items())[: spec.most or None]
+    return [Plot(draw(spec, rows, results), alt.describe(spec, rows, name), name) for name, rows in shown]
 
 
 def left_out(spec: FigureSpec) -> int:
-    """How many pictures there is no room for."""
+    """The number of pictures that there is no room for."""
     return max(0, spec.table[spec.facet].nunique() - spec.most) if spec.facet and spec.most else 0
 
 

@@ -1,4 +1,4 @@
-"""What the data says, as data: facts, which `say` turns into sentences, and values of tables that carry their doubt."""
+"""Facts: results as data, which `say` turns into sentences, and values of tables that carry their doubt."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Answers:
-    """What all comparisons of a metric show together."""
+    """All comparisons of a metric together."""
 
     metric: str
     contrasts: tuple[Contrast, ...]
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Count:
-    """Of how many things something is so; and, if there are several kinds of things, where most often."""
+    """The share of things of which something is so; and, if there are several kinds, where it is largest."""
 
     share: Share
     noun: str
@@ -75,7 +75,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many of `total` things are of which kind, in words that follow the number; `among` says what they are of."""
+    """The counts of `total` things by kind, in words that follow the number; `among` says what they are of."""
 
     total: int
     noun: str
@@ -99,9 +99,9 @@ class Trend:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Nothing is known of `what`, and why; `asked` is False where the study did not ask for it."""
+    """A quantity that nothing is known of, and why; `asked` is False where the study did not ask for it."""
 
-    what: str
+    quantity: str
     why: str = ""
     asked: bool = True
 
@@ -125,7 +125,7 @@ class Mean:
     sd: float = math.nan
 
     @classmethod
-    def of(cls, values: "pd.Series[float]") -> "Mean":
+    def over(cls, values: "pd.Series[float]") -> "Mean":
         return cls(float(values.mean()), float(values.std()) if values.nunique() > 1 else math.nan)
 
 
@@ -148,8 +148,8 @@ def largest(contrasts: pd.DataFrame, parts: Sequence[str] = ()) -> Comparison | 
     family = as_family(contrasts) if len(contrasts) else contrasts
     rows = family.assign(part=list(parts) or "").dropna(subset=["difference"])
     every = [Comparison(contrast, part) for contrast, part in zip(typed(rows), rows["part"], strict=True)]
-    among = [one for one in every if one.clear] or every
-    return max(among, key=lambda one: abs(one.contrast.difference), default=None)
+    among = [comparison for comparison in every if comparison.clear] or every
+    return max(among, key=lambda comparison: abs(comparison.contrast.difference), default=None)
 
 
 def compares(results: Results) -> bool:
@@ -158,7 +158,7 @@ def compares(results: Results) -> bool:
 
 
 def effect(results: Results, metric: str, table: pd.DataFrame | None = None) -> Fact:
-    """What there is to say of a metric over the cells: the largest difference to the control, or without one the range.
+    """The main fact on a metric over the cells: the largest difference to the control, or without one the range.
 
     Args:
         table: other numbers by cell and seed than the registered metrics, as for `Results.contrasts`.

@@ -41,7 +41,7 @@ class Figure:
     folded: whether the table below the charts opens on a click; without charts it is always open.
     notes: plain sentences, such as warnings.
     measured: False where nothing of it was asked for; the page leaves it out.
-    known: False where nothing is known of it; the page names it at the end, with the reason.
+    has_data: False where nothing is known of it; the page names it at the end, with the reason.
     """
 
     title: str
@@ -53,4 +53,4 @@ class Figure:
     folded: bool = True
     notes: tuple[str, ...] = ()
     measured: bool = True
-    known: bool = True
+    has_data: bool = True

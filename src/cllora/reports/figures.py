@@ -28,10 +28,10 @@ Draw = Callable[[Runs], Figure]
 
 
 class Figures:
-    """What `sections` were called, of functions `(runs: Runs) -> Figure`."""
+    """The registry of 0.1.0, of functions `(runs: Runs) -> Figure`."""
 
     def register(self, name: str | None = None) -> Callable[[Draw], Draw]:
-        """Decorator: adds a drawn section to the report, and warns that `sections.register` takes its place."""
+        """Add a drawn section to the report, and warn that `sections.register` takes its place."""
         deprecated("cllora.reports.figures.register", "sections.register, of a function that returns a Section")
 
         def add(draw: Draw) -> Draw:

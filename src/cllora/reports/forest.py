@@ -33,10 +33,11 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
 
     The rows' names end in the answer, where there are several, so that neither colour nor shape is needed to read it.
     """
-    told = column(rows["metric"].iloc[0])
-    figure = chart("difference to the control" + (f"<br>({told.unit})" if told.unit else ""), "", hovermode="closest")
+    metric = column(rows["metric"].iloc[0])
+    unit = f"<br>({metric.unit})" if metric.unit else ""
+    figure = chart(f"difference to the control{unit}", "", hovermode="closest")
     hover = [pair(row).replace(": ", "<br>", 1).replace(" (", "<br>(", 1) for row in typed(rows)]
-    rows = rows.assign(hover=hover, **{name: rows[name].astype(float) / told.scale for name in NUMBERS})
+    rows = rows.assign(hover=hover, **{name: rows[name].astype(float) / metric.scale for name in NUMBERS})
     margin = float(rows["margin"].iloc[0])
     if not np.isnan(margin):
         figure.add_vrect(x0=-margin, x1=margin, fillcolor=GRID, opacity=0.75, line_width=0, layer="below")

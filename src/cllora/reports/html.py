@@ -72,7 +72,7 @@ def chart(figure: go.Figure) -> Markup:
 
 
 def long_columns(table: pd.DataFrame) -> set[int]:
-    """Which columns of a table of text are of words that need some width."""
+    """The numbers of the columns of a table of text that need some width."""
     return {i for i, name in enumerate(table.columns) if table[name].map(len).max() > LONG}
 
 

@@ -59,10 +59,10 @@ def _traces(spec: Lines, rows: pd.DataFrame, name: str, look: Look, results: Res
         yield _thick(spec, rows.assign(mean=rows[spec.y], spread=math.nan), name, look)
         return
     whole = _means(spec, results.counted(rows) if {"cell", "seed"} <= set(rows) else rows)
-    known = whole.dropna(subset=["spread"])
-    if spec.mean and spec.band and len(known):
-        low, high = known["mean"] - known["spread"], known["mean"] + known["spread"]
-        around = pd.DataFrame({"x": [*known[spec.x], *known[spec.x][::-1]], "y": [*high, *low[::-1]]})
+    banded = whole.dropna(subset=["spread"])
+    if spec.mean and spec.band and len(banded):
+        low, high = banded["mean"] - banded["spread"], banded["mean"] + banded["spread"]
+        around = pd.DataFrame({"x": [*banded[spec.x], *banded[spec.x][::-1]], "y": [*high, *low[::-1]]})
         filled = {"fill": "toself", "fillcolor": look["color"], "opacity": 0.1, "hoverinfo": "skip", "mode": "lines"}
         yield trace(around, "x", "y", name, look, filled, width=0)
     if not spec.mean or _several(spec):

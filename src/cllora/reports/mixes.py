@@ -1,4 +1,4 @@
-"""Who holds which texts, for a terminal: the clients of a partition, and real owners."""
+"""Partitions and real owners for a terminal: who holds which texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -26,7 +26,7 @@ COLOURS = ("#5b3a8c", "#31688e", "#21918c", "#35b779", "#b5de2b")
 
 
 def partition_view(partition: Partition, experiment: Experiment) -> RenderableType:
-    """Who would get what, and how skewed that really is: a row per client, the classes, a summary, and the warnings.
+    """A partition and how skewed it really is: a row per client, the classes, a summary, and the warnings.
 
     A client's bar shows its class shares by the classes' numbers. Samples and tokens count training and test texts
     together; tokens as the model sees them. Where clients have contexts of their own, their texts are `cut at`
@@ -78,7 +78,7 @@ def _clients(measured: Heterogeneity) -> Iterator[RenderableType]:
 
 def _owners(inspected: Inspection) -> Iterator[RenderableType]:
     amounts = inspected.texts, inspected.characters, inspected.median_characters
-    sizes = dict(zip(("texts", "characters", "median"), (of.tolist() for of in amounts), strict=True))
+    sizes = dict(zip(("texts", "characters", "median"), (column.tolist() for column in amounts), strict=True))
     yield from _holders("owner", inspected.names, sizes, inspected.features[0].heterogeneity.clients, {}, widest=14)
 
 
@@ -131,15 +131,16 @@ def _class_style(c: int, classes: int) -> str:
 
 
 def _classes(described: Sequence[TextClass], feature: str, medians: bool = False) -> Sheet:
-    """Which number is which class: its range of the feature, its texts, and the median of what the model sees of
-    them."""
+    """The classes by number: the range of the feature, the texts, and the median of what the model sees of them."""
     many = len(described)
     columns: dict[str, Sequence[str | Text]] = {
         "class": [Text(f" {MARKS[c % len(MARKS)]} ", style=_class_style(c, many)) for c in range(many)],
-        feature: [range_text(one) for one in described],
-        "texts": [f"{one.samples:,}" for one in described],
+        feature: [range_text(text_class) for text_class in described],
+        "texts": [f"{text_class.samples:,}" for text_class in described],
     }
-    return Sheet(columns | ({"median tokens": [f"{one.median_tokens:.0f}" for one in described]} if medians else {}))
+    if medians:
+        columns["median tokens"] = [f"{text_class.median_tokens:.0f}" for text_class in described]
+    return Sheet(columns)
 
 
 def _summary(measured: Heterogeneity) -> Table:
@@ -163,9 +164,9 @@ def _summary(measured: Heterogeneity) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
     table.add_column(no_wrap=True)
-    for what, value in rows.items():
+    for name, value in rows.items():
         if value is not None:
-            table.add_row(what, value)
+            table.add_row(name, value)
     return table
 
 
@@ -173,7 +174,7 @@ def _alphas(inspected: Inspection) -> Sheet:
     estimates = {"quantity": inspected.quantity, **{feature_text(skew.by): skew.alpha for skew in inspected.features}}
     ends = {"alpha": "alpha", "95 % from": "low", "to": "high"}
     alphas = {
-        heading: ["–" if one is None else at_alpha(getattr(one, end)) for one in estimates.values()]
+        heading: ["–" if estimate is None else at_alpha(getattr(estimate, end)) for estimate in estimates.values()]
         for heading, end in ends.items()
     }
     return Sheet({"skew of": list(estimates), **alphas}, words=True)
@@ -183,11 +184,11 @@ def _unlikeness(inspected: Inspection) -> Sheet:
     """A row per feature; `chance` is the variance between owners of a random deal."""
     measured = [skew.heterogeneity for skew in inspected.features]
     numbers = {
-        "JS": [of.js_mean for of in measured],
-        "total variation": [of.tv_mean for of in measured],
-        "largest share": [of.largest_class_share_mean for of in measured],
-        "variance between": [of.variance_between.values for of in measured],
-        "chance": [of.variance_between.chance for of in measured],
+        "JS": [owners.js_mean for owners in measured],
+        "total variation": [owners.tv_mean for owners in measured],
+        "largest share": [owners.largest_class_share_mean for owners in measured],
+        "variance between": [owners.variance_between.values for owners in measured],
+        "chance": [owners.variance_between.chance for owners in measured],
     }
     texts = {heading: [f"{x:.3f}" for x in column] for heading, column in numbers.items()}
     return Sheet({"class mixes": [feature_text(skew.by) for skew in inspected.features], **texts}, words=True)
@@ -197,10 +198,10 @@ def _sizes(inspected: Inspection) -> Sheet:
     amounts = [inspected.texts, inspected.characters]
     columns = {
         "owners' sizes": ["texts", "characters"],
-        "Gini": [f"{gini(of):.3f}" for of in amounts],
-        "effective owners": [f"{effective_number(of):,.1f}" for of in amounts],
-        "smallest": [f"{of.min():,.0f}" for of in amounts],
-        "median": [f"{np.median(of):,.0f}" for of in amounts],
-        "largest": [f"{of.max():,.0f}" for of in amounts],
+        "Gini": [f"{gini(sizes):.3f}" for sizes in amounts],
+        "effective owners": [f"{effective_number(sizes):,.1f}" for sizes in amounts],
+        "smallest": [f"{sizes.min():,.0f}" for sizes in amounts],
+        "median": [f"{np.median(sizes):,.0f}" for sizes in amounts],
+        "largest": [f"{sizes.max():,.0f}" for sizes in amounts],
     }
     return Sheet(columns, words=True)

@@ -9,7 +9,7 @@ NO_TESTS = "Clients kept no test texts of their own (partition.local_test is 0)"
 
 
 def bands(results: Results) -> str:
-    """What a band is, where there are several seeds to draw one of."""
+    """The meaning of a band, where there are several seeds to draw one of."""
     return "The band is the mean plus and minus one standard deviation over seeds." if len(results.seeds) > 1 else ""
 
 
@@ -26,7 +26,7 @@ FROM_START = (
     (r"\b([Tt]he) base(, before training| \(last bin\)| is stretched)", r"\1 start\2"),
     (r'(data-label="|>|& )base(?="|<| &)', r"\1start"),
 )
-"""How the model before training is called, and how where it has an adapter already."""
+"""The names of the model before training, and those where it has an adapter already."""
 
 
 def begun(results: Results, text: str) -> str:

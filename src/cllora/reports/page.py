@@ -70,7 +70,7 @@ def _drawn(section: Section, results: Results) -> Figure:
         folded=section.folded,
         notes=tuple(note for note in (*section.notes, more) if note),
         measured=section.asked,
-        known=not all(isinstance(fact, NotMeasured) for fact in section.facts) or len(section.numbers) > 0,
+        has_data=not all(isinstance(fact, NotMeasured) for fact in section.facts) or len(section.numbers) > 0,
     )
 
 
@@ -84,8 +84,8 @@ def page(results: Results, figures: Mapping[str, Figure]) -> str:
         sentences=[say(fact) for fact in first.section.facts],
         numbers=first.numbers,
         main=_drawn(first.section, results),
-        drawn={name: figure for name, figure in figures.items() if figure.known},
-        bare=[figure for figure in figures.values() if not figure.known],
+        drawn={name: figure for name, figure in figures.items() if figure.has_data},
+        bare=[figure for figure in figures.values() if not figure.has_data],
         captions={name: sections.help(name) for name in figures},
     )
     return begun(results, written)

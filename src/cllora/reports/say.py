@@ -24,7 +24,7 @@ from cllora.reports.facts import (
 from cllora.stats import MOST_SEEDS
 
 SHOWS = {"differs": "differs", "equivalent": "equivalent", "undecided": "not enough seeds to tell"}
-"""What a comparison can show, in words."""
+"""The possible results of a comparison in words."""
 MOST_NAMES = 4
 """Cells that one sentence names."""
 
@@ -42,16 +42,18 @@ def _(fact: Statement) -> str:
 
 @say.register
 def _(fact: NotMeasured) -> str:
-    what = _subject(fact.what)
-    return f"{fact.why}, so nothing is known of {what}." if fact.why else capital(f"{_apposed(what)} was not measured.")
+    subject = _subject(fact.quantity)
+    if fact.why:
+        return f"{fact.why}, so nothing is known of {subject}."
+    return capital(f"{_apposed(subject)} was not measured.")
 
 
 @say.register
 def _(fact: Comparison) -> str:
-    row, told = fact.contrast, column(fact.contrast.metric)
+    row, metric = fact.contrast, column(fact.contrast.metric)
     subject, digits = _subject(row.metric, fact.part), digits_of(fact)
     among = f"the largest {'clear one ' if fact.clear else ''}of {row.comparisons}" if row.comparisons > 1 else ""
-    mean = f"{told.written(row.mean, digits)} {told.unit}".rstrip()
+    mean = f"{metric.written(row.mean, digits)} {metric.unit}".rstrip()
     was = f"was {mean} at {row.cell}, {_apart(row, digits)} at {row.against}"
     if row.seeds < 2:
         return (
@@ -73,10 +75,10 @@ def _apposed(subject: str) -> str:
 
 
 def _apart(row: Contrast, digits: int) -> str:
-    told, size = column(row.metric), abs(row.difference)
-    if told.decimals and round(size, digits) == 0:
+    metric, size = column(row.metric), abs(row.difference)
+    if metric.decimals and round(size, digits) == 0:
         return f"the same to {digits} decimals as"
-    return f"{told.written(size, digits)} {'higher' if row.difference > 0 else 'lower'} than"
+    return f"{metric.written(size, digits)} {'higher' if row.difference > 0 else 'lower'} than"
 
 
 def digits_of(fact: Comparison) -> int:
@@ -109,7 +111,7 @@ def pair(row: Contrast) -> str:
 
 @say.register
 def _(fact: Answers) -> str:
-    """What differs, what is shown to make no difference, and what cannot be told."""
+    """The cells that differ, those that make no difference, and those of which it cannot be told."""
     every = fact.contrasts
     if max(row.seeds for row in every) < 2:
         return "One seed cannot tell: run more seeds before you believe a difference."
@@ -117,8 +119,8 @@ def _(fact: Answers) -> str:
     for way, sign in (("higher", 1), ("lower", -1)):
         rows = [row for row in every if row.shows == "differs" and sign * row.difference > 0]
         if rows:
-            told, most = column(fact.metric), max(abs(row.difference) for row in rows)
-            by = f"by {'' if len(rows) == 1 else 'up to '}{told.written(most)} {told.unit}".rstrip()
+            metric, most = column(fact.metric), max(abs(row.difference) for row in rows)
+            by = f"by {'' if len(rows) == 1 else 'up to '}{metric.written(most)} {metric.unit}".rstrip()
             parts.append(f"{_apposed(_subject(fact.metric))} is {way} at {_named(rows, len(every))} ({by})")
     same, undecided = ([row for row in every if row.shows == shows] for shows in ("equivalent", "undecided"))
     if same:
@@ -139,21 +141,21 @@ def _named(rows: Sequence[Contrast], total: int) -> str:
 
 def _needed(rows: Sequence[Contrast]) -> str:
     """About how many seeds it would take: of all these comparisons, from the least to the most."""
-    known = [int(row.needed) for row in rows if row.needed <= MOST_SEEDS]
-    return f" (about {span(min(known), max(known))} needed)" if known else ""
+    seeds = [int(row.needed) for row in rows if row.needed <= MOST_SEEDS]
+    return f" (about {span(min(seeds), max(seeds))} needed)" if seeds else ""
 
 
 @say.register
 def _(fact: Range) -> str:
-    subject, told = _apposed(_subject(fact.metric)), column(fact.metric)
+    subject, metric = _apposed(_subject(fact.metric)), column(fact.metric)
     ends = sorted(fact.values, key=lambda name: fact.values[name])
     (low, least), (high, most) = ((name, fact.values[name]) for name in (ends[0], ends[-1]))
     if len(ends) == 1:
-        return capital(f"{subject} was {told.with_unit(least)}; there is nothing to compare it with.")
+        return capital(f"{subject} was {metric.with_unit(least)}; there is nothing to compare it with.")
     reason = f"; {fact.reason}" if fact.reason else ""
-    if told.show(least) == told.show(most):
-        return capital(f"{subject} was {told.with_unit(most)} everywhere{reason}.")
-    return capital(f"{subject} ran from {told.show(least)} ({low}) to {told.with_unit(most)} ({high}){reason}.")
+    if metric.show(least) == metric.show(most):
+        return capital(f"{subject} was {metric.with_unit(most)} everywhere{reason}.")
+    return capital(f"{subject} ran from {metric.show(least)} ({low}) to {metric.with_unit(most)} ({high}){reason}.")
 
 
 @say.register

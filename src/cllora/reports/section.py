@@ -18,7 +18,7 @@ BASE = "the base, before training"
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """What every kind of figure has.
+    """The specification of a figure of any kind.
 
     table: the numbers that it shows; a column is called as the catalogue has it (`cllora.reports.columns.column`).
     title: stands above it.
@@ -145,7 +145,7 @@ class Section:
 
     @property
     def numbers(self) -> pd.DataFrame:
-        """What the CSV file has."""
+        """The table of the CSV file."""
         return self.table if self.file is None else self.file
 
     @property
@@ -156,7 +156,7 @@ class Section:
 
 @dataclass(frozen=True)
 class About:
-    """What a section says of itself.
+    """The facts that a section states of itself.
 
     title: its heading; by default its name.
     after: the section that it is read right after; by default behind those that stand nowhere in particular.
@@ -169,7 +169,7 @@ class About:
 
 
 Make = Callable[[Results], Section | NotMeasured | Figure]
-"""What makes a section, or says why there is nothing to show; a drawn one is taken as it is."""
+"""A function that makes a section, or says why there is nothing to show; a drawn one is taken as it is."""
 
 sections: Registry[Make, About] = Registry("section", About)
 """The report's sections: `@sections.register(title="Best round", after="effects")` over a function of `Results`."""

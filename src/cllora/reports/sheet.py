@@ -101,7 +101,7 @@ class Sheet:
         return console.measure(table, options=console.options.update(max_width=WHOLE)).maximum
 
     def _table(self, headings: Sequence[str], name: int, caption: str = "", narrow: bool = False) -> Table:
-        """Some of the columns beside the first, which takes `name` columns of the terminal."""
+        """A part of the columns beside the first, which takes `name` columns of the terminal."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left", pad_edge=not narrow)
         table.caption = Text(caption) if caption else None
         first = self.columns[self.heading]

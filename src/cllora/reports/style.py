@@ -1,4 +1,4 @@
-"""How charts look: one palette that holds up for colour-blind eyes, in the light and in the dark."""
+"""The looks of charts: one palette that holds up for colour-blind eyes, in the light and in the dark."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ DARK = {
     PAPER: "#151a21",
     **dict(zip(SERIES, DARK_SERIES, strict=True)),
 }
-"""What each colour becomes on a dark page; the page exchanges them in the finished charts."""
+"""The colours of a dark page by those of a light one; the page exchanges them in the finished charts."""
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -69,25 +69,27 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _caption(results: Results, shown: dict[str, str]) -> str:
     titles = {name: metrics.metric(name).title for name in shown if name in metrics}
     named = "; ".join(f"{shown[name]}: {title}" for name, title in titles.items() if shown[name] != title)
-    told = [f"Losses in nats per token. {named}." if named else "Losses in nats per token."]
+    sentences = [f"Losses in nats per token. {named}." if named else "Losses in nats per token."]
     if len(results.seeds) == 1:
-        told.append("One seed: no difference can be told from chance.")
+        sentences.append("One seed: no difference can be told from chance.")
     else:
-        told += _answers(results)
-    told += (say(fact) for fact in facts([one for one in verdicts(results) if one.kind != "not tested"]))
+        sentences += _answers(results)
+    sentences += (
+        say(fact) for fact in facts([verdict for verdict in verdicts(results) if verdict.kind != "not tested"])
+    )
     unfinished = sum(not run.finished for run in results.members) + len(results.missing)
     if unfinished:
         seeds = {results.short(cell): finished_seeds(results, cell) for cell in results.cells}
         few = "; ".join(f"{cell}: {many} seeds" for cell, many in seeds.items() if " of " in many)
-        told.append(f"{counted(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
-    return visible(begun(results, " ".join(told)))
+        sentences.append(f"{counted(unfinished, 'run')} unfinished{f' ({few})' if few else ''}.")
+    return visible(begun(results, " ".join(sentences)))
 
 
 def _answers(results: Results) -> list[str]:
-    """What each cell's difference to its control shows, cells of one answer together."""
+    """The answers on each cell's difference to its control, cells of one answer together."""
     cells: dict[str, list[str]] = {}
     for row in results.comparisons(MAIN):
         name = results.short(row.cell)
         cells.setdefault(row.answer, []).append(f"({name})" if len(results.axes) > 1 else name)
-    told = "; ".join(f"{listed(names)}: {answer}" for answer, names in cells.items())
-    return [f"{metrics.metric(MAIN).short.capitalize()} against the control: {told}."] if told else []
+    sentences = "; ".join(f"{listed(names)}: {answer}" for answer, names in cells.items())
+    return [f"{metrics.metric(MAIN).short.capitalize()} against the control: {sentences}."] if sentences else []

@@ -1,4 +1,4 @@
-"""Which texts the final global model learned: the loss class by class."""
+"""The section on classes of texts: the loss of the final global model class by class."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What the clients get: their own adapters against the global one, and how evenly the global one serves them."""
+"""The sections on clients: their own adapters against the global one, and how evenly the global one serves them."""
 
 import pandas as pd
 
@@ -60,5 +60,5 @@ def _with_contexts(clients: pd.DataFrame, results: Results) -> pd.DataFrame:
         for run in results.members
         for client in range(run.partition.num_clients)
     }
-    whose = clients[["cell", "seed", "client"]].itertuples(index=False, name=None)
-    return clients.assign(context=[contexts[client] for client in whose])
+    owners = clients[["cell", "seed", "client"]].itertuples(index=False, name=None)
+    return clients.assign(context=[contexts[client] for client in owners])

@@ -1,4 +1,4 @@
-"""What crossed the network."""
+"""The section on communication: bytes over the network."""
 
 import pandas as pd
 
@@ -41,7 +41,7 @@ def communication(results: Results) -> Section:
 
 
 def _saved(results: Results, costs: pd.DataFrame) -> list[Fact]:
-    """What a run cost, and what that saves; from the least to the most where cells differ in it."""
+    """The bytes of a run and the share saved, from the least to the most where cells differ in it."""
     sent: Fact = Range("bytes_sent", means(results.averaged, "bytes_sent"))
     if costs["bytes_full"].isna().any():
         return [sent, NotMeasured("share saved", "The full model's size was not recorded")]
@@ -70,7 +70,7 @@ def _parts(results: Results) -> pd.DataFrame:
 
 
 def _beside_lora(parts: pd.DataFrame) -> list[Fact]:
-    """What is sent beside LoRA, where it is: the largest part against LoRA's."""
+    """The largest part that is sent beside LoRA, where one is, against LoRA's."""
     if "lora" not in parts:
         return []
     beside = parts[parts["lora"] > 0].drop(columns="lora").max()

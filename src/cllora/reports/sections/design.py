@@ -1,4 +1,4 @@
-"""What was asked for."""
+"""The section on the design: the settings of the study."""
 
 from cllora import store
 from cllora.analysis import Results, settings
@@ -11,8 +11,8 @@ from cllora.reports.section import Section, sections
 
 @sections.register(title="Design")
 def design(results: Results) -> Section:
-    """What was varied, what was held fixed, and how often it was repeated. Fields that are not told have their default;
-    the whole of them is in every run's spec.json."""
+    """The fields that were varied, those held fixed, and how often all was repeated. Fields that are not told have
+    their default; the whole of them is in every run's spec.json."""
     numbers = {"cells": len(results.cells), "seeds": len(results.seeds), "runs": len(results.members)}
     cells, seeds, runs = (counted(many, noun[:-1]) for noun, many in numbers.items())
     against = f", compared with {results.against}" if results.controls and len(results.cells) > 1 else ""
@@ -26,13 +26,13 @@ def design(results: Results) -> Section:
 
 
 def _stand_ins(results: Results, asked: StandIns) -> tuple[str, ...]:
-    """What is compared where models of the package stand for larger ones."""
+    """A note on which models of the package stand for larger ones."""
     names = {run.experiment.model.name for run in results.members}
-    there = {larger: name for larger, name in asked.models.items() if name in names}
-    if len(there) < 2:
+    shown = {larger: name for larger, name in asked.models.items() if name in names}
+    if len(shown) < 2:
         return ()
-    pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {larger}" for larger, name in there.items())
+    pairs = ", ".join(f"{name} (width {WIDTHS[name]}) for {larger}" for larger, name in shown.items())
     return (
-        f"Briefly trained models of {len(there)} widths stand in for {asked.used_by}: {pairs}. They differ in depth "
-        "and in how much they were trained too, as the cards in the package say.",
+        f"Briefly trained models of {len(shown)} widths stand in for {asked.used_by}: {pairs}. They differ in "
+        "depth and in how much they were trained too, as the cards in the package say.",
     )

@@ -1,4 +1,4 @@
-"""How evenly the global model serves the clients, round by round."""
+"""The section on fairness: the global model on every client's texts, round by round."""
 
 from cllora.analysis import Results
 from cllora.metrics.fairness import fairness as over_clients

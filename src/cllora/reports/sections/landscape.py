@@ -47,8 +47,8 @@ def _losses(results: Results, points: pd.DataFrame) -> pd.DataFrame:
 def _marked(points: pd.DataFrame) -> pd.DataFrame:
     """The adapters to be marked; the global one only where it lies elsewhere than the average."""
     places = points.set_index("name")
-    one, other = (places.loc[name, ["x", "y", "off"]].to_numpy(float) for name in ("global", "average"))
-    same = math.dist(one, other) <= 1e-4 * math.hypot(*one[:2])  # but for rounding
+    place, average = (places.loc[name, ["x", "y", "off"]].to_numpy(float) for name in ("global", "average"))
+    same = math.dist(place, average) <= 1e-4 * math.hypot(*place[:2])  # but for rounding
     texts = [
         f"loss {number(loss, 4)}, {off:.2g} off the plane"
         for loss, off in zip(points["loss"], points["off"], strict=True)

@@ -91,19 +91,19 @@ def _row(results: Results, cell: str, rows: pd.DataFrame, against: pd.DataFrame)
     doubted = [Interval(*row) for row in compared[["difference", "low_holm", "high_holm"]].to_numpy()]
     return {
         "cell": results.named(cell),
-        **{what: value for what, (path, value) in held.items() if path not in results.axes.values()},
+        **{name: value for name, (path, value) in held.items() if path not in results.axes.values()},
         "perplexity (last bin)": _perplexities(mean, ""),
         "the base (last bin)": _perplexities(mean, "base_"),
         "under its own pattern (last bin)": "–" if trained_under == "full" else _perplexities(mean, "own_"),
         "bits_per_byte": mean["bits_per_byte"],
         "loss against control": "control" if cell in results.controls else next(iter(doubted), "–"),
         "answer": next(iter(compared["answer"]), "–"),
-        **{name: mean[name] for name in COSTS},
+        **{cost: mean[cost] for cost in COSTS},
     }
 
 
 def _perplexities(mean: "pd.Series[float]", kind: str) -> str:
-    """Of all positions, and in brackets of the last bin."""
+    """The perplexity over all positions, and in brackets that of the last bin."""
     whole, last = (column("perplexity").show(math.exp(mean[f"{kind}{loss}"])) for loss in LOSSES)
     return f"{whole} ({last})"
 

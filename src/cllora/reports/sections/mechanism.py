@@ -11,6 +11,7 @@ from cllora.reports.tables import groups
 from cllora.stats import Correlation
 
 X, Y = "distance of class mixes (Jensen-Shannon, bits)", "disagreement of updates (1 − cosine)"
+ERROR = "error / mean change of the product"
 SHOWN = ("diversity", "drift", "averaging_error", "effective_rank", "effective_updates", "clients")
 
 
@@ -31,9 +32,10 @@ def mechanism(results: Results) -> Section | NotMeasured:
     pairs = pairs.dropna(subset=["distance", "disagreement"])
     dots = pairs.rename(columns={"distance": X, "disagreement": Y, "other": "and client"})
     errors = curve.groupby(["cell", "round"], sort=False, as_index=False)[["averaging_error"]].mean().dropna()
+    errors = errors.rename(columns={"averaging_error": ERROR})
     title = "Disagreement of two clients' updates"
     scatter = Dots(dots, X, Y, units=("client", "and client", "seed", "round"), trend=True, title=title)
-    lost = Lines(errors, "round", "averaging_error", units=(), zero=True, title="Error of averaging A and B apart")
+    lost = Lines(errors, "round", ERROR, units=(), zero=True, title="Error of averaging A and B apart")
     return Section(
         facts=(_fact(pairs, every),),
         figures=(scatter, lost),

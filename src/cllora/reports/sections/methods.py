@@ -1,4 +1,4 @@
-"""How it was measured, and on what."""
+"""The section on methods: definitions, and the environment of the runs."""
 
 import re
 
@@ -34,7 +34,7 @@ STARTED = {
 
 @sections.register(title="Methods and environment", after="signatures")
 def methods(results: Results) -> Section:
-    """What the words mean, and the machine, the versions and the data that the numbers come from."""
+    """The meaning of the words, and the machine, the versions and the data that the numbers come from."""
     shown = [m for m in metrics.every() if "table" in m.places or "forest" in m.places]
     defined = {metric.title: _titled(metrics.help(metric.name)) for metric in shown}
     words = {**DEFINITIONS, **(STARTED if results.has_start else {}), **defined}
@@ -51,7 +51,7 @@ def _titled(text: str) -> str:
 
 
 def _strength(results: Results) -> Fact:
-    """How often each comparison was repeated, and what its interval therefore covers."""
+    """The number of pairs of each comparison, and what its interval therefore covers."""
     if len(results.seeds) == 1:
         text = "One seed: no interval is given, and a second seed may turn a difference round."
         return Statement(text, {"seeds": 1})

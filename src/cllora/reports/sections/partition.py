@@ -1,4 +1,4 @@
-"""Who got what, as it was realised."""
+"""The section on the partition, as it was realised."""
 
 from collections.abc import Mapping
 
@@ -26,14 +26,14 @@ def partition(results: Results) -> Section:
     table = unlikeness(results)
     distances = means(table, "Jensen-Shannon (mean)", "partition")
     most = max(run.partition.num_clients for run in dealt.values())
-    some = f"Of {most:,} clients {MOST_BARS} are drawn." if most > MOST_BARS else ""
+    left_out = f"Of {most:,} clients {MOST_BARS} are drawn." if most > MOST_BARS else ""
     warnings = {title: run.partition.measured.warnings for title, run in dealt.items() if run.partition.measured}
     return Section(
         facts=(Range("js_mean", distances) if distances else NotMeasured("js_mean"),),
         figures=(Bars(pd.concat(bars), "client", "training_texts", "class", facet="partition", ordered=True),),
         table=table,
         folded=False,
-        notes=(*results.classed, some, *_warnings(warnings, len(dealt))),
+        notes=(*results.classed, left_out, *_warnings(warnings, len(dealt))),
     )
 
 
@@ -43,5 +43,7 @@ def _warnings(warnings: Mapping[str, tuple[str, ...]], partitions: int) -> list[
     for title, sentences in warnings.items():
         for sentence in sentences:
             where.setdefault(sentence, []).append(title)
-    of = {sentence: "" if len(titles) == partitions else f" ({listed(titles)})" for sentence, titles in where.items()}
-    return [capital(f"{sentence}{titles}.") for sentence, titles in of.items()]
+    return [
+        capital(f"{sentence}{'' if len(titles) == partitions else f' ({listed(titles)})'}.")
+        for sentence, titles in where.items()
+    ]

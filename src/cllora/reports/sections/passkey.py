@@ -24,9 +24,11 @@ def passkey(results: Results) -> Section:
     cells = groups(table)
     drawn = _drawn(results, cells)
     left_out = len(cells) - len(drawn)
-    found = Change("passkeys_found", _found(base, "before"), _found(table, "after"), _most(results, cells))
+    retrieval = Change(
+        "passkeys_found", _share_found(base, "before"), _share_found(table, "after"), _most(results, cells)
+    )
     return Section(
-        facts=(found, Change("key_loss", float(base["nats_before"].mean()), float(table["nats_after"].mean()))),
+        facts=(retrieval, Change("key_loss", float(base["nats_before"].mean()), float(table["nats_after"].mean()))),
         figures=(Heatmap(_squares(results, base, drawn), "depth", "length", "key_loss", text="text", facet="picture"),),
         table=pd.DataFrame([_row(results.named(cell), rows) for cell, rows in cells.items()]),
         file=table.drop(columns="base"),
@@ -55,7 +57,7 @@ def _squares(results: Results, base: pd.DataFrame, cells: dict[str, pd.DataFrame
 
 def _most(results: Results, cells: dict[str, pd.DataFrame]) -> tuple[str, Share] | None:
     """The cell that found the largest share, if there are several and any was found."""
-    shares = {cell: _found(rows, "after") for cell, rows in cells.items()}
+    shares = {cell: _share_found(rows, "after") for cell, rows in cells.items()}
     best = max(shares, key=lambda cell: shares[cell].n / shares[cell].total)
     return (results.named(best), shares[best]) if len(cells) > 1 and shares[best].n else None
 
@@ -64,14 +66,14 @@ def _row(name: str, rows: pd.DataFrame) -> dict[str, object]:
     longest = rows[rows["length"] == rows["length"].max()]
     return {
         "cell": name,
-        "found before": _found(rows, "before"),
-        "found": _found(rows, "after"),
-        f"found at {int(longest['length'].iloc[0]):,} tokens": _found(longest, "after"),
+        "found before": _share_found(rows, "before"),
+        "found": _share_found(rows, "after"),
+        f"found at {int(longest['length'].iloc[0]):,} tokens": _share_found(longest, "after"),
         "nats_per_key_token_before": rows["nats_before"].mean(),
         "nats_per_key_token": rows["nats_after"].mean(),
         "at the longest": longest["nats_after"].mean(),
     }
 
 
-def _found(rows: pd.DataFrame, when: str) -> Share:
+def _share_found(rows: pd.DataFrame, when: str) -> Share:
     return Share(int(rows[f"found_{when}"].sum()), int(rows["keys"].sum()))

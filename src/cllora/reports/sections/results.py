@@ -37,14 +37,14 @@ def result_table(results: Results, place: Place) -> pd.DataFrame:
         for i, metric in enumerate(shown):
             if i == AFTER:
                 row |= {"difference": difference(results, cell), "answer": _answer(results, cell)}
-            mean = Mean.of(results.averaged.loc[results.averaged["cell"] == cell, metric.name])
+            mean = Mean.over(results.averaged.loc[results.averaged["cell"] == cell, metric.name])
             row[metric.name] = mean if metric.format is NATS.show else mean.value
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def finished_seeds(results: Results, cell: str) -> str:
-    """How many seeds of a cell are finished, and of how many in the study: `3`, or `1 of 3`."""
+    """The number of finished seeds of a cell, with that of the study where it is another: `3`, or `1 of 3`."""
     whole = int((results.metrics.query("cell == @cell")["progress"] == "finished").sum())
     asked = len({*results.seeds, *results.asked_seeds})
     return str(whole) if whole == asked else f"{whole} of {asked}"
@@ -63,7 +63,7 @@ def _answer(results: Results, cell: str) -> str:
 
 
 def _weak(results: Results) -> str:
-    """What the numbers cannot carry."""
+    """The limits of the numbers."""
     if len(results.seeds) == 1:
         return "One seed: no interval can be given, and no difference told from chance."
     return (

@@ -1,4 +1,4 @@
-"""What went wrong, where, and with which client."""
+"""The section on failure signatures: the rounds and clients that they are found at."""
 
 from collections.abc import Iterator, Sequence
 
@@ -53,8 +53,9 @@ def marks(results: Results, rows: pd.DataFrame, names: Sequence[str]) -> pd.Data
 
 def _clients(results: Results, rows: pd.DataFrame, name: str, subject: str, y: str) -> Lines:
     """The curves of the clients with the most of one signature, each on its own test texts, marked where it is."""
-    those = results.signatures.query("signature == @name").sort_values("size", ascending=name == "never learns")
-    chosen = those.head(MOST_CLIENTS)[["cell", "seed", "client"]]
+    marked_clients = results.signatures.query("signature == @name")
+    marked_clients = marked_clients.sort_values("size", ascending=name == "never learns")
+    chosen = marked_clients.head(MOST_CLIENTS)[["cell", "seed", "client"]]
     curves = rows.merge(chosen, on=["cell", "seed", "client"]).dropna(subset=[y])
     marked = marks(results, curves, [name])
     title = f"{capital(name)}: {subject}"
@@ -78,8 +79,8 @@ def _fact(results: Results, every: pd.DataFrame) -> Count:
     marked = every[["cell", "seed"]].drop_duplicates()["cell"].value_counts(sort=False)
     cell = str(marked.idxmax())
     share = Share(int(marked.sum()), len(results.members))
-    there = Share(int(marked[cell]), _runs(results, cell))
-    return Count(share, "run", "show at least one signature of failure", (cell, there))
+    in_cell = Share(int(marked[cell]), _runs(results, cell))
+    return Count(share, "run", "show at least one signature of failure", (cell, in_cell))
 
 
 def _runs(results: Results, cell: str) -> int:
@@ -87,10 +88,10 @@ def _runs(results: Results, cell: str) -> int:
 
 
 def _counts(results: Results, every: pd.DataFrame) -> Iterator[str]:
-    """For each signature, in how many runs of each cell it is, and with how many clients."""
+    """The number of runs of each cell, and of clients, with each signature."""
     for name, rows in every.groupby("signature", sort=False):
-        told = []
+        counts = []
         for cell, own in rows.groupby("cell", sort=False):
             clients = f" ({counted(len(own), 'client')})" if name in OF_CLIENTS else ""
-            told.append(f"{own['seed'].nunique()} of {counted(_runs(results, str(cell)), 'run')} at {cell}{clients}")
-        yield f"{capital(str(name))}: {', '.join(told)}."
+            counts.append(f"{own['seed'].nunique()} of {counted(_runs(results, str(cell)), 'run')} at {cell}{clients}")
+        yield f"{capital(str(name))}: {', '.join(counts)}."

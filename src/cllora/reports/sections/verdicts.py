@@ -1,4 +1,4 @@
-"""What the study shows of every claim that it tests, a paper's or a user's own."""
+"""The section on claims: the verdict on every claim that the study tests, a paper's or a user's own."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def verdicts(results: Results) -> Section | NotMeasured:
 
 
 def facts(tested: Sequence[Verdict]) -> tuple[Fact, ...]:
-    """Of each source of claims, how many are tested, and which are supported, contradicted, undecided."""
+    """The number of tested claims of each source, and which are supported, contradicted, undecided."""
     sources: dict[Source | None, list[Verdict]] = {}
     for verdict in tested:
         sources.setdefault(verdict.claim.source, []).append(verdict)
@@ -48,10 +48,10 @@ def facts(tested: Sequence[Verdict]) -> tuple[Fact, ...]:
 def _fact(source: Source | None, verdicts: Sequence[Verdict]) -> Fact:
     own = sum(claims.claims.facts(name).source is None for name in claims.claims.names())
     asked = f"{counted(own, 'claim')} of your own" if source is None else source.counted
-    of = {kind: [f"({verdict.claim.label})" for verdict in verdicts if verdict.kind == kind] for kind in MARKS}
-    told = "; ".join(f"{kind}: {listed(labels)}" for kind, labels in of.items() if labels)
-    text = f"Of {asked} this study tests {len(verdicts)}; {told}."
-    return Statement(text, {kind: len(labels) for kind, labels in of.items()})
+    labels_of = {kind: [f"({verdict.claim.label})" for verdict in verdicts if verdict.kind == kind] for kind in MARKS}
+    verdicts_text = "; ".join(f"{kind}: {listed(labels)}" for kind, labels in labels_of.items() if labels)
+    text = f"Of {asked} this study tests {len(verdicts)}; {verdicts_text}."
+    return Statement(text, {kind: len(labels) for kind, labels in labels_of.items()})
 
 
 def _row(verdict: Verdict) -> dict[str, str]:
@@ -69,30 +69,33 @@ def _row(verdict: Verdict) -> dict[str, str]:
 def _effects(verdict: Verdict) -> str:
     several = verdict.comparisons
     if len(several) > MOST_COMPARISONS:
-        chosen = next(one for one in several if one.difference == verdict.effect)
+        chosen = next(comparison for comparison in several if comparison.difference == verdict.effect)
         return f"{_effect(verdict, chosen)}; {len(several) - 1} more in the file"
-    return "; ".join(_effect(verdict, one) for one in several)
+    return "; ".join(_effect(verdict, comparison) for comparison in several)
 
 
-def _effect(verdict: Verdict, one: ComparisonVerdict) -> str:
-    name, unit = f"{one.name}: " if len(verdict.comparisons) > 1 else "", verdict.claim.unit
+def _effect(verdict: Verdict, comparison: ComparisonVerdict) -> str:
+    name, unit = f"{comparison.name}: " if len(verdict.comparisons) > 1 else "", verdict.claim.unit
     if verdict.claim.rule == "at least":
-        return f"{name}{unit.show(one.difference)}"
-    if math.isnan(one.difference):
+        return f"{name}{unit.show(comparison.difference)}"
+    if math.isnan(comparison.difference):
         return f"{name}not measured"
-    doubt = f" [{unit.signed(one.low)}, {unit.signed(one.high)}]"
-    return f"{name}{unit.signed(one.difference)}{' (one seed: no interval)' if math.isnan(one.low) else doubt}"
+    doubt = f" [{unit.signed(comparison.low)}, {unit.signed(comparison.high)}]"
+    if math.isnan(comparison.low):
+        doubt = " (one seed: no interval)"
+    return f"{name}{unit.signed(comparison.difference)}{doubt}"
 
 
 def _behind(verdict: Verdict) -> str:
     if verdict.claim.rule == "at least":
         return ", ".join(verdict.cells)
-    seeds = [one.seeds for one in verdict.comparisons]
+    seeds = [comparison.seeds for comparison in verdict.comparisons]
     return f"{', '.join(verdict.cells)}; {span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
 
 
 def _untested(every: Sequence[Verdict], sources: Sequence[Source | None]) -> str:
     """One line: which claims are not tested, and what to run: your own, and those of sources that are tested."""
-    lacking = [one for one in every if one.kind == "not tested" and one.claim.source in (None, *sources)]
+    untested = [verdict for verdict in every if verdict.kind == "not tested"]
+    lacking = [verdict for verdict in untested if verdict.claim.source in (None, *sources)]
     named = "; ".join(f"({verdict.claim.label}) {verdict.claim.title}: {verdict.why}" for verdict in lacking)
     return f"{MARKS['not tested']} Not tested here: {named}." if lacking else ""
