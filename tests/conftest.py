@@ -1,12 +1,12 @@
 """Fixtures that many tests take: tiny models and texts, packages, a cache of its own, and the command line."""
 
+import contextlib
 import gc
 import json
 import os
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["CLLORA_ENGINE"] = "inline"  # unless a test names another
 if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores; before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -16,7 +16,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from cllora.corpus import packages
+from cllora.catalog import registries
+from cllora.corpus import packages, versions
 from cllora.registry import load_plugins
 from support.fixtures import MakePackage
 from support.models import save_tiny_model
@@ -33,22 +34,27 @@ hypothesis.settings.load_profile("steady")
 
 
 SLOWEST = (
-    "test_runs.py",
-    "test_report_browser.py",
     "test_report.py",
-    "test_once.py",
-    "test_measure_mechanism.py",
-    "test_presets.py",
-    "test_cli.py",
-    "test_gguf.py",
+    "test_runs.py",
     "test_trained_parts.py",
-    "test_unattended.py",
-    "test_report_honesty.py",
     "test_learner.py",
-    "test_tracking.py",
+    "test_cli.py",
+    "test_report_parts.py",
+    "test_once.py",
+    "test_estimate.py",
+    "test_presets.py",
+    "test_families.py",
+    "test_corpus_features.py",
+    "test_gguf.py",
+    "test_report_browser.py",
+    "test_update_geometry.py",
     "test_quality_runs.py",
-    "test_generate.py",
     "test_inspect.py",
+    "test_report_honesty.py",
+    "test_tracking.py",
+    "test_generate.py",
+    "test_asked_modules.py",
+    "test_unattended.py",
 )
 """What takes longest comes first, so that no worker begins with it as the others end."""
 
@@ -57,6 +63,9 @@ def pytest_configure(config):
     """Files are given out in the order below, not, as xdist would, by how many tests are in them."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+    # What is compiled is kept, or each worker, and each process that a test starts, would compile all of it anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items):
@@ -114,7 +123,7 @@ def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePackage
             info.mkdir()
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
             (info / "top_level.txt").write_text(name)
-            packages._distributions.cache_clear()
+            packages.distributions.cache_clear()
         return tmp_path / name
 
     return make
@@ -133,6 +142,15 @@ def own_cache(tmp_path_factory):
     """What is cached is kept for the session, and apart from the user's own and from the other workers'."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def registries_restored():
+    """What a test registers is gone after it."""
+    with contextlib.ExitStack() as stack:
+        for registry in (*registries().values(), versions):
+            stack.enter_context(registry.restored())
         yield
 
 

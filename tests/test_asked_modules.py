@@ -111,7 +111,7 @@ def test_the_gradient_of_dora_is_pefts(tiny_models, tmp_path):
     learner = learner_of(tiny_models("llama"), use_dora=True)
     adapter = changed(learner)
     learner.adapters.write(adapter)
-    learner._gradients([IDS], np.array([learner.samples.predicted(IDS, CONTEXT).sum()]), [torch.Generator()])
+    learner.gradients([IDS], np.array([learner.samples.predicted(IDS, CONTEXT).sum()]), [torch.Generator()])
     found = learner.layout.split(learner.adapters.gradients[0].numpy())
     learner.save_adapter(adapter, tmp_path)
     model = peft.PeftModel.from_pretrained(
@@ -211,7 +211,7 @@ def test_a_family_that_peft_has_no_default_for_gets_lora_on_all_of_attention(
 def test_a_model_without_norms_is_refused_where_norms_are_to_be_trained(tiny_models, monkeypatch):
     from cllora.model import parts
 
-    monkeypatch.setattr(parts, "_is_norm", lambda module: False)
+    monkeypatch.setattr(parts, "is_norm", lambda module: False)
     with pytest.raises(UsageError, match="no norms were found"):
         learner_of(tiny_models("opt"), train="lora+norms")
 

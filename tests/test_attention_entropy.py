@@ -12,7 +12,6 @@ from cllora.errors import UsageError
 from cllora.model import attention, entropy
 from cllora.model.entropy import head_entropies
 from cllora.probes.loss_surface import barrier
-from cllora.reports import report
 from cllora.runs import run
 from cllora.spec import Experiment, Study
 from cllora.store import probe_names, read_probe, write_probe
@@ -94,9 +93,7 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     assert (kept["change"] == kept["after"] - kept["before"]).all()
     made = read_runs(tmp_path / "whole")
     assert made.metrics["barrier"][0] == barrier(read_probe(cell, "loss_surface"))["barrier"] >= 0
-    html = report(tmp_path / "whole").read_text()
-    assert 'id="attention"' in html
-    assert 'id="landscape"' in html
+    assert all(drawn(name, made).measured for name in ("attention", "landscape"))
 
 
 def test_a_surface_needs_two_clients():
@@ -108,7 +105,7 @@ def test_a_surface_needs_two_clients():
 def test_the_figure_shows_the_change_that_there_is_and_is_left_out_without(tmp_path):
     folder = write_study(tmp_path / "it", make_study(num_seeds=2))
     assert not section("attention", read_runs(folder)).asked
-    assert 'id="attention"' not in report(folder / make_study().cells()[0].name).read_text()
+    assert not drawn("attention", read_runs(folder / make_study().cells()[0].name)).measured
     for cell in make_study(num_seeds=2).cells():
         change = (0.01 if "0.1" in cell.name else 0) + 0.001 * cell.experiment.seed
         kept = pd.DataFrame({"layer": np.repeat([1, 2, 3], 2), "head": np.tile([1, 2], 3), "before": 0.5})

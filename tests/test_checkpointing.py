@@ -79,7 +79,7 @@ def test_layers_keep_their_input_alone_and_are_computed_twice_in_training_only(t
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
             dropout = [torch.Generator().manual_seed(0)]
-            learner._network.add_gradients(row, torch.tensor([float(len(row.owner))]), dropout)
+            learner.network.add_gradients(row, torch.tensor([float(len(row.owner))]), dropout)
         kept[on], passes[on] = sum(sizes), (once, len(calls) - once)
     assert passes == {False: (1, 1), True: (1, 2)}
     assert kept[True] < kept[False] / 3
@@ -99,9 +99,9 @@ def test_the_heads_pieces_change_nothing_but_rounding(tiny_models):
         row = next(packed(learner.samples, [ids], CONTEXT, 10**6, learner.base.device, S2))
         learner.adapters.write(np.random.default_rng(0).normal(0, 0.1, learner.layout.size))
         learner.adapters.gradients.zero_()
-        loss = learner._network.add_gradients(row, torch.tensor([float(len(row.owner))]), [torch.Generator()])
+        loss = learner.network.add_gradients(row, torch.tensor([float(len(row.owner))]), [torch.Generator()])
         gradient = learner.adapters.gradients[0].clone()
-        assert learner._network._piece == (piece or 512)
+        assert learner.network.piece == (piece or 512)
         if everything is None:
             learner.adapters.gradients.zero_()
             model = learner.base.model

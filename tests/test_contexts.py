@@ -48,7 +48,7 @@ def test_each_is_what_it_would_be_with_its_context_as_the_models(family, pattern
     learner = learner_of(tiny_models(family), 40, pattern)
     jobs = jobs_of(learner, CONTEXTS)
     together = learner.train(jobs, SGD, 0)
-    assert [len(group) for group in learner._groups(jobs, SGD)] == [3]
+    assert [len(group) for group in learner.groups(jobs, SGD)] == [3]
     monkeypatch.setitem(module.TOGETHER, "cpu", 0)
     one_by_one = learner.train(jobs, SGD, 0)
     for k, (job, context) in enumerate(zip(jobs, CONTEXTS, strict=True)):
@@ -67,7 +67,7 @@ def test_each_is_what_it_would_be_with_its_context_as_the_models(family, pattern
 def test_company_is_chosen_by_what_is_seen(tiny_models, monkeypatch):
     learner = learner_of(tiny_models("opt"), 40)
     monkeypatch.setitem(module.TOGETHER, "cpu", 120)
-    grouped = [[len(group) for group in learner._groups(jobs_of(learner, c), SGD)] for c in ((40,) * 3, (8,) * 3)]
+    grouped = [[len(group) for group in learner.groups(jobs_of(learner, c), SGD)] for c in ((40,) * 3, (8,) * 3)]
     assert grouped == [[1, 1, 1], [3]]
 
 

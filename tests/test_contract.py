@@ -264,8 +264,8 @@ def test_clients_on_different_ground_do_not_meet_in_a_pass(learners):
         Job(Work(Model(models[k].adapter, ground)), jobs[k].ids, ("x", k))
         for k, ground in enumerate((grounds[0], equal))
     ]
-    assert [len(group) for group in learner._groups(alike, LOCAL)] == [2]
-    assert [len(group) for group in learner._groups(jobs, LOCAL)] == [1, 1, 1]
+    assert [len(group) for group in learner.groups(alike, LOCAL)] == [2]
+    assert [len(group) for group in learner.groups(jobs, LOCAL)] == [1, 1, 1]
 
 
 def test_a_model_with_something_frozen_is_not_the_base(learners):

@@ -66,7 +66,7 @@ def test_the_batches_of_feature_values(name: str, samples: Samples, monkeypatch:
 @every_feature
 def test_computed_once_for_the_same_base(name: str, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     first = feature_values(samples, Choice(name=name), 5, BASE)
-    monkeypatch.setitem(features._members, name, lambda rows: 1 / 0)
+    monkeypatch.setattr(features, "get", lambda name: lambda rows: 1 / 0)
     assert feature_values(samples, Choice(name=name), 5, BASE) is first
 
 
@@ -92,9 +92,9 @@ def test_unknown_features_and_options(samples: Samples) -> None:
 
 
 @pytest.fixture
-def wrong_feature(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Choice]:
+def wrong_feature() -> Callable[[object], Choice]:
     def register(result: object) -> Choice:
-        monkeypatch.setitem(features._members, "wrong", lambda rows: result)
+        features.register("wrong")(lambda rows: result)
         return Choice(name="wrong")
 
     return register

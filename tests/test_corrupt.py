@@ -258,17 +258,17 @@ def test_unknown_corruptions_and_options(wrong: dict[str, Any], said: str, tmp_p
         load_samples(DataSpec.model_validate({"path": path, "corrupt": wrong}), ByteTokenizer(), cache=tmp_path / "c")
 
 
-def test_a_corruption_that_gives_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corruption_that_gives_no_text(tmp_path: Path) -> None:
     def broken(part: Part, rng: np.random.Generator) -> Any:
         return {"  ": 3, " \n": "  "}.get(part.text, "\ud800")
 
-    monkeypatch.setitem(corruptions._members, "broken", broken)
+    corruptions.register("broken")(broken)
     samples = load(tmp_path, some_rows(5), 1.0, kind="broken")
     assert corrupted_ids(samples) == []
-    monkeypatch.setitem(corruptions._members, "broken", lambda part, rng: None)
+    corruptions.register("silent")(lambda part, rng: None)
     (tmp_path / "new").mkdir()
-    with pytest.raises(UsageError, match="corruption 'broken' must give text, not NoneType"):
-        load(tmp_path / "new", some_rows(6), kind="broken")
+    with pytest.raises(UsageError, match="corruption 'silent' must give text, not NoneType"):
+        load(tmp_path / "new", some_rows(6), kind="silent")
     assert not list((tmp_path / "new" / "cache").iterdir())
 
 

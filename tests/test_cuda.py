@@ -55,7 +55,7 @@ def test_gradients_are_those_of_the_cpu(tiny_models, attention, lora):
         start = learner.initial(0)
         learner.adapters.write(start + np.float32(0.01))
         counts = np.array([learner.samples.predicted(ids, CONTEXT).sum()])
-        learner._gradients([ids], counts, [torch.Generator(device)])
+        learner.gradients([ids], counts, [torch.Generator(device)])
         found.append(learner.adapters.gradients[0].cpu().numpy())
     np.testing.assert_allclose(found[1], found[0], atol=2e-5, rtol=2e-4)
 

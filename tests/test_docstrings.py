@@ -110,8 +110,8 @@ def test_all_default_packages_are_installed() -> None:
 
 
 def test_per_package_draws_over_the_whole_package_in_order():
-    everything = list(docstrings(packages=["numpy", "typer"]))
-    few = list(docstrings(packages=["numpy", "typer"], per_package=50))
-    assert [row["owner"] for row in few].count("numpy") == 50
+    everything = list(docstrings(packages=["rich", "typer"]))
+    few = list(docstrings(packages=["rich", "typer"], per_package=50))
+    assert [row["owner"] for row in few].count("rich") == 50
     assert [row for row in everything if row in few] == few
-    assert len({row["module"] for row in few}) > 30
+    assert len({row["module"] for row in few}) > 20

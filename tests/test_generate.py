@@ -9,10 +9,10 @@ import yaml
 
 import cllora
 from cllora.errors import UsageError
+from cllora.model.batches import packed
 from cllora.model.generation import Writer
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
-from cllora.model.network import Network
 from cllora.spec import LoraSpec, ModelSpec
 from cllora.types import Samples
 from support.fixtures import refused
@@ -61,11 +61,13 @@ def greedy(learner, adapter, prompt, count):
     for _ in range(count):
         row = np.array([*tokens, 0], np.uint16)
         one = Samples([""], row, np.array([0, len(row)]), np.zeros(1, np.int32), {}, "one")
-        (packed,) = learner.over(one)._rows(np.array([0]), learner.patterns["evaluation"])
-        network: Network = learner._network
+        (row,) = packed(
+            one, [np.array([0])], learner.context, 10**6, learner.base.device, learner.patterns["evaluation"]
+        )
+        inputs = {"input_ids": row.tokens, "position_ids": row.positions, "packing": row.packing}
         with torch.no_grad():
-            logits = network._head(network._states(packed, None))[len(tokens) - 1]
-        tokens.append(int(logits.argmax()))
+            logits = learner.base.model(**inputs, use_cache=False).logits[0, row.keep]
+        tokens.append(int(logits[len(tokens) - 1].argmax()))
     return tokens[len(prompt) :]
 
 
@@ -75,14 +77,14 @@ def test_what_is_written_is_the_packed_learners_likeliest(family, adapted, tiny_
     learner = learner_of(tiny_models(family), {"r": 2, "lora_dropout": 0.1, "target_modules": FAMILIES[family]})
     adapter = moved(learner) if adapted else learner.initial(0)
     writer = Writer(learner, "alpha beta")
-    writer._ends = []
+    writer.ends = []
     counted = []
-    expected = greedy(learner, adapter, writer._prompt, 12)
+    expected = greedy(learner, adapter, writer.prompt, 12)
     written = writer.write(adapter, 12, on_token=counted.append)
-    assert written.text == writer._text([*writer._prompt, *expected])[len(writer._text(writer._prompt)) :]
+    assert written.text == writer.decode([*writer.prompt, *expected])[len(writer.decode(writer.prompt)) :]
     assert (written.tokens, written.stopped) == (12, "length")
     assert counted == list(range(1, 13))
-    assert greedy(learner, adapter, writer._prompt, 12) == expected  # packed attention is in force again
+    assert greedy(learner, adapter, writer.prompt, 12) == expected  # packed attention is in force again
 
 
 def test_the_likeliest_is_the_one_of_least_loss(tiny_models):
@@ -103,23 +105,23 @@ def test_the_likeliest_is_the_one_of_least_loss(tiny_models):
 def test_whatever_is_trained_takes_part(lora, tiny_models):
     learner = learner_of(tiny_models("opt"), lora)
     writer, adapter = Writer(learner, "alpha"), moved(learner)
-    writer._ends = []
-    expected = greedy(learner, adapter, writer._prompt, 8)
-    assert writer._text([*writer._prompt, *expected]).endswith(writer.write(adapter, 8).text)
+    writer.ends = []
+    expected = greedy(learner, adapter, writer.prompt, 8)
+    assert writer.decode([*writer.prompt, *expected]).endswith(writer.write(adapter, 8).text)
 
 
 def test_it_ends_at_the_end_of_the_text_and_at_the_last_position(tiny_models):
     learner = learner_of(tiny_models("llama"), {"r": 2, "target_modules": ["q_proj"]})
     adapter = moved(learner)
     writer = Writer(learner, "alpha")
-    tokens = greedy(learner, adapter, writer._prompt, 6)
+    tokens = greedy(learner, adapter, writer.prompt, 6)
     last = next(i for i, token in enumerate(tokens) if token not in tokens[:i] and i > 1)
-    writer._ends = [tokens[last]]
+    writer.ends = [tokens[last]]
     written = writer.write(adapter, 60)
     assert (written.tokens, written.stopped) == (last + 1, "end")
-    assert written.text == writer._text([*writer._prompt, *tokens[:last]])[len(writer._text(writer._prompt)) :]
+    assert written.text == writer.decode([*writer.prompt, *tokens[:last]])[len(writer.decode(writer.prompt)) :]
     long = Writer(learner, "x" * 120)  # of 128 positions
-    long._ends = []
+    long.ends = []
     written = long.write(adapter, 60)
     assert (written.tokens, written.stopped) == (128 - 121, "window")
 
@@ -146,10 +148,10 @@ def test_settings_that_a_model_brings_along_do_not_change_what_is_likeliest(tmp_
     (folder / "generation_config.json").write_text(json.dumps(settings))
     learner = learner_of(folder, {"r": 2, "target_modules": ["q_proj"]})
     writer = Writer(learner, "alpha")
-    assert writer._ends == [2, 9]
-    writer._ends = []
-    expected = greedy(learner, learner.initial(0), writer._prompt, 8)
-    assert writer._text([*writer._prompt, *expected]).endswith(writer.write(learner.initial(0), 8).text)
+    assert writer.ends == [2, 9]
+    writer.ends = []
+    expected = greedy(learner, learner.initial(0), writer.prompt, 8)
+    assert writer.decode([*writer.prompt, *expected]).endswith(writer.write(learner.initial(0), 8).text)
 
 
 def with_template(folder):
@@ -178,7 +180,7 @@ def test_a_prompt_is_a_users_turn_where_the_texts_are_chats(tmp_path):
     ):
         writer = Writer(learner_of(folder, lora, samples), "hi", chat=chat)
         assert writer.chat == expected
-        assert writer._text(writer._prompt) == ("[user]hi\n[assistant]" if expected else "</s>hi")
+        assert writer.decode(writer.prompt) == ("[user]hi\n[assistant]" if expected else "</s>hi")
 
 
 @pytest.fixture(scope="module")
@@ -216,11 +218,11 @@ def test_base_global_and_client_are_shown_side_by_side(runs, command):
 def test_a_clients_model_is_what_it_would_be_in_the_round_that_follows(runs, tmp_path, tiny_models, texts):
     """Of a run that goes on for that round: the client's local loss there is that of the adapter made here."""
     from cllora.federated import chosen_clients, local_model
-    from cllora.runs.generate import _federation
+    from cllora.runs.generate import federation_of
     from cllora.store import last_round, read_experiment, read_losses
 
     experiment = read_experiment(runs["fedavg"])
-    federation, learner = _federation(runs["fedavg"], experiment)
+    federation, learner = federation_of(runs["fedavg"], experiment)
     client = chosen_clients(experiment, 2)[0]
     model = local_model(federation, last_round(runs["fedavg"]), client)
     fields = study_fields(tiny_models("llama"), texts, federation={"num_rounds": 2, "clients_per_round": 2})
@@ -314,7 +316,7 @@ def test_chats_written_by_a_template_of_the_study_are_gone_on_with_by_it(tiny_mo
         list(generate(run, Asked("one and one", clients=[], max_new_tokens=2)))
     (writer,) = writers
     assert writer.chat
-    assert writer._text(writer._prompt).endswith("[user]one and one\n[assistant]")
+    assert writer.decode(writer.prompt).endswith("[user]one and one\n[assistant]")
     for merged in (True, False):
         out = export_run(run, tmp_path / f"exported-{merged}", merged=merged)
         assert transformers.AutoTokenizer.from_pretrained(out).chat_template == CHAT

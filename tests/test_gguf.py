@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import time
+import types
 
 import gguf
 import numpy as np
@@ -460,7 +461,7 @@ def test_a_weight_of_another_size_is_refused_by_name(llama, tmp_path):
         where(str(write_gguf(tmp_path / "size.gguf", llama, tensors=some)))
 
 
-@pytest.mark.parametrize("step", ["config_of", "_model"])
+@pytest.mark.parametrize("step", ["config_of", "dequantised"])
 def test_what_a_library_says_against_a_file_is_one_line(step, llama, tmp_path, monkeypatch):
     def fails(*given):
         raise ZeroDivisionError("of\ntwo lines")
@@ -572,11 +573,11 @@ def test_a_damaged_cache_is_noticed(hurt, plain_file, tmp_path, monkeypatch):
     place = folder_of(plain_file)
     data = (place / hurt).read_bytes()
     (place / hurt).write_bytes(data[:-9])
-    converting._folder_of.cache_clear()
+    converting.converted.cache_clear()
     with pytest.raises(UsageError, match=r"is damaged .*delete that folder"):
         folder_of(plain_file)
     shutil.rmtree(place)
-    converting._folder_of.cache_clear()
+    converting.converted.cache_clear()
     assert folder_of(plain_file) == place
 
 
@@ -586,7 +587,7 @@ def test_a_cache_that_cannot_be_written_gives_one_line(plain_file, tmp_path, mon
     with pytest.raises(UsageError, match="cannot write the cache"):
         folder_of(plain_file)
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=10, used=9, free=1))
     with pytest.raises(UsageError, match="MB are free; make room"):
         folder_of(plain_file)
     assert list((tmp_path / "gguf").iterdir()) == []

@@ -29,12 +29,6 @@ def strong_skew_costs(results):
 TITLE = "strong skew costs a tenth of a nat"
 
 
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry is left as it was."""
-    monkeypatch.setattr(claims.claims, "_members", {name: claims.claims.get(name) for name in claims.claims.names()})
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A finished study that names the user's file in `load:`."""

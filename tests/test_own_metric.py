@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cllora.runs.executor import Progress
 from rich.console import Console
 
 import cllora
@@ -16,6 +15,7 @@ from cllora.errors import UsageError
 from cllora.metrics import NATS, metrics
 from cllora.reports import results_table
 from cllora.runs import trackers
+from cllora.runs.executor import Progress
 from cllora.runs.tracking import Tracking
 from cllora.store import read_rounds
 from support.synthetic import make_study, write_study
@@ -32,13 +32,6 @@ def worst_text(run: RunRecord) -> float:
     return float((last["nll"] / last["tokens"]).max())
 '''
 TITLE = "loss of the worst text"
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registries are left as they were."""
-    for registry in (metrics, trackers):
-        monkeypatch.setattr(registry, "_members", dict(registry._members))
 
 
 @pytest.fixture

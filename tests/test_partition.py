@@ -191,8 +191,8 @@ def test_unknown_schemes_and_options_are_guessed():
         ([[0, 1], []], "cannot top them up"),
     ],
 )
-def test_a_wrong_scheme_of_the_user_is_refused(parts, line, monkeypatch):
-    monkeypatch.setitem(partitioners._members, "mine", lambda pool, rng: [np.array(p, np.int64) for p in parts])
+def test_a_wrong_scheme_of_the_user_is_refused(parts, line):
+    partitioners.register("mine")(lambda pool, rng: [np.array(p, np.int64) for p in parts])
     spec = PartitionSpec(scheme="mine", num_clients=2, min_samples=2)
     with pytest.raises(UsageError, match=line):
         make_partition(spec, some_pool(spec, 10), NO_IDS, 0)

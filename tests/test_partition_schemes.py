@@ -5,7 +5,7 @@ import pytest
 
 from cllora.errors import UsageError
 from cllora.partition import Deal, Pool, partitioners, pool_of
-from cllora.partition.dealing import _class_counts, dirichlet, fit_to_supply
+from cllora.partition.dealing import class_counts, dirichlet, fit_to_supply
 from cllora.partition.heterogeneity import effective_number
 from cllora.seeds import rng
 from cllora.spec import PartitionSpec
@@ -101,7 +101,7 @@ def test_overlapping_clients_draw_without_repeating_a_sample():
 
 
 def test_class_counts_never_exceed_the_supply():
-    counts = _class_counts(np.array([[1.0, 0, 0], [0.4, 0.3, 0.3]]), np.array([9, 9]), np.array([3, 4, 5]), rng(0))
+    counts = class_counts(np.array([[1.0, 0, 0], [0.4, 0.3, 0.3]]), np.array([9, 9]), np.array([3, 4, 5]), rng(0))
     assert counts.sum(axis=1).tolist() == [9, 9]
     assert (counts <= [3, 4, 5]).all()
     assert counts[0, 0] == 3

@@ -16,7 +16,7 @@ from cllora.probes.passkey import DEPTHS, FILLER, counts, lengths, text, texts
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Losses, Samples, Work
 from support.learning import CONTEXT, learner_of, random_adapter
-from support.models import FAMILIES
+from support.models import FAMILIES, stock_tokenizer
 from support.probes import moment
 from support.samples import made_up_samples
 
@@ -29,8 +29,8 @@ def embedded():
     return ModelTokenizer("embedded")
 
 
-def decoded(tokenizer, tokens):
-    return tokenizer._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+def decoded(name, tokens):
+    return stock_tokenizer(name).decode(tokens, clean_up_tokenization_spaces=False)
 
 
 def test_lengths_halve_from_the_context_while_there_is_room():
@@ -43,14 +43,15 @@ def test_lengths_halve_from_the_context_while_there_is_room():
 @pytest.mark.parametrize("which", ["embedded", "tiny"])
 @pytest.mark.parametrize("length", [256, 257, 700])
 def test_a_text_has_its_length_and_the_key_its_depth(embedded, tiny_models, which, length):
-    tokenizer = embedded if which == "embedded" else ModelTokenizer(str(tiny_models("opt")))
+    name = which if which == "embedded" else str(tiny_models("opt"))
+    tokenizer = embedded if which == "embedded" else ModelTokenizer(name)
     for depth in DEPTHS:
         prompt, answer = text(tokenizer, length, depth, "01234")
         assert len(prompt) + len(answer) == length
-        said = decoded(tokenizer, prompt)
+        said = decoded(name, prompt)
         assert said.count(NEEDLE) == 1
         assert said.endswith(QUESTION)
-        assert decoded(tokenizer, answer) == " 01234"
+        assert decoded(name, answer) == " 01234"
         before, after = said.removesuffix(QUESTION).removeprefix("</s>").split(NEEDLE)
         begun, *sentences = re.findall(r"[^.]*\.", before + after)
         assert sentences == [FILLER[i % len(FILLER)] for i in range(-len(sentences), 0)]
@@ -66,11 +67,11 @@ def test_keys_are_drawn_once_for_all_contexts_and_make_up_the_prompt(embedded):
     assert len(few) == 15
     assert np.array_equal(few.tokens, many.tokens[: len(few.tokens)])
     assert many.lengths().tolist() == [256] * 15 + [512] * 15
-    keys = [decoded(embedded, many.tokens_of(i, 512)[many.prompts[i] :].tolist()) for i in range(30)]
+    keys = [decoded("embedded", many.tokens_of(i, 512)[many.prompts[i] :].tolist()) for i in range(30)]
     assert all(re.fullmatch(r" \d{5}", key) for key in keys)
     assert len(set(keys)) > 25
     for i, key in enumerate(keys):
-        assert decoded(embedded, many.tokens_of(i, 512).tolist()).count(key) == 3
+        assert decoded("embedded", many.tokens_of(i, 512).tolist()).count(key) == 3
     assert not np.array_equal(few.tokens, texts(embedded, [256], 3, seed=2).tokens)
 
 
@@ -83,7 +84,7 @@ def test_one_who_looks_back_a_little_finds_what_stands_near_the_end(embedded):
     """A reader who copies the key, if it stands in the last 300 tokens: the map shows how far it sees."""
     many = texts(embedded, [256, 1024], 2, seed=0)
     said = np.array(
-        ["pass key is " in decoded(embedded, many.tokens_of(i, 1024)[-300:-30].tolist()) for i in range(len(many))]
+        ["pass key is " in decoded("embedded", many.tokens_of(i, 1024)[-300:-30].tolist()) for i in range(len(many))]
     )
     answers = many.predicted(np.arange(len(many)), 1024)
     losses = Losses("reader", np.arange(len(many)), np.where(said, 0.5, 2.0) * answers, answers)

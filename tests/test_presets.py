@@ -206,8 +206,7 @@ def ranks() -> Study:
 '''
 
 
-def test_a_preset_from_ones_own_file_can_be_named(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "_members", dict(presets._members))
+def test_a_preset_from_ones_own_file_can_be_named(command, tmp_path):
     mine = tmp_path / "mine_with_presets.py"
     mine.write_text(OWN)
     code, out, err = command("show", "my/ranks@embedded", "--load", mine)

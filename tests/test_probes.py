@@ -36,21 +36,11 @@ def {name}(model, moment, *, worst: int = 1) -> pd.DataFrame:
 '''
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """The registry as it was, once the test is over."""
-    monkeypatch.setattr(probes, "_members", dict(probes._members))
-    monkeypatch.setattr(probes, "_facts", dict(probes._facts))
-    return probes
-
-
 def one_cell(folder, texts, **evaluation):
     return {**study_fields(folder, texts, evaluation=evaluation), "grid": {"partition.alpha": [0.1]}, "control": {}}
 
 
-def test_a_users_ten_lines_are_a_table_in_the_run_in_the_list_and_for_trackers(
-    registry, tiny_models, texts, tmp_path, command
-):
+def test_a_users_ten_lines_are_a_table_in_the_run_in_the_list_and_for_trackers(tiny_models, texts, tmp_path, command):
     file = tmp_path / "mine.py"
     file.write_text(MINE.format(name="worst_texts"))
     asked = [{"name": "worst_texts", "worst": 3}]
@@ -74,7 +64,7 @@ def test_a_users_ten_lines_are_a_table_in_the_run_in_the_list_and_for_trackers(
     assert listed["options"] == {"worst": 1}
 
 
-def test_tables_of_every_round_are_the_same_when_a_run_was_interrupted(registry, tiny_models, texts, tmp_path):
+def test_tables_of_every_round_are_the_same_when_a_run_was_interrupted(tiny_models, texts, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(MINE.format(name="worst_again"))
     study = Study.parse({**one_cell(tiny_models("opt"), texts, probes=["worst_again"]), "load": [str(file)]})
@@ -98,8 +88,8 @@ def test_tables_of_every_round_are_the_same_when_a_run_was_interrupted(registry,
         ("pd.DataFrame({'a': [1, 'x', {2}]})", "its table cannot be written"),
     ],
 )
-def test_what_is_no_table_is_one_line_that_names_the_probe(registry, tiny_models, texts, tmp_path, returns, message):
-    @registry.register(when="end")
+def test_what_is_no_table_is_one_line_that_names_the_probe(tiny_models, texts, tmp_path, returns, message):
+    @probes.register(when="end")
     def broken(model, moment):
         """Something else."""
         return eval(returns)

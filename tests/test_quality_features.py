@@ -116,8 +116,8 @@ def test_heuristics_by_hand() -> None:
     words = words_of(PROSE)
     grades = {rule.__name__: rule(PROSE, words) for rule in RULES}
     mean = sum(map(len, words)) / 18
-    assert grades.pop("_word_length") == pytest.approx((mean - 1) / 4)
-    assert grades.pop("_letters") == pytest.approx((68 / 70 - 0.6) / 0.4)
+    assert grades.pop("word_length") == pytest.approx((mean - 1) / 4)
+    assert grades.pop("letters") == pytest.approx((68 / 70 - 0.6) / 0.4)
     assert set(grades.values()) == {1.0}
     assert value("heuristics", PROSE) == pytest.approx((6 + (mean - 1) / 4 + (68 / 70 - 0.6) / 0.4) / 8)
     assert value("heuristics", "") == value("heuristics", "...") == 0

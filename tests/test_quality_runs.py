@@ -63,7 +63,7 @@ def test_a_study_by_lexical_diversity_at_equal_length(tiny_models, varied_texts,
         assert np.isfinite(read_losses(cell)["nll"]).all()
     skewed = read_json(folder / "alpha=0.1,seed=0" / "partition.json")
     assert skewed["largest_class_share_mean"] > 0.5
-    assert "mtld (threshold = 0.72), place among texts of its length" in cllora.report(folder).read_text()
+    assert cllora.results(folder).feature == "mtld (threshold = 0.72), place among texts of its length"
 
 
 def test_topics_are_classes(tiny_models, varied_texts):

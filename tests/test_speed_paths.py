@@ -118,15 +118,14 @@ def test_quick_lora_layers_equal_pefts(family):
 def test_precision_is_measured_once_kept_and_said(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "cllora")
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
-    monkeypatch.setattr(precision, "slow_bfloat16", lambda: False)
     for seconds, expected in (
         (lambda dtype: 1.0, "float32"),
         (lambda dtype: 2.0 if dtype == torch.float32 else 1.0, "bfloat16"),
     ):
-        monkeypatch.setattr(precision, "_seconds", seconds)
+        monkeypatch.setattr(precision, "seconds", seconds)
         (tmp_path / "precision.json").unlink(missing_ok=True)
         assert precision.automatic(torch.device("cpu")) == expected
-        monkeypatch.setattr(precision, "_seconds", lambda dtype: pytest.fail("measured again"))
+        monkeypatch.setattr(precision, "seconds", lambda dtype: pytest.fail("measured again"))
         assert precision.automatic(torch.device("cpu")) == expected
         assert f"precision auto: {expected}" in caplog.messages[-1]
     assert next(iter(json.loads((tmp_path / "precision.json").read_text()).values()))["times_faster"] == 2.0

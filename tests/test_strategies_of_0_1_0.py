@@ -23,17 +23,14 @@ OLD = Path(__file__).parent / "support" / "strategies_0_1_0.py"
 @pytest.fixture(scope="module", autouse=True)
 def old_strategies():
     """A file is loaded once in a process."""
-    before = dict(strategies._members)
-    load_plugins([str(OLD)])
-    yield
-    strategies._members.clear()
-    strategies._members.update(before)
+    with strategies.restored():
+        load_plugins([str(OLD)])
+        yield
 
 
 @pytest.fixture(autouse=True)
 def warnings_are_new(monkeypatch):
     deprecated.cache_clear()
-    monkeypatch.setattr(strategies, "_members", dict(strategies._members))
 
 
 def numbers(cell):

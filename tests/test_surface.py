@@ -7,7 +7,6 @@ import pytest
 
 from cllora.analysis import results as read_runs
 from cllora.probes.loss_surface import LINE, Plane, barrier, finite, rise, surface
-from cllora.reports import report
 from cllora.runs import run
 from cllora.runs.probing import TEXTS
 from cllora.spec import Study
@@ -155,7 +154,7 @@ def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
     folder = write_study(tmp_path, study)
     one = folder / study.cells()[0].name
     assert not section("landscape", read_runs(folder)).asked
-    assert 'id="landscape"' not in report(one).read_text()
+    assert not drawn("landscape", read_runs(one)).measured
     for cell in study.cells():
         high = (0.5 if "0.1" in cell.name else 0.1) + 0.01 * cell.experiment.seed
         write_probe(folder / cell.name, "loss_surface", 3, made_up_surface(high), every_round=False)
@@ -170,4 +169,4 @@ def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
     np.testing.assert_allclose(
         figure.table["gain_of_averaging"], figure.table["clients_mean"] - figure.table["average"]
     )
-    assert 'id="landscape"' in report(one).read_text()
+    assert drawn("landscape", read_runs(one)).measured

@@ -172,14 +172,13 @@ def test_texts_a_base_and_a_cache_of_nobody(monkeypatch):
     ],
 )
 def test_every_command_has_the_same_door(command, monkeypatch, words, error, code, line):
-    from cllora import catalog, cli
+    from cllora import catalog, cli, presets, reports
 
     def fails(*_, **__):
         raise error
 
-    for name in ("_find", "_report", "expanded"):
-        monkeypatch.setattr(cli, name, fails)
-    monkeypatch.setattr(catalog, "registries", fails)
+    for module, name in ((presets, "find_study"), (reports, "report"), (cli, "expanded"), (catalog, "registries")):
+        monkeypatch.setattr(module, name, fails)
     ended, out, err = command(*words)
     assert (ended, out) == (code, "")
     assert err.startswith(line)
@@ -187,12 +186,12 @@ def test_every_command_has_the_same_door(command, monkeypatch, words, error, cod
 
 
 def test_a_programs_error_keeps_its_traceback(command, monkeypatch):
-    from cllora import cli
+    from cllora import presets
 
     def broken(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(cli, "_find", broken)
+    monkeypatch.setattr(presets, "find_study", broken)
     with pytest.raises(KeyError):
         command("show", "demo")
 

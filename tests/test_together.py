@@ -41,10 +41,10 @@ def jobs_of(learner, **work):
 def both(learner, jobs, local, monkeypatch):
     """Trained together, and one by one."""
     monkeypatch.setitem(module.TOGETHER, "cpu", 10**9)
-    assert [len(group) for group in learner._groups(jobs, local)] == [len(jobs)]
+    assert [len(group) for group in learner.groups(jobs, local)] == [len(jobs)]
     together = learner.train(jobs, local, 0)
     monkeypatch.setitem(module.TOGETHER, "cpu", 0)
-    assert [len(group) for group in learner._groups(jobs, local)] == [1] * len(jobs)
+    assert [len(group) for group in learner.groups(jobs, local)] == [1] * len(jobs)
     return together, learner.train(jobs, local, 0)
 
 
@@ -193,7 +193,7 @@ def test_a_text_of_one_token_beside_others_changes_nothing(tiny_models):
         learner.adapters.write(jobs_of(learner)[slot].work.start, slot)
     counts = np.array([0, 9])
     learner.samples.offsets[1] = learner.samples.offsets[0] + 1
-    losses = learner._gradients([np.array([0]), np.array([5])], counts, [None, None])
+    losses = learner.gradients([np.array([0]), np.array([5])], counts, [None, None])
     assert losses[0] == 0
     assert torch.isfinite(losses).all()
     assert not learner.adapters.gradients[0].any()
@@ -214,5 +214,5 @@ def test_nothing_makes_a_gpu_wait_inside_a_step(tiny_models):
     for family in ("opt", "llama", "gpt_neox", "qwen3"):
         learner = learner_of(tiny_models(family), dropout=0.1)
         with Looks() as looks:
-            learner._gradients([np.arange(5), np.arange(9)], np.array([50, 90]), [torch.Generator(), torch.Generator()])
+            learner.gradients([np.arange(5), np.arange(9)], np.array([50, 90]), [torch.Generator(), torch.Generator()])
         assert looks.count == 0, family

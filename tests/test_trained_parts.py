@@ -163,7 +163,7 @@ def test_losses_and_gradients_equal_a_plain_model_whose_weights_require_gradient
     loss, gradient = Oracle(plain(family), learner).gradient(adapter, batch)
     learner.adapters.write(adapter)
     count = learner.samples.predicted(batch, CONTEXT).sum()
-    found = float(learner._gradients([batch], np.array([count]), [None])[0])
+    found = float(learner.gradients([batch], np.array([count]), [None])[0])
     assert found == pytest.approx(loss, rel=2e-5)
     np.testing.assert_allclose(learner.adapters.gradients[0].numpy(), gradient, rtol=1e-3, atol=2e-6)
     evaluated = learner.evaluate("global", adapter, batch)
@@ -256,7 +256,7 @@ def test_learned_positions_are_a_part_of_their_own(models, plain):
     loss, gradient = Oracle(plain("opt"), learner).gradient(adapter, np.arange(6))
     learner.adapters.write(adapter)
     count = learner.samples.predicted(np.arange(6), CONTEXT).sum()
-    assert float(learner._gradients([np.arange(6)], np.array([count]), [None])[0]) == pytest.approx(loss, rel=2e-5)
+    assert float(learner.gradients([np.arange(6)], np.array([count]), [None])[0]) == pytest.approx(loss, rel=2e-5)
     np.testing.assert_allclose(learner.adapters.gradients[0].numpy(), gradient, rtol=1e-3, atol=2e-6)
 
 

@@ -84,7 +84,7 @@ def of_studies(path: Path) -> list[str]:
     """What a general file says of a study of a paper: an import of one, or a name that one defines."""
     if room_of(path) == "studies":
         return []
-    tree, name = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(SOURCE)
+    tree, name, studies = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(SOURCE), folders()
     faults = [
         f"{name} imports {module}" for module in sorted(imported(tree)) if f"{module}.".startswith("cllora.studies.")
     ]
@@ -92,7 +92,7 @@ def of_studies(path: Path) -> list[str]:
     used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     faults += [f"{name} names {word}" for word in sorted(names_of_studies() & used)]
-    return faults + [f"{name} names {text}" for text in texts if "cllora.studies" in text or text in folders()]
+    return faults + [f"{name} names {text}" for text in texts if "cllora.studies" in text or text in studies]
 
 
 def folders() -> set[str]:

@@ -1,5 +1,6 @@
 """Tiny models of every family and a tokenizer, made on the spot; nothing is downloaded."""
 
+import functools
 from pathlib import Path
 
 FAMILIES = ("opt", "opt-350m", "llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
@@ -39,6 +40,16 @@ def tiny_config(family: str):
         case "gpt_neox":
             return t.GPTNeoXConfig(**sizes, **special, **deep, intermediate_size=64)
     raise ValueError(family)
+
+
+@functools.cache
+def stock_tokenizer(name: str):
+    """The tokenizer of a model as transformers has it."""
+    import transformers
+
+    from cllora.model.source import where_tokenizer
+
+    return transformers.AutoTokenizer.from_pretrained(where_tokenizer(name))
 
 
 def save_tiny_model(family: str, folder: Path) -> Path:

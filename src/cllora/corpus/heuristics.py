@@ -18,57 +18,57 @@ def grade(value: float, worst: float, best: float) -> float:
     return min(1.0, max(0.0, (value - worst) / (best - worst)))
 
 
-def _word_length(text: str, words: list[str]) -> float:
+def word_length(text: str, words: list[str]) -> float:
     """Mean word length: Gopher asks for 3 to 10 characters."""
     mean = sum(map(len, words)) / len(words)
     return min(grade(mean, 1, 5), grade(mean, 15, 5))
 
 
-def _alphabetic(text: str, words: list[str]) -> float:
+def alphabetic(text: str, words: list[str]) -> float:
     """Words with a letter: Gopher asks for 80 %."""
     return grade(sum(any(c.isalpha() for c in word) for word in words) / len(words), 0.6, 1)
 
 
-def _symbols(text: str, words: list[str]) -> float:
+def symbols(text: str, words: list[str]) -> float:
     """Hash marks and ellipses per word: Gopher allows 0.1."""
     return grade((text.count("#") + text.count("...") + text.count("…")) / len(words), 0.2, 0)
 
 
-def _stop_words(text: str, words: list[str]) -> float:
+def stop_words(text: str, words: list[str]) -> float:
     """The share of stop words: Gopher asks for two in fifty words or more, 4 % at most."""
     return grade(sum(word in STOP_WORDS for word in words) / len(words), 0, 0.08)
 
 
-def _repeated(text: str, words: list[str]) -> float:
+def repeated(text: str, words: list[str]) -> float:
     """Characters in repeated runs of five words: Gopher allows 15 %."""
     return grade(repeated_share(words, 5), 0.3, 0)
 
 
-def _letters(text: str, words: list[str]) -> float:
+def letters(text: str, words: list[str]) -> float:
     """Letters among the characters that are no white space: 80 %, a bound of our own."""
     return grade(sum(c.isalpha() for c in text) / max(1, sum(not c.isspace() for c in text)), 0.6, 1)
 
 
-def _ending(text: str, words: list[str]) -> float:
+def ending(text: str, words: list[str]) -> float:
     """C4 asks for a punctuation mark at the end."""
     return float(text.rstrip().endswith(ENDS))
 
 
-def _junk(text: str, words: list[str]) -> float:
+def junk(text: str, words: list[str]) -> float:
     """C4 asks for no `lorem ipsum`, no `javascript` and no curly bracket."""
     lower = text.lower()
     return float(not any(word in lower for word in JUNK))
 
 
 RULES: tuple[Callable[[str, list[str]], float], ...] = (
-    _word_length,
-    _alphabetic,
-    _symbols,
-    _stop_words,
-    _repeated,
-    _letters,
-    _ending,
-    _junk,
+    word_length,
+    alphabetic,
+    symbols,
+    stop_words,
+    repeated,
+    letters,
+    ending,
+    junk,
 )
 
 

@@ -91,7 +91,7 @@ def read_sources(root: Path, owner: str) -> Iterator[tuple[str, str]]:
 
 def _version(package: str) -> str:
     roots_of(package)  # says what is wrong with a name that is nowhere
-    names = _distributions().get(package)
+    names = distributions().get(package)
     if not names:
         raise UsageError(f"package {package!r} has no version: install it with pip, or leave it out of `packages`")
     return metadata.version(sorted(names)[0])
@@ -107,7 +107,8 @@ def _state(package: str) -> str:
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
+def distributions() -> dict[str, list[str]]:
+    """The names of the distributions that each importable package comes from, looked up once a process."""
     return {package: list(names) for package, names in metadata.packages_distributions().items()}
 
 

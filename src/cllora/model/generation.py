@@ -45,7 +45,7 @@ class Writer:
     """A learner's base with the tokenizer of its model, writing after one prompt under any adapter.
 
     With `chat` the prompt is a user's turn; where that is None, if the learner's texts are chats. Turns are written by
-    `template`, or else by the tokenizer's own.
+    `template`, or else by the tokenizer's own. `prompt` are the tokens written after, `ends` those that end a text.
 
     Raises:
         UsageError: the prompt leaves no position free, or is a chat's and the tokenizer has no template.
@@ -57,14 +57,14 @@ class Writer:
         self._tokenizer: StockTokenizer = transformers.AutoTokenizer.from_pretrained(where_tokenizer(name))
         if template is not None:
             self._tokenizer.chat_template = template
-        self._ends = _ends(self._causal, self._tokenizer)
+        self.ends = _ends(self._causal, self._tokenizer)
         self.chat = self._trained_on_chats() if chat is None else chat
-        self._prompt = self._of_chat(prompt, name) if self.chat else self._of_text(prompt, name)
+        self.prompt = self._of_chat(prompt, name) if self.chat else self._of_text(prompt, name)
         positions = pretrained_positions(self._causal.config)
-        self._room = None if positions is None else positions - len(self._prompt)
+        self._room = None if positions is None else positions - len(self.prompt)
         if self._room is not None and self._room < 1:
             raise UsageError(
-                f"the prompt has {len(self._prompt):,} tokens, and '{name}' has {positions:,} positions; shorten it"
+                f"the prompt has {len(self.prompt):,} tokens, and '{name}' has {positions:,} positions; shorten it"
             )
 
     def write(
@@ -85,11 +85,11 @@ class Writer:
             asked |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
         config = transformers.GenerationConfig(
             max_new_tokens=room,
-            eos_token_id=self._ends or None,
-            pad_token_id=self._ends[0] if self._ends else 0,
+            eos_token_id=self.ends or None,
+            pad_token_id=self.ends[0] if self.ends else 0,
             **asked,
         )
-        prompt = torch.tensor([self._prompt], device=self._learner.base.device)
+        prompt = torch.tensor([self.prompt], device=self._learner.base.device)
         with _stock(self._causal), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed_for(seed, "generate"))
             tokens = self._causal.generate(
@@ -98,19 +98,20 @@ class Writer:
                 generation_config=config,
                 streamer=None if on_token is None else _Counter(on_token),
             )[0].tolist()
-        new = tokens[len(self._prompt) :]
-        ended = bool(new) and new[-1] in self._ends
-        text = self._text(tokens[: len(tokens) - ended])[len(self._text(self._prompt)) :]
+        new = tokens[len(self.prompt) :]
+        ended = bool(new) and new[-1] in self.ends
+        text = self.decode(tokens[: len(tokens) - ended])[len(self.decode(self.prompt)) :]
         return Written(text, len(new), "end" if ended else "length" if room == most else "window")
 
-    def _text(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens, special ones written out."""
         return str(self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _of_text(self, prompt: str, name: str) -> list[int]:
         """A text to be gone on with: as it is read in training, but without a token that would end it."""
         tokenizer = ModelTokenizer(name)
         tokens, bare = tokenizer.encode([prompt])[0], tokenizer.encode([prompt], special=False)[0]
-        while tokens and tokens[-1] in self._ends and tokens[-1:] != bare[-1:]:
+        while tokens and tokens[-1] in self.ends and tokens[-1:] != bare[-1:]:
             tokens = tokens[:-1]
         return tokens
 

@@ -63,7 +63,7 @@ def folder_of(path: Path) -> Path:
         status = path.stat()
     except OSError as error:
         raise UsageError(f"model.name: cannot read {path}: {error.strerror}") from None
-    return _folder_of(path, cache_folder() / "gguf", status.st_mtime_ns, status.st_size)
+    return converted(path, cache_folder() / "gguf", status.st_mtime_ns, status.st_size)
 
 
 def origin(folder: Path) -> Entries:
@@ -73,7 +73,7 @@ def origin(folder: Path) -> Entries:
 
 
 @functools.cache
-def _folder_of(path: Path, root: Path, changed: int, size: int) -> Path:
+def converted(path: Path, root: Path, changed: int, size: int) -> Path:
     """The folder of a converted file, once for every state of it in a process: its bytes are read for their hashes."""
     _check_packages(path)
     try:
@@ -145,7 +145,7 @@ def _convert(content: Content, folder: Path) -> None:
             "make room, or set CLLORA_CACHE to another folder"
         )
     with in_one_line(f"{name} cannot be loaded"):
-        model = _model(content, config, name)
+        model = dequantised(content, config, name)
     model.generation_config = _generation(content, transformers)
     with cache_errors(folder.parent):
         try:
@@ -157,7 +157,7 @@ def _convert(content: Content, folder: Path) -> None:
         check_reread(tokenizer, folder, name)
 
 
-def _model(content: Content, config: Config, name: str) -> Causal:
+def dequantised(content: Content, config: Config, name: str) -> Causal:
     """The dequantised model, every weight of it in the file and every weight of the file in it."""
     import torch
     import transformers

@@ -63,7 +63,7 @@ class Learner:
         self.layout = self.adapters.layout
         if base.start is not None:
             self.adapters.start_at(self.layout.join(base.start))
-        self._network = Network(base.model, self.adapters, base.spec.loss_piece)
+        self.network = Network(base.model, self.adapters, base.spec.loss_piece)
         if base.spec.checkpointing:
             checkpoint_layers(base.model, self.adapters)
 
@@ -76,12 +76,12 @@ class Learner:
 
         The loss of a client's step is the mean over its batch's predicted tokens, as in transformers' Trainer. Every
         draw (order, LoRA dropout) depends on `seed` and the job's name alone. Small jobs run side by side, in the
-        same passes over the base, and come to what they come to one by one but for rounding. One that diverges comes
-        back with a loss or an adapter that is not finite.
+        same passes over the base, and come to what they come to one by one. One that diverges comes back with a
+        loss or an adapter that is not finite.
         """
         measured = forget_peak(self.base.device)
         done = []
-        for group in self._groups(jobs, local):
+        for group in self.groups(jobs, local):
             trained = self._train_together(group, local, seed)
             if len(group) > 1 and not all(
                 math.isfinite(result.loss) and np.isfinite(result.adapter).all() for result in trained
@@ -122,7 +122,7 @@ class Learner:
         self.adapters.write(adapter)
         recalled, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
         for row in self._rows(ids, self.patterns["evaluation"]):
-            losses, likeliest = (values.cpu().numpy() for values in self._network.judged(row))
+            losses, likeliest = (values.cpu().numpy() for values in self.network.judged(row))
             recalled[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
             nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
         return recalled, Losses("recall", ids, nll, self.samples.predicted(ids, self.context))
@@ -134,7 +134,7 @@ class Learner:
         seen, passes = self.samples.seen(ids, self.context), []
         for row in self._rows(ids, FULL):
             sums: list[torch.Tensor] = []
-            self._network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
+            self.network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
             passes.append(sums)
         return entropy.means(passes, int((seen - 1).sum()))
 
@@ -180,10 +180,10 @@ class Learner:
         # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
         rows = self._rows(ids, pattern, context)
-        for row, losses in _one_behind((row, self._network.losses(row)) for row in rows):
+        for row, losses in _one_behind((row, self.network.losses(row)) for row in rows):
             yield row, losses.cpu().numpy().astype(np.float64)
 
-    def _groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
+    def groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
         """Neighbours whose batches are small enough to share their passes.
 
         Decided by the data and the kind of device, so that what is trained together never changes between runs.
@@ -216,7 +216,7 @@ class Learner:
             seen = zip(batches, contexts, strict=True)
             counts = np.array([self.samples.predicted(batch, context).sum() for batch, context in seen])
             tokens[: len(working)] += counts
-            losses = self._gradients(batches, counts, [training.dropout for training in working], contexts)
+            losses = self.gradients(batches, counts, [training.dropout for training in working], contexts)
             for training, loss in zip(working, losses, strict=True):
                 training.step(loss)
         results = [training.result(int(count)) for training, count in zip(trainings, tokens, strict=True)]
@@ -231,7 +231,7 @@ class Learner:
         """The job's context, in tokens."""
         return self.context if job.context is None else job.context
 
-    def _gradients(
+    def gradients(
         self,
         batches: Sequence[Ids],
         counts: NDArray[np.int64],
@@ -247,7 +247,7 @@ class Learner:
         tokens = on_device(counts.astype(np.float32), device)
         budget, pattern = TRAINING_BLOCK[device.type], self.patterns["training"]
         rows = packed(self.samples, batches, contexts or self.context, budget, device, pattern)
-        return torch.stack([self._network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
+        return torch.stack([self.network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
 
 
 def _one_behind(items: Iterator[_T]) -> Iterator[_T]:

@@ -32,7 +32,7 @@ class Network:
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
         kind = self._head.weight.device.type
-        self._piece = piece or max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
+        self.piece = piece or max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
@@ -65,8 +65,8 @@ class Network:
         pull = torch.empty_like(states)
         parts = []
         # The head's part goes forward and back before the next piece's logits are there.
-        for start in range(0, len(states), self._piece):
-            part = slice(start, start + self._piece)
+        for start in range(0, len(states), self.piece):
+            part = slice(start, start + self.piece)
             piece = states[part].detach().requires_grad_()
             losses = self._token_losses(piece, row.targets[part]) * share[part]
             # To the head's own weights too, where they are trained.
@@ -81,7 +81,7 @@ class Network:
     def _pieces(self, row: Packed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The head's inputs without dropout, and its targets, piece by piece."""
         yield from zip(
-            torch.split(self._states(row, None), self._piece), torch.split(row.targets, self._piece), strict=True
+            torch.split(self._states(row, None), self.piece), torch.split(row.targets, self.piece), strict=True
         )
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

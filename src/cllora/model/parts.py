@@ -147,7 +147,7 @@ def numbers_by_part(model: Adapted, layout: Layout) -> dict[str, int]:
     words, table = causal.get_input_embeddings(), learned_positions(causal)
     part_at = {}
     for path, module in model.named_modules():
-        if module is words or module is table or _is_norm(module):
+        if module is words or module is table or is_norm(module):
             part = "embeddings" if module is words else "positions" if module is table else "norms"
             # A part that is trained whole stands inside PEFT's wrapper, which its name in files leaves out.
             part_at[path.removesuffix(".original_module").removesuffix(f".modules_to_save.{ADAPTER}")] = part
@@ -159,13 +159,13 @@ def numbers_by_part(model: Adapted, layout: Layout) -> dict[str, int]:
 
 
 def _norms(base: Causal, name: str) -> list[str]:
-    norms = [path for path, module in text_modules(base).items() if _is_norm(module)]
+    norms = [path for path, module in text_modules(base).items() if is_norm(module)]
     if not norms:
         raise UsageError(f"lora.train: no norms were found in '{name}' to train; leave norms out")
     return norms
 
 
-def _is_norm(module: torch.nn.Module) -> bool:
+def is_norm(module: torch.nn.Module) -> bool:
     """Whether a module is LayerNorm, or a norm that a model brings along (LlamaRMSNorm, ...)."""
     return isinstance(module, torch.nn.LayerNorm) or type(module).__name__.endswith("Norm")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cllora.model.machine import cpu_name, slow_bfloat16
+from cllora.model.machine import cpu_name
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
@@ -26,15 +26,12 @@ def automatic(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if slow_bfloat16():  # To time products that are emulated takes seconds.
-        log.info("precision auto: float32; this processor has no instructions for bfloat16")
-        return "float32"
     kept = cache_folder() / "precision.json"
     # A home folder may be shared by machines, some with fast bfloat16 and some without.
     key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {cpu_name()} {torch.get_num_threads()}"
     choices = _kept(kept)
     if key not in choices:
-        ratio = _seconds(torch.float32) / _seconds(torch.bfloat16)
+        ratio = seconds(torch.float32) / seconds(torch.bfloat16)
         choices[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(choices, indent=2), encoding="utf-8")
@@ -45,7 +42,7 @@ def automatic(device: torch.device) -> str:
     return str(precision)
 
 
-def _seconds(dtype: torch.dtype) -> float:
+def seconds(dtype: torch.dtype) -> float:
     """The fastest of a few matrix products of `SIZE` cubed."""
     a = torch.ones(SIZE, SIZE, dtype=dtype)
     times = []

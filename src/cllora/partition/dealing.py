@@ -148,11 +148,11 @@ def draw_with_overlap(classes: Positions, mix: Array, sizes: Positions, rng: np.
     members = np.split(order, offsets[1:-1])
     return [
         np.concatenate([rng.choice(members[c], counts[c], replace=False) for c in np.flatnonzero(counts)])
-        for counts in _class_counts(mix, sizes, np.diff(offsets), rng)
+        for counts in class_counts(mix, sizes, np.diff(offsets), rng)
     ]
 
 
-def _class_counts(mix: Array, sizes: Positions, supply: Positions, rng: np.random.Generator) -> NDArray[np.int64]:
+def class_counts(mix: Array, sizes: Positions, supply: Positions, rng: np.random.Generator) -> NDArray[np.int64]:
     """Multinomial class counts (K, C), rows summing to `sizes` (K,), that no class's supply is exceeded by.
 
     Every pass fills a class or ends.

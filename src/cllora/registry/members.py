@@ -9,7 +9,8 @@ import dataclasses
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
@@ -81,14 +82,22 @@ class Names(Generic[F]):
         load_installed()
         return self._members
 
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """A context after which the registry is as it was before, whatever was registered inside: for tests."""
+        before = dict(self._loaded())
+        try:
+            yield
+        finally:
+            self._members = before
+
     def help(self, name: str) -> str:
         """The first paragraph of the member's docstring, on one line."""
         return " ".join((inspect.getdoc(self.get(name)) or "").split("\n\n")[0].split())
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The member's keyword-only arguments."""
-        parameters = inspect.signature(self.get(name)).parameters
-        return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return _options(self.get(name))
 
     def bind(self, name: str, options: Mapping[str, object]) -> functools.partial[Any]:  # Any: what the member gives
         """The member with all its options fixed, each validated against its annotation.
@@ -100,17 +109,8 @@ class Names(Generic[F]):
         for key in options:
             if key not in own:
                 raise FieldError(f"{self.kind} '{name}' has no option '{key}'; {guess(key, own)}", key)
-        hints = get_type_hints(self.get(name), include_extras=True)
-        fields: dict[str, Any] = {  # Any: what create_model takes
-            key: (hints.get(key, object), ... if p.default is inspect.Parameter.empty else p.default)
-            for key, p in own.items()
-        }
-        config = pydantic.ConfigDict(
-            arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-        )
-        checker = pydantic.create_model(f"{name}_options", __config__=config, __validators__=_AS_WRITTEN, **fields)
         try:
-            checked = checker(**options)
+            checked = _checker(self.get(name))(**options)
         except pydantic.ValidationError as error:
             raise field_error(error, f"{self.kind} '{name}': ") from None
         return functools.partial(self.get(name), **{key: getattr(checked, key) for key in own})
@@ -148,6 +148,13 @@ class Registry(Names[F], Generic[F, Facts]):
 
         return add
 
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        before = dict(self._facts)
+        with super().restored():
+            yield
+        self._facts = before
+
     def facts(self, name: str) -> Facts:
         """The facts that the member states of itself.
 
@@ -174,6 +181,26 @@ class Registry(Names[F], Generic[F, Facts]):
 _AS_WRITTEN: dict[str, Callable[..., Any]] = {  # Any: what create_model takes
     "as_written": pydantic.field_validator("*", mode="wrap")(option_as_written)
 }
+
+
+def _options(member: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(member).parameters
+    return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+@functools.cache
+def _checker(member: Callable[..., object]) -> type[pydantic.BaseModel]:
+    """The model that holds a member's options to their annotations, which takes far longer to make than to use."""
+    hints = get_type_hints(member, include_extras=True)
+    fields: dict[str, Any] = {  # Any: what create_model takes
+        key: (hints.get(key, object), ... if p.default is inspect.Parameter.empty else p.default)
+        for key, p in _options(member).items()
+    }
+    config = pydantic.ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+    return pydantic.create_model("Options", __config__=config, __validators__=_AS_WRITTEN, **fields)
+
 
 AnyRegistry = Names[Any]  # Any: a member takes and gives what its kind does.
 """A registry of whatever kind."""

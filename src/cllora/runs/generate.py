@@ -104,7 +104,7 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     clients = _clients(experiment, asked.clients)
     tell = on_work or (lambda _work, _tokens: None)
     tell("loading", None)
-    federation, learner = _federation(run, experiment)
+    federation, learner = federation_of(run, experiment)
     template = None if experiment.data.template is None else read_template(experiment.data.template)
     writer = Writer(learner, asked.prompt, chat=asked.chat, template=template)
 
@@ -165,7 +165,7 @@ def _clients(experiment: Experiment, clients: Sequence[int] | None) -> list[int]
     return list(dict.fromkeys(clients))
 
 
-def _federation(run: Path, experiment: Experiment) -> "tuple[Federation, Learner]":
+def federation_of(run: Path, experiment: Experiment) -> "tuple[Federation, Learner]":
     """The run's texts, partition, strategy and base again, held to be those that it ran with."""
     from cllora.federated import Federation, strategy_of
     from cllora.model.learner import Learner
