@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -104,9 +105,7 @@ def test_every_section_is_in_the_report_once() -> None:
     assert (in_order()[0], in_order()[-1]) == ("design", "methods")
 
 
-def test_a_section_is_read_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("_members", "_facts"):
-        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+def test_a_section_is_read_where_it_says() -> None:
     made = Section((Statement("It is there."),))
     sections.register("mine", after="effects")(lambda results: made)
     sections.register("nowhere")(lambda results: made)
@@ -118,9 +117,7 @@ def test_a_section_is_read_where_it_says(monkeypatch: pytest.MonkeyPatch) -> Non
         in_order()
 
 
-def test_sections_that_wait_for_each_other_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("_members", "_facts"):
-        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+def test_sections_that_wait_for_each_other_are_a_mistake() -> None:
     for name, after in (("one", "other"), ("other", "one")):
         sections.register(name, after=after)(lambda results: Section(()))
     with pytest.raises(UsageError, match="'one' is to come after 'other', and that after 'one'"):
@@ -130,7 +127,11 @@ def test_sections_that_wait_for_each_other_are_a_mistake(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_stands_alone(kind: str, read: dict[str, Runs], drawn: Callable[[str, str], Figure]) -> None:
     every = {name: drawn(kind, name) for name in in_order()}
-    html = page(read[kind], {name: figure for name, figure in every.items() if figure.measured})
+    measured = {name: figure for name, figure in every.items() if figure.measured}
+    html = page(read[kind], measured)
+    there = set(re.findall(r'<section id="(\w+)"', html))
+    assert {name for name, figure in measured.items() if figure.plots} <= there
+    assert not there & (every.keys() - measured.keys())
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
     assert html.count("<figure>") == html.count('role="img"') > 0
     assert ">nan<" not in html
@@ -146,8 +147,9 @@ def test_the_report_is_the_page_and_its_tables(
     measured = {name: figure for name, figure in every.items() if figure.measured}
     assert 0 < len(measured) < len(every)
     assert path.read_text(encoding="utf-8") == page(read["single run"], measured)
-    tables = {"runs", *(name for name, figure in measured.items() if len(figure.table))}
-    assert {file.stem for file in (tmp_path / "deeper" / "tables").iterdir()} == tables
+    tables = {"runs": read["single run"].metrics, **{name: figure.table for name, figure in measured.items()}}
+    written = {file.stem: file.read_text(encoding="utf-8") for file in (tmp_path / "deeper" / "tables").iterdir()}
+    assert written == {name: table.to_csv(index=False) for name, table in tables.items() if len(table)}
 
 
 @pytest.mark.parametrize("name", ["", "page", "page.htm"])
@@ -157,9 +159,9 @@ def test_out_names_a_page(name: str, folders: dict[str, Path], tmp_path: Path) -
 
 
 def test_by_default_the_report_goes_into_the_folder(folders: dict[str, Path]) -> None:
-    assert report(folders["study"]) == folders["study"] / "report.html"
-    runs = pd.read_csv(folders["study"] / "tables" / "runs.csv")
-    assert runs["cell"].tolist() == ["alpha = 0.1", "alpha = iid"]
+    folder = folders["no rounds but the first"]
+    assert report(folder) == folder / "report.html"
+    assert pd.read_csv(folder / "tables" / "runs.csv")["rounds"].tolist() == [0]
 
 
 def test_names_cannot_break_the_page(read: dict[str, Runs]) -> None:
@@ -200,7 +202,7 @@ def test_one_seed_says_so_and_gives_no_interval(read: dict[str, Runs]) -> None:
     (fact,) = section("global_loss", read["study"]).facts
     assert isinstance(fact, Comparison)
     assert (fact.contrast.metric, fact.contrast.seeds, fact.clear) == ("final_loss", 1, False)
-    assert "interval" not in say(fact)
+    assert math.isnan(fact.contrast.low)
 
 
 def made_up(read: dict[str, Runs], losses: dict[tuple[str, int], float]) -> Runs:
@@ -213,20 +215,18 @@ def made_up(read: dict[str, Runs], losses: dict[tuple[str, int], float]) -> Runs
     return replace(runs, members=members)
 
 
-@pytest.mark.parametrize(("shift", "way"), [(0.5, "higher"), (-0.5, "lower")])
-def test_the_direction_is_the_data_s(shift: float, way: str, read: dict[str, Runs]) -> None:
+@pytest.mark.parametrize("shift", [0.5, -0.5])
+def test_the_direction_is_the_data_s(shift: float, read: dict[str, Runs]) -> None:
     losses = {("0.1", 0): 3 + shift, ("0.1", 1): 3.1 + shift * 1.01, ("iid", 0): 3.0, ("iid", 1): 3.1}
     (fact,) = section("global_loss", made_up(read, losses)).facts
     assert fact.clear
     assert fact.contrast.difference == pytest.approx(shift, rel=0.01)
-    assert f" {way} than at alpha = iid (95 % interval" in say(fact)
 
 
 def test_a_difference_within_the_noise_is_none(read: dict[str, Runs]) -> None:
     runs = made_up(read, {("0.1", 0): 3.5, ("0.1", 1): 2.7, ("iid", 0): 3.0, ("iid", 1): 3.1})
     (fact,) = answer(runs).section.facts
     assert not fact.clear
-    assert say(fact).startswith("No clear difference in the final global loss")
     assert say(*section("global_loss", runs).facts) == say(fact)
 
 

@@ -1,8 +1,10 @@
 """The report's newer parts: the answer in short, forests, failure marks, and tables for LaTeX."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -21,12 +23,12 @@ from cllora.reports import (
     latex,
     report,
     results_table,
-    say,
-    sections,
 )
 from cllora.reports.answer import answer
 from cllora.reports.html import toggled
-from support.reports import drawn, section
+from cllora.reports.page import page
+from cllora.reports.section import in_order
+from support.reports import drawn, figures_of, section
 from support.synthetic import make_study, write_study
 
 
@@ -43,16 +45,29 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return replace(read, members=members)
 
 
+class Made(NamedTuple):
+    """A study of two cells and two seeds: its folder, its results, and all sections of which anything was measured."""
+
+    folder: Path
+    results: Runs
+    figures: dict[str, Figure]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = write_study(tmp_path_factory.mktemp("runs") / "bare", make_study(num_seeds=2))
+    results = read_runs(folder)
+    return Made(folder, results, figures_of(results))
+
+
 def test_the_answer_in_short_says_all_three_things(runs: Runs) -> None:
     fact = answer(runs).headline
     assert isinstance(fact, Answers)
     assert [row.shows for row in fact.contrasts] == ["differs", "undecided", "equivalent"]
-    said = say(fact)
-    assert said.startswith("The final global loss is higher at alpha = 0.1 (by 0.500 nats per token); ")
-    assert "no difference worth naming at alpha = 100; " in said
-    assert re.search(r"not enough seeds to tell at alpha = 1 \(about [\d,]+ needed\)\.$", said)
+    assert fact.contrasts[0].difference == pytest.approx(0.5)
+    assert 2 < fact.contrasts[1].needed < math.inf
     one = replace(runs, members=[run for run in runs.members if run.seed == 0])
-    assert say(answer(one).headline).startswith("One seed cannot tell")
+    assert {row.shows for row in answer(one).headline.contrasts} == {"undecided"}
 
 
 def test_the_main_figure_is_the_forest_or_without_a_control_the_curves(runs: Runs) -> None:
@@ -111,20 +126,19 @@ def test_keys_that_show_and_hide_are_buttons(runs: Runs) -> None:
     assert set(names) - toggled(figure) == {"smaller than the margin"}, "the margin is always there"
 
 
-def test_every_key_of_every_figure_does_something_or_is_the_margin(runs: Runs) -> None:
-    few = replace(runs, members=[run for run in runs.members if run.labels["alpha"] in ("0.1", "iid") and run.seed < 2])
-    for name in sections.names():
-        figure = drawn(name, few)
+def test_every_key_of_every_figure_does_something_or_is_the_margin(bare: Made) -> None:
+    for name, figure in bare.figures.items():
         without = [key.name for key in figure.legend if key.name not in toggled(figure)]
         assert without == ["smaller than the margin"] * (name == "effects"), name
 
 
-def test_tables_for_latex(tmp_path: Path) -> None:
-    folder = write_study(tmp_path / "study", make_study(num_seeds=2))
-    report(folder / "alpha=iid,seed=0", tmp_path / "report.html")
+def test_tables_for_latex(bare: Made, tmp_path: Path) -> None:
+    one = bare.folder / "alpha=iid,seed=0"
+    report(one, tmp_path / "report.html")
     assert not list((tmp_path / "tables").glob("*.tex"))
-    report(folder, tmp_path / "report.html", with_latex=True)
-    written = {path.stem: path.read_text() for path in (tmp_path / "tables").glob("*.tex")}
+    report(one, tmp_path / "report.html", with_latex=True)
+    assert {"results", "design"} <= {path.stem for path in (tmp_path / "tables").glob("*.tex")}
+    written = latex.tables(bare.figures)
     assert {"results", "effects", "design"} <= set(written)
     for text in written.values():
         columns = re.search(r"\\begin\{tabular\}\{(.*)\}\n", text)
@@ -144,34 +158,30 @@ def test_signs_that_mean_something_to_latex_are_written_out() -> None:
     assert r"\begin{tabular}{lr}" in text
 
 
-def test_where_runs_begin_at_an_adapter_round_0_is_called_the_start(tmp_path):
+def test_where_runs_begin_at_an_adapter_round_0_is_called_the_start(bare: Made, tmp_path: Path) -> None:
     """Whatever is set off against round 0 would else be said to be set off against the bare base."""
-    bare = write_study(tmp_path / "bare", make_study(num_seeds=2))
     begun = write_study(tmp_path / "begun", make_study(num_seeds=2, lora={"start": "before"}))
-    pages = {folder.name: report(folder, with_latex=True).read_text() for folder in (bare, begun)}
-    assert "untrained base" in pages["bare"]
-    assert "the model before training" not in pages["bare"]
-    assert "the model before training" in pages["begun"]
-    text = re.sub(r"<script.*?</script>", "", pages["begun"], flags=re.S)
+    html = report(begun, with_latex=True).read_text()
+    base = page(bare.results, bare.figures)
+    assert "untrained base" in base
+    assert "the model before training" not in base
+    assert "the model before training" in html
+    text = re.sub(r"<script.*?</script>", "", html, flags=re.S)
     for wrong in (r"untrained", r"[−-] ?base\b", r"(against|minus|above|over) (the )?base\b", ">base<"):
         assert not re.findall(rf".{{20}}{wrong}.{{20}}", text, flags=re.S), wrong
-    assert "untrained base" not in pages["begun"], "the charts' legends and traces too"
-    for name in ("bare", "begun"):
-        said = "".join(file.read_text() for file in (tmp_path / name / "tables").glob("*.tex"))
-        assert ("against base" in said) == (name == "bare")
+    assert "untrained base" not in html, "the charts' legends and traces too"
+    tables = [file.read_text() for file in (begun / "tables").glob("*.tex")]
+    assert any("against base" in table for table in latex.tables(bare.figures).values())
+    assert not any("against base" in table for table in tables)
+    for folder, words in ((bare.folder, "base"), (begun, "start")):
         console = Console(width=200)
         with console.capture() as shown:
-            console.print(results_table(tmp_path / name))
-        words = "base" if name == "bare" else "start"
+            console.print(results_table(folder))
         assert f"− {words}" in shown.get()
         assert f"against {words}" in " ".join(shown.get().split())
 
 
-def test_a_figure_of_0_1_0_is_still_in_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    for part in ("_members", "_facts"):
-        monkeypatch.setattr(sections, part, dict(getattr(sections, part)))
+def test_a_figure_of_0_1_0_is_still_in_the_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     deprecated.cache_clear()
     register = figures.register()
     assert "cllora.reports.figures.register is now sections.register" in caplog.text
@@ -183,6 +193,9 @@ def test_a_figure_of_0_1_0_is_still_in_the_report(
         earliest = int(runs.results["best_round"].min())
         return Figure(title="Best round", conclusion=f"No cell was best before round {earliest}.", table=table)
 
-    html = report(write_study(tmp_path, make_study())).read_text()
+    runs = read_runs(write_study(tmp_path, make_study()))
+    assert "best_round" in in_order()
+    figure = drawn("best_round", runs)
+    html = page(runs, {"best_round": figure})
     assert "No cell was best before round " in html
-    assert (tmp_path / "tables" / "best_round.csv").is_file()
+    assert figure.table.columns.tolist() == ["cell", "seed", "best_round", "best_loss"]

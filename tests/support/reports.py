@@ -1,10 +1,25 @@
 """Sections of the report as tests look at them."""
 
-from cllora.analysis import Results
-from cllora.reports import Section, drawn
-from cllora.reports.section import made
+from collections.abc import Mapping
+from dataclasses import replace
 
-__all__ = ["drawn", "section"]
+from cllora.analysis import Results
+from cllora.reports import Figure, Section, drawn
+from cllora.reports.section import in_order, made
+
+__all__ = ["drawn", "figures_of", "section", "with_losses"]
+
+
+def with_losses(runs: Results, losses: Mapping[str, tuple[float, ...]]) -> Results:
+    """These runs with other final losses, by alpha and seed; a seed without one is left out."""
+    return replace(
+        runs,
+        members=[
+            replace(run, outcome={**run.outcome, "final_loss": losses[run.labels["alpha"]][run.seed]})
+            for run in runs.members
+            if run.seed < len(losses[run.labels["alpha"]])
+        ],
+    )
 
 
 def section(name: str, results: Results) -> Section:
@@ -12,3 +27,9 @@ def section(name: str, results: Results) -> Section:
     section = made(name, results)
     assert isinstance(section, Section)
     return section
+
+
+def figures_of(results: Results) -> dict[str, Figure]:
+    """All sections of which anything was measured, drawn, in the order in which they are read."""
+    figures = {name: drawn(name, results) for name in in_order()}
+    return {name: figure for name, figure in figures.items() if figure.measured}
