@@ -111,3 +111,12 @@ def test_a_file_that_registers_a_spoiler_goes_on_working(warned):
     assert named_today("spoilers") == "corruptions"
     assert features.get("spoiled") is features.get("corrupted")
     assert len(warned.messages) == 2
+
+
+def test_a_legend_s_entry_goes_by_its_name_of_0_1_0(warned):
+    from cllora import reports
+
+    assert reports.Key is reports.LegendEntry
+    assert warned.messages == [
+        "cllora.reports.Key is now cllora.reports.LegendEntry; the old name goes with the next release"
+    ]

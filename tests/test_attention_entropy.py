@@ -93,7 +93,7 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     assert (kept["change"] == kept["after"] - kept["before"]).all()
     made = read_runs(tmp_path / "whole")
     assert made.metrics["barrier"][0] == barrier(read_probe(cell, "loss_surface"))["barrier"] >= 0
-    assert all(drawn(name, made).measured for name in ("attention", "landscape"))
+    assert all(drawn(name, made).measured for name in ("attention", "loss_surface"))
 
 
 def test_a_surface_needs_two_clients():

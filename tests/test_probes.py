@@ -244,7 +244,7 @@ def test_tables_of_0_1_0_have_the_columns_and_types_of_those_that_are_written_no
 def test_the_report_of_a_folder_of_0_1_0_shows_all_that_was_measured(tmp_path):
     shutil.copytree(OLD, tmp_path / "old")
     runs = read_runs(tmp_path / "old")
-    for section in ("attention", "landscape", "long_context", "passkey", "mechanism"):
+    for section in ("attention", "loss_surface", "long_context", "passkey", "update_geometry"):
         assert drawn(section, runs).plots, section
     assert runs.metrics["barrier"].tolist() == [read_rounds(OLD)[-1]["barrier"]]
     assert 'id="passkey"' in cllora.report(tmp_path / "old").read_text()

@@ -153,20 +153,20 @@ def test_the_figure_marks_the_adapters_and_compares_barriers(tmp_path):
     study = make_study(num_seeds=3)
     folder = write_study(tmp_path, study)
     one = folder / study.cells()[0].name
-    assert not section("landscape", read_runs(folder)).asked
-    assert not drawn("landscape", read_runs(one)).measured
+    assert not section("loss_surface", read_runs(folder)).asked
+    assert not drawn("loss_surface", read_runs(one)).measured
     for cell in study.cells():
         high = (0.5 if "0.1" in cell.name else 0.1) + 0.01 * cell.experiment.seed
         write_probe(folder / cell.name, "loss_surface", 3, made_up_surface(high), every_round=False)
-    figure = drawn("landscape", read_runs(folder))
+    figure = drawn("loss_surface", read_runs(folder))
     assert [plot.title for plot in figure.plots] == ["alpha = 0.1, seed 0", "alpha = iid, seed 0"]
     contour, marks = figure.plots[0].chart.data
     assert np.shape(contour.z) == (5, 5)
     assert list(marks.text) == ["sent", "client 2", "client 7", "average"], "global is the average"
-    (fact,) = section("landscape", read_runs(folder)).facts
+    (fact,) = section("loss_surface", read_runs(folder)).facts
     assert (fact.contrast.metric, fact.contrast.mean) == ("barrier", pytest.approx(0.51))
     assert len(figure.table) == 6
     np.testing.assert_allclose(
         figure.table["gain_of_averaging"], figure.table["clients_mean"] - figure.table["average"]
     )
-    assert drawn("landscape", read_runs(one)).measured
+    assert drawn("loss_surface", read_runs(one)).measured

@@ -182,7 +182,7 @@ def test_a_run_with_very_many_pairs_has_the_wider_interval(monkeypatch):
 
 
 def test_the_figure_says_what_the_rounds_were_made_to_say(runs):
-    made = section("mechanism", runs)
+    made = section("update_geometry", runs)
     (fact,) = made.facts
     assert isinstance(fact, Trend)
     assert fact.where.startswith("alpha = 0.5, where distances between clients vary most")
@@ -203,7 +203,7 @@ def changed(runs, change):
 
 
 def test_without_a_record_the_figure_says_so(runs):
-    made = section("mechanism", changed(runs, lambda table: table[:0]))
+    made = section("update_geometry", changed(runs, lambda table: table[:0]))
     assert made.facts == (NotMeasured("relation of clients' updates"),)
     assert not made.figures
 
@@ -214,7 +214,7 @@ def test_one_client_a_round_has_nobody_to_disagree_with(runs):
         table = table[(table["scope"] != "client") | ~table.duplicated(["round", "scope"])]
         return table.assign(cosine=np.nan, averaging_error=table["averaging_error"] * 0)
 
-    figure = drawn("mechanism", changed(runs, alone))
+    figure = drawn("update_geometry", changed(runs, alone))
     assert figure.conclusion.startswith("No two clients")
     assert [plot.title for plot in figure.plots] == ["Error of averaging A and B apart"]
     assert "nan" not in str(figure.shown.to_numpy()).lower()

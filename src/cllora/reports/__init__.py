@@ -1,6 +1,7 @@
 """The report: the HTML page with its figures, and tables for the terminal."""
 
 import cllora.reports.sections  # noqa: F401 (registers them)
+from cllora.errors import deprecated
 from cllora.reports.alpha import sentences
 from cllora.reports.facts import (
     Answers,
@@ -18,7 +19,7 @@ from cllora.reports.facts import (
     Trend,
     effect,
 )
-from cllora.reports.figure import Figure, Key, Plot
+from cllora.reports.figure import Figure, LegendEntry, Plot
 from cllora.reports.figures import Runs, figures
 from cllora.reports.mixes import inspection_view, partition_view
 from cllora.reports.page import drawn, report
@@ -38,7 +39,7 @@ __all__ = [
     "Forest",
     "Heatmap",
     "Interval",
-    "Key",
+    "LegendEntry",
     "Lines",
     "Mean",
     "NotMeasured",
@@ -64,3 +65,11 @@ __all__ = [
     "sentences",
     "verdict_rows",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The entry of a legend under its name of 0.1.0, for users' files that draw a section themselves."""
+    if name == "Key":
+        deprecated("cllora.reports.Key", "cllora.reports.LegendEntry")
+        return LegendEntry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

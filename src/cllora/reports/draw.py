@@ -12,7 +12,7 @@ from cllora.analysis import Results
 from cllora.reports import alt
 from cllora.reports.columns import cell as text_of
 from cllora.reports.columns import column
-from cllora.reports.figure import Key, Plot
+from cllora.reports.figure import LegendEntry, Plot
 from cllora.reports.forest import forest, forest_keys
 from cllora.reports.lines import lines, lines_keys, series
 from cllora.reports.section import Bars, Dots, FigureSpec, Forest, Heatmap, Lines
@@ -26,8 +26,8 @@ from cllora.reports.style import (
     chart,
     hovering,
     in_rows,
-    looks,
     ordered_colours,
+    styles,
     trace,
     with_room,
 )
@@ -56,7 +56,7 @@ def draw(spec: FigureSpec, rows: pd.DataFrame, results: Results) -> go.Figure:
 
 
 @singledispatch
-def keys(spec: FigureSpec, results: Results) -> Sequence[Key]:
+def keys(spec: FigureSpec, results: Results) -> Sequence[LegendEntry]:
     """The legend of a specification's pictures."""
     return ()
 
@@ -136,10 +136,10 @@ def _boxed(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> go.Box:
 
 
 @keys.register
-def _(spec: Dots, results: Results) -> Sequence[Key]:
+def _(spec: Dots, results: Results) -> Sequence[LegendEntry]:
     every = series(spec.table, spec.by, results).items() if spec.by != spec.y else ()
     dash, symbol = ("", "symbol") if spec.joined else ("dash", "")
-    return [Key(name, look["color"], look.get(dash, ""), look.get(symbol, "")) for name, look in every]
+    return [LegendEntry(name, look["color"], look.get(dash, ""), look.get(symbol, "")) for name, look in every]
 
 
 @draw.register
@@ -169,12 +169,12 @@ def _bar_colours(spec: Bars) -> dict[str, str]:
     if spec.ordered:
         return dict(zip(names, ordered_colours(len(names)), strict=True))
     # The first colours are those of the dots that may stand beside.
-    return {name: look["color"] for name, look in looks(["dots", "others", *names], ()).items() if name in names}
+    return {name: look["color"] for name, look in styles(["dots", "others", *names], ()).items() if name in names}
 
 
 @keys.register
-def _(spec: Bars, results: Results) -> Sequence[Key]:
-    return [Key(name, colour) for name, colour in _bar_colours(spec).items()]
+def _(spec: Bars, results: Results) -> Sequence[LegendEntry]:
+    return [LegendEntry(name, colour) for name, colour in _bar_colours(spec).items()]
 
 
 @draw.register

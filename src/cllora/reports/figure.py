@@ -16,7 +16,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """An entry of a legend: a line in its dash, or a mark in its symbol (both of Plotly's names), or else a square.
 
     It shows and hides the traces of its section that name it in their `meta`, or without any go by its name; a trace
@@ -47,7 +47,7 @@ class Figure:
     title: str
     conclusion: str
     plots: tuple[Plot, ...] = ()
-    legend: tuple[Key, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     shown: pd.DataFrame | None = None
     folded: bool = True

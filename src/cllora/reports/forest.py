@@ -8,21 +8,21 @@ import plotly.graph_objects as go
 
 from cllora.analysis import Results, typed
 from cllora.reports.columns import column
-from cllora.reports.figure import Key
+from cllora.reports.figure import LegendEntry
 from cllora.reports.say import SHOWS, pair
 from cllora.reports.section import Forest
 from cllora.reports.style import GRID, MUTED, SERIES, ZERO_LINE, chart, hovering, in_rows, trace, with_room
 
 KEYS = {
-    "differs": Key(SHOWS["differs"], SERIES[1], symbol="diamond"),
-    "equivalent": Key(SHOWS["equivalent"], SERIES[2], symbol="square"),
-    "undecided": Key(SHOWS["undecided"], MUTED, symbol="circle-open"),
+    "differs": LegendEntry(SHOWS["differs"], SERIES[1], symbol="diamond"),
+    "equivalent": LegendEntry(SHOWS["equivalent"], SERIES[2], symbol="square"),
+    "undecided": LegendEntry(SHOWS["undecided"], MUTED, symbol="circle-open"),
 }
-MARGIN = Key("smaller than the margin", GRID)
+MARGIN = LegendEntry("smaller than the margin", GRID)
 NUMBERS = ["difference", "low", "high", "low_holm", "high_holm", "margin"]
 
 
-def forest_keys(spec: Forest, results: Results) -> Sequence[Key]:
+def forest_keys(spec: Forest, results: Results) -> Sequence[LegendEntry]:
     """The legend: what comparisons show, and the margin if there is one."""
     used = [key for shows, key in KEYS.items() if (spec.table["shows"] == shows).any()]
     return [*used, *([MARGIN] if spec.table["margin"].notna().any() else [])]
@@ -54,7 +54,7 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
     return figure
 
 
-def _points(rows: pd.DataFrame, key: Key) -> list[go.Scatter]:
+def _points(rows: pd.DataFrame, key: LegendEntry) -> list[go.Scatter]:
     """The comparisons of one answer: both whiskers, then the points."""
     look = {"color": key.colour, "dash": "solid", "symbol": key.symbol}
     drawn = []

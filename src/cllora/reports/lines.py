@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 
 from cllora.analysis import Results
 from cllora.reports.columns import column
-from cllora.reports.figure import Key
+from cllora.reports.figure import LegendEntry
 from cllora.reports.section import BASE, Lines
-from cllora.reports.style import MUTED, ZERO_LINE, Look, chart, hovering, looks, trace
+from cllora.reports.style import MUTED, ZERO_LINE, Look, chart, hovering, styles, trace
 from cllora.reports.tables import groups
 
 SHAPES = {
@@ -28,7 +28,7 @@ def series(table: pd.DataFrame, by: str, results: Results, references: Sequence[
     """The look of every value of `by`, in their order; of cells it is the same in all figures."""
     names = [str(name) for name in dict.fromkeys(table[by])]
     of_cells = set(names) <= {*results.cells, BASE}
-    every = looks(results.cells, results.controls) if of_cells else looks([n for n in names if n != BASE], references)
+    every = styles(results.cells, results.controls) if of_cells else styles([n for n in names if n != BASE], references)
     every[BASE] = {"color": MUTED, "dash": "dot", "symbol": "line-ew-open"}
     return {name: look for name, look in every.items() if name in names}
 
@@ -96,8 +96,8 @@ def _single(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> go.Scatte
     return trace(rows, spec.x, spec.y, f"{name}, {units}", look, how, width=1 if spec.mean else 1.5, size=4)
 
 
-def _single_key(spec: Lines) -> Key:
-    return Key(f"single {spec.units[-1]}s", MUTED, "thin")
+def _single_key(spec: Lines) -> LegendEntry:
+    return LegendEntry(f"single {spec.units[-1]}s", MUTED, "thin")
 
 
 def _thick(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> go.Scatter:
@@ -125,13 +125,13 @@ def _symbol(mark: str) -> str:
     return f"{SHAPES.get(mark, 'circle')}-open"
 
 
-def lines_keys(spec: Lines, results: Results) -> Sequence[Key]:
+def lines_keys(spec: Lines, results: Results) -> Sequence[LegendEntry]:
     """The legend of `Lines`: its series, the single lines, and the marks that there are."""
     every = series(spec.table, spec.by, results, spec.references)
     single = [_single_key(spec)] if spec.units and (not spec.mean or _several(spec)) else []
     marks = [] if spec.marks is None else dict.fromkeys(map(str, spec.marks["mark"]))
     return [
-        *(Key(name, look["color"], look["dash"]) for name, look in every.items()),
+        *(LegendEntry(name, look["color"], look["dash"]) for name, look in every.items()),
         *single,
-        *(Key(mark, MUTED, symbol=_symbol(mark)) for mark in marks),
+        *(LegendEntry(mark, MUTED, symbol=_symbol(mark)) for mark in marks),
     ]

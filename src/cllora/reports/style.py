@@ -29,7 +29,7 @@ Look = Mapping[str, str]
 """The colour, dash and symbol of a series."""
 
 
-def looks(names: Sequence[str], references: Sequence[str]) -> dict[str, Look]:
+def styles(names: Sequence[str], references: Sequence[str]) -> dict[str, Look]:
     """The look of every series; a reference is in ink, as what the eye compares with."""
     others = [name for name in names if name not in references]
     drawn = [(name, SERIES[i % len(SERIES)], i // len(SERIES), i) for i, name in enumerate(others)]

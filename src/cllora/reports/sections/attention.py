@@ -13,7 +13,7 @@ MOST_CELLS = 8
 CHANGE = "entropy_change"
 
 
-@sections.register(title="Attention by layer and head", after="mechanism", probe=PROBE)
+@sections.register(title="Attention by layer and head", after="update_geometry", probe=PROBE)
 def attention(results: Results) -> Section:
     """Entropy of each attention head in the final global model minus that in the untrained base: as a share of the most
     that the visible tokens allow (1: all of them alike, 0: one token), mean over positions of a few texts of the global

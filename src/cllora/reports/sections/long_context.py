@@ -23,7 +23,7 @@ NUMBERS = (*LOSSES, "bits_per_byte", *(f"{kind}_{loss}" for kind in ("base", "ow
 """The metrics of a run that the file has."""
 
 
-@sections.register(title="Long context", after="landscape", probe=PROBE)
+@sections.register(title="Long context", after="loss_surface", probe=PROBE)
 def long_context(results: Results) -> Section:
     """Perplexity of the final global model on the global test set, by a token's position: each token is scored once,
     given all of its text before it, under full attention whatever the pattern of training; mean over seeds of the

@@ -16,7 +16,7 @@ X, Y, Z = "distance along the first client's update", "distance across it", "los
 
 
 @sections.register(title="The loss around the last average", after="attention", probe=PROBE)
-def landscape(results: Results) -> Section:
+def loss_surface(results: Results) -> Section:
     """Loss on a few texts of the global test set over the plane through three adapters of the last round: the one that
     was sent, and two clients' own after their local training. Minus the loss at the clients' average; below zero is
     better than the average. Axes are distances between adapters. One seed of each cell. The barrier is how far the

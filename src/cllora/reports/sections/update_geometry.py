@@ -16,12 +16,12 @@ SHOWN = ("diversity", "drift", "averaging_error", "effective_rank", "effective_u
 
 
 @sections.register(title="How clients' updates relate", after="classes")
-def mechanism(results: Results) -> Section | NotMeasured:
+def update_geometry(results: Results) -> Section | NotMeasured:
     """First, two clients that trained in the same round, one dot a pair: how unlike their mixes of classes are
     (Jensen-Shannon divergence, 0 the same, 1 nothing in common) and how much their updates disagree (one minus their
     cosine: 0 the same direction, 1 unrelated, 2 opposite); lines go through the means of fifths of the pairs. Then the
     error of averaging LoRA's A and B apart, as a share of the mean change of their product: at 0.1, a tenth of what the
-    clients learned together is lost or distorted in joining. Spearman's rho has an interval over clients."""
+    clients learned together is lost or distorted by averaging. Spearman's rho has an interval over clients."""
     measured = results.measured("update_geometry")
     if not measured:
         return NotMeasured("relation of clients' updates")
