@@ -33,6 +33,7 @@ from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
 from cllora.model.machine import peak_memory
 from cllora.model.patterns import pattern_of
+from cllora.model.precision import automatic
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work
 
@@ -177,7 +178,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--contexts", nargs="+", type=int, default=list(CONTEXTS))
     parser.add_argument("--patterns", nargs="+", default=["s2"])
     parser.add_argument("--group", type=group, default=2048, help="tokens, or a share of the context such as 0.25")
-    parser.add_argument("--precision", default="bfloat16", choices=DTYPES)
+    parser.add_argument("--precision", choices=DTYPES, help="what a study takes here, by default")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--steps", type=int, default=5, help="turns at each context")
@@ -190,6 +191,7 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = options().parse_args()
+    arguments.precision = arguments.precision or automatic(torch.device(arguments.device))
     if arguments.case:
         case(ModelSpec.model_validate_json(arguments.case))
         return

@@ -26,6 +26,7 @@ import measured
 from cllora.model.batches import packed
 from cllora.model.learner import Learner
 from cllora.model.load import DTYPES, load_base
+from cllora.model.precision import automatic
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec
 from cllora.types import Job, Samples, Work
 
@@ -136,13 +137,14 @@ def measure(shape: str, lengths: str, precision: str, device: str, place: Path) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=["embedded", "opt-125m"], choices=["embedded", *SHAPES])
-    parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"], choices=list(DTYPES))
+    parser.add_argument("--precision", nargs="+", choices=list(DTYPES), help="what a study takes here, by default")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    precisions = arguments.precision or [automatic(torch.device(arguments.device))]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for shape, precision, lengths in itertools.product(arguments.shapes, arguments.precision, LENGTHS):
+        for shape, precision, lengths in itertools.product(arguments.shapes, precisions, LENGTHS):
             rows.append(measure(shape, lengths, precision, arguments.device, Path(folder)))
             print(*rows[-1].values(), flush=True, file=sys.stderr)
     table = Table("", *(f"{row['shape']}\n{row['lengths']}\n{row['precision']}" for row in rows), box=None)

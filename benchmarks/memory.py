@@ -22,6 +22,7 @@ from rich.table import Table
 import measured
 from cllora.model.learner import Learner
 from cllora.model.load import load_base
+from cllora.model.precision import automatic
 from cllora.spec import LocalSpec, LoraSpec, ModelSpec, Study
 from cllora.types import Job, Work
 from learner import SHAPES, made_up
@@ -54,9 +55,10 @@ def clients(count: int, place: Path) -> None:
 
 
 def training(vocabulary: int, place: Path) -> None:
-    """Training and evaluation of 8 x 128 tokens on a random OPT in bfloat16, which is read from disk."""
+    """Training and evaluation of 8 x 128 tokens on a random OPT from disk, in the precision that a study takes."""
+    precision = automatic(torch.device("cpu"))
     learner = Learner(
-        load_base(ModelSpec(name=str(place / "base"), precision="bfloat16", device="cpu"), LoraSpec(lora_dropout=0)),
+        load_base(ModelSpec(name=str(place / "base"), precision=precision, device="cpu"), LoraSpec(lora_dropout=0)),
         made_up("full", 32, vocabulary),
         128,
     )

@@ -7,6 +7,7 @@ import os
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CLLORA_ENGINE"] = "inline"  # unless a test names another
 if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores; before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -102,27 +102,6 @@ def test_cells_of_a_seed_are_tested_on_the_same_texts_from_the_same_start(finish
     assert read_rounds(one)[-1]["global_loss"] != read_rounds(other)[-1]["global_loss"]
 
 
-def test_where_and_in_which_order_cells_are_computed_changes_no_number(finished, tiny_models, texts, tmp_path):
-    """An executor that goes on with every cell by a round in turn, the last one first."""
-
-    def in_turn(compute, cells):
-        running = [compute(cell) for cell in reversed(cells)]
-        while running:
-            for cell in list(running):
-                progress = next(cell, None)
-                if progress is None:
-                    running.remove(cell)
-                else:
-                    yield progress
-
-    told = []
-    study = Study.parse(study_fields(tiny_models("opt"), texts))
-    folder = cllora.run(study, tmp_path / "out", executor=in_turn, on_progress=told.append)
-    assert [progress.round for progress in told] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert len({progress.cell.name for progress in told}) == 2
-    assert numbers(folder) == numbers(finished)
-
-
 def test_federation_lowers_the_loss(finished):
     for cell in finished.glob("*/rounds.jsonl"):
         rounds = read_rounds(cell.parent)

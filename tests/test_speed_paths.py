@@ -118,6 +118,7 @@ def test_quick_lora_layers_equal_pefts(family):
 def test_precision_is_measured_once_kept_and_said(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "cllora")
     monkeypatch.setenv("CLLORA_CACHE", str(tmp_path))
+    monkeypatch.setattr(precision, "slow_bfloat16", lambda: False)
     for seconds, expected in (
         (lambda dtype: 1.0, "float32"),
         (lambda dtype: 2.0 if dtype == torch.float32 else 1.0, "bfloat16"),

@@ -32,6 +32,7 @@ def registries() -> dict[str, AnyRegistry]:
     from cllora.probes import probes
     from cllora.reports import sections
     from cllora.runs import trackers
+    from cllora.runs.engines import engines
 
     return {
         "corpora": corpora,
@@ -46,6 +47,7 @@ def registries() -> dict[str, AnyRegistry]:
         "claims": claims,
         "sections": sections,
         "trackers": trackers,
+        "engines": engines,
     }
 
 

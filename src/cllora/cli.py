@@ -147,7 +147,7 @@ def list_(
         str | None,
         typer.Argument(
             help="corpora, features, corruptions, partitioners, patterns, strategies, probes, presets, metrics, "
-            "claims, sections or trackers"
+            "claims, sections, trackers or engines"
         ),
     ] = None,
     load: Load = None,

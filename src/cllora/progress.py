@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +25,7 @@ from cllora.errors import say, visible
 from cllora.types import OnRead
 
 if TYPE_CHECKING:
-    from cllora.runs.executor import Progress
+    from cllora.runs.engines import Progress
 
 PACE_SECONDS = 4 * 3600
 WIDE = 120
@@ -52,24 +52,23 @@ class Tally:
     total: int = 0
     cells: int = 0
     failed: int = 0
-    _cell: int = -1
-    _reached: int = 0
+    _reached: dict[int, int] = field(default_factory=dict)  # rounds by the cell's place
 
     def count(self, progress: "Progress") -> None:
         """Take in one event; the first one brings the study's total."""
-        if self._cell < 0:
+        if not self._reached:
             self.total = progress.total
-        if progress.index != self._cell:
-            self._cell = progress.index
+        if progress.index not in self._reached:
             # An event of round r says that rounds 0 to r - 1 are there, in this process or from one before.
-            self._reached = progress.rounds + 1 if progress.resumed else 0 if progress.failed else progress.round
-            self.total -= self._reached
+            before = progress.rounds + 1 if progress.resumed else 0 if progress.failed else progress.round
+            self._reached[progress.index] = before
+            self.total -= before
         if progress.failed is not None:
             self.failed += 1
-            self.total -= progress.rounds + 1 - self._reached
+            self.total -= progress.rounds + 1 - self._reached[progress.index]
         elif not progress.resumed:
             self.done += 1
-            self._reached = progress.round + 1
+            self._reached[progress.index] = progress.round + 1
         if progress.failed is not None or progress.round == progress.rounds:
             self.cells += 1
 

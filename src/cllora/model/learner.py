@@ -76,8 +76,8 @@ class Learner:
 
         The loss of a client's step is the mean over its batch's predicted tokens, as in transformers' Trainer. Every
         draw (order, LoRA dropout) depends on `seed` and the job's name alone. Small jobs run side by side, in the
-        same passes over the base, and come to what they come to one by one. One that diverges comes back with a
-        loss or an adapter that is not finite.
+        same passes over the base, and come to what they come to one by one but for rounding. One that diverges comes
+        back with a loss or an adapter that is not finite.
         """
         measured = forget_peak(self.base.device)
         done = []

@@ -25,13 +25,22 @@ def keep_freed_memory() -> None:
 
 
 def cpu_name() -> str:
-    """The processor's name, from /proc/cpuinfo where there is one."""
+    """The processor's name."""
+    return _cpu_entry("model name") or platform.processor() or platform.machine()
+
+
+def slow_bfloat16() -> bool:
+    """Whether the processor is one of those that are known to have no instructions for bfloat16: of Intel's and AMD's
+    kind, without AVX512_BF16 and AMX."""
+    flags = _cpu_entry("flags").split()
+    return bool(flags) and platform.machine() in ("x86_64", "AMD64") and not {"avx512_bf16", "amx_bf16"} & {*flags}
+
+
+def _cpu_entry(name: str) -> str:
+    """An entry of /proc/cpuinfo for the first core; empty where there is no such file, or no such entry."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")
 
 
 def forget_peak(device: torch.device) -> bool:

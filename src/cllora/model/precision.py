@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cllora.model.machine import cpu_name
+from cllora.model.machine import cpu_name, slow_bfloat16
 from cllora.places import cache_folder
 
 log = logging.getLogger("cllora")
@@ -26,6 +26,9 @@ def automatic(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if slow_bfloat16():  # To time products that are emulated takes seconds.
+        log.info("precision auto: float32; this processor has no instructions for bfloat16")
+        return "float32"
     kept = cache_folder() / "precision.json"
     # A home folder may be shared by machines, some with fast bfloat16 and some without.
     key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {cpu_name()} {torch.get_num_threads()}"

@@ -12,7 +12,7 @@ from cllora.model.engine import Engine, HeadEntropies, TokenLosses
 from cllora.model.patterns import Pattern
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
-from cllora.store import atomic_write
+from cllora.store import atomic_write, lock_of
 from cllora.types import Environment, Ids, Job, Layout, Losses, Model, Samples, Trained, Vector
 
 _T = TypeVar("_T")
@@ -32,11 +32,19 @@ class LossFile:
         The file is written before the losses are given away, so that a run that was interrupted finds the same numbers
         again, to the last bit.
         """
+        if np.isnan(self._nll[ids]).any():
+            with lock_of(self._path):
+                self._measure(ids, measure)
+        return self._nll[ids]
+
+    def _measure(self, ids: Ids, measure: Callable[[Ids], NDArray[np.float64]]) -> None:
+        """Measure what neither this process nor another has, which may have been at it while this one waited."""
+        if self._path.exists():
+            self._nll = _read(self._path, len(self._nll))
         missing = ids[np.isnan(self._nll[ids])]
         if len(missing):
             self._nll[missing] = measure(missing)
             atomic_write(self._path, self._save)
-        return self._nll[ids]
 
     def _save(self, path: Path) -> None:
         with path.open("wb") as file:

@@ -30,15 +30,6 @@ from cllora.store import (
 from cllora.types import Model, Partition, Round, Samples, to_plain
 
 
-def is_finished(folder: Path, experiment: Experiment) -> bool:
-    """Whether the folder holds this experiment, run to its end."""
-    if not (folder / "spec.json").exists():
-        return False
-    begin(folder, experiment)
-    last = last_round(folder)
-    return last is not None and last.number == experiment.federation.num_rounds and (folder / "adapter").is_dir()
-
-
 def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Iterator[Round]:
     """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
     begin(folder, experiment)

@@ -1,7 +1,7 @@
 """Pins: choices that the machine makes for a study once, so that its cells agree, also after an interruption."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cllora.corpus.files import digest
@@ -9,7 +9,7 @@ from cllora.errors import UsageError
 from cllora.places import expanded
 from cllora.registry import code_files
 from cllora.spec import Experiment, ModelSpec
-from cllora.store import read_json, write_json
+from cllora.store import lock_of, read_environment, read_json, write_json
 from cllora.types import Samples
 
 
@@ -23,8 +23,23 @@ class Pins:
         """The model with `auto` replaced by what it came to when the study began."""
         from cllora.model.device import settle
 
-        device, precision = self._pin(f"device of {model.device}, precision of {model.precision}", settle(model))
+        device, precision = self._pin(
+            f"device of {model.device}, precision of {model.precision}", lambda: settle(model)
+        )
         return model.model_copy(update={"device": device, "precision": precision})
+
+    def threads(self) -> int | None:
+        """Return how many threads compute a cell of the study, if it has begun; of one from before this was pinned,
+        those of its first run."""
+        pinned = self._read().get("threads")
+        if pinned is not None:
+            return int(pinned[0])
+        began = sorted(self._path.parent.glob("*/environment.json"))
+        return read_environment(began[0].parent).hardware.threads if began else None
+
+    def hold_threads(self, number: int) -> None:
+        """Keep to so many threads for a cell from now on."""
+        self._pin("threads", lambda: [str(number)])
 
     def hold_texts(self, experiment: Experiment, samples: Samples) -> None:
         """Make sure that the texts are those that the study began with.
@@ -58,16 +73,19 @@ class Pins:
             self._hold(f"code {file}", hashlib.sha256(code.encode()).hexdigest(), subject)
 
     def _hold(self, key: str, fingerprint: str, subject: str) -> None:
-        if self._pin(key, [fingerprint]) != [fingerprint]:
+        if self._pin(key, lambda: [fingerprint]) != [fingerprint]:
             raise UsageError(
                 f"{subject} changed since the study in {self._path.parent} began; choose another --out, or put it back"
             )
 
-    def _pin(self, key: str, value: list[str]) -> list[str]:
-        """The value pinned under the key, or else `value`, now pinned."""
-        pins = read_json(self._path) if self._path.exists() else {}
-        if key not in pins:
-            write_json(self._path, {**pins, key: value})
-            return value
-        pinned: list[str] = pins[key]
-        return pinned
+    def _pin(self, key: str, decide: Callable[[], list[str]]) -> list[str]:
+        """The value pinned under the key, or else what is decided now; by one process, if several ask at once."""
+        with lock_of(self._path):
+            pins = self._read()
+            if key not in pins:
+                pins[key] = decide()
+                write_json(self._path, pins)
+            return pins[key]
+
+    def _read(self) -> dict[str, list[str]]:
+        return read_json(self._path) if self._path.exists() else {}

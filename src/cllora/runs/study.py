@@ -1,32 +1,36 @@
 """A whole study: checked before anything is loaded, then cell by cell into one folder."""
 
-import gc
+import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+import cllora
 from cllora.corpus import corpora, corruptions, features
 from cllora.errors import FieldError, UsageError
 from cllora.federated import strategies
 from cllora.model.patterns import patterns
 from cllora.partition import check_residual, partitioners
+from cllora.places import expanded
 from cllora.presets import find_study
 from cllora.probes import probes
-from cllora.registry import AnyRegistry, guess, load_plugins
-from cllora.runs.executor import Executor, Progress, serial
-from cllora.runs.failures import CellsFailed, forget_failure, record_failure, stops_the_study
+from cllora.registry import AnyRegistry, code_files, guess, load_plugins
+from cllora.runs.engines import Engine, Progress, Setting, engines
+from cllora.runs.failures import CellsFailed
+from cllora.runs.pins import Pins
 from cllora.runs.study_cache import StudyCache, shared_parts
 from cllora.runs.tracking import Tracking, check_trackers, trackers
+from cllora.runs.work import CellWork
 from cllora.spec import Cell, Choice, Experiment, Study
 from cllora.spec.fields import alike, field_of, set_field
-from cllora.store import read_json, write_json
+from cllora.store import is_finished, read_json, write_json
 from cllora.types import OnRead
+
+PACKAGE = Path(cllora.__file__).parent
 
 
 def run(
@@ -35,14 +39,13 @@ def run(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     on_corpus: OnRead | None = None,
-    executor: Executor = serial,
 ) -> Path:
     """Run a study (a `Study`, a preset's name or a YAML file) to its end and return its folder.
 
     Whatever of it the folder holds already is kept: finished cells are passed over, the one that was interrupted
     goes on after its last whole round, and the numbers are those of a run that never stopped. A cell that cannot be
     finished, for whatever reason, is recorded (`failed.json` in its folder) and the others go on; running again tries
-    it again. `executor` is where cells are computed; no number depends on it.
+    it again.
 
     Raises:
         UsageError: the study is not usable, or the folder holds another study.
@@ -53,7 +56,7 @@ def run(
     check_trackers(study.report_to)
     folder = Path(out) if out is not None else Path("runs") / study.name
     with _study_folder(folder, study):
-        _run_cells(study, folder, executor, on_progress or (lambda _: None), on_corpus)
+        _run_cells(study, folder, on_progress or (lambda _: None), on_corpus)
     return folder
 
 
@@ -65,12 +68,22 @@ def check(study: Study) -> None:
     """
     load_plugins(study.base.load)
     try:
+        _check_engine(study.engine)
         for name in study.report_to:
             if name not in trackers.names():
                 raise FieldError(f"unknown tracker '{name}'; {guess(name, trackers.names())}", "report_to")
         _check_cells(study)
     except FieldError as error:
         raise study.places.located(error) from None
+
+
+def _check_engine(choice: Choice) -> None:
+    """Hold the engine's name, its options and the package that it needs against what there is."""
+    _bound("engine", engines, choice)
+    facts = engines.facts(choice.name)
+    if facts.package is not None and importlib.util.find_spec(facts.package) is None:
+        message = f"engine: {facts.package} is not installed; pip install 'cllora[{facts.extra}]', or leave it out"
+        raise FieldError(message, "engine")
 
 
 def _check_cells(study: Study) -> None:
@@ -122,25 +135,45 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
         raise FieldError(str(error), named.get(path, path)) from None
 
 
-def _run_cells(
-    study: Study,
-    folder: Path,
-    executor: Executor,
-    on_progress: Callable[[Progress], None],
-    on_corpus: OnRead | None,
-) -> None:
+def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], None], on_corpus: OnRead | None) -> None:
     cells = order_by_shared_inputs(study.cells())
     cache = StudyCache(folder, on_corpus)
     cache.hold_files(study.base.load)
+    engine = _engine_of(study, folder, cells)
+    work = CellWork(folder, study.base.load, engine.threads, cache)
     failed: dict[str, str] = {}
     with Tracking(study, folder) as tracking:
-        for progress in executor(partial(_attempt, folder, cache), _beginnings(cells)):
+        for progress in engine(work, _beginnings(cells)):
             if progress.failed is not None:
                 failed[progress.cell.name] = progress.failed
             tracking.follow(progress)
             on_progress(progress)
     if failed:
         raise CellsFailed(folder, failed, len(cells))
+
+
+def _engine_of(study: Study, folder: Path, cells: Sequence[Cell]) -> Engine:
+    """The study's engine for what is left to do, with the threads that the study began with."""
+    pins = Pins(folder / "pins.json")
+    left = [cell for cell in cells if not is_finished(folder / cell.name, cell.experiment)]
+    setting = Setting(folder, left, pins.threads(), _only_here(study))
+    engine: Engine = engines.bind(study.engine.name, study.engine.options)(setting)
+    if left:
+        pins.hold_threads(engine.threads)
+    return engine
+
+
+def _only_here(study: Study) -> str | None:
+    """The first thing a study names that is neither cllora's nor in the study's own files (`load`): of this process."""
+    own = {str(path) for file in study.base.load for path in code_files(expanded(file))}
+    for cell in study.cells():
+        probing = (("evaluation.probes", probes, probe) for probe in cell.experiment.evaluation.probes)
+        for _, registry, choice in (*_choices(cell.experiment), *probing):
+            code = getattr(inspect.unwrap(registry.get(choice.name)), "__code__", None)
+            file = Path("" if code is None else code.co_filename).resolve()
+            if PACKAGE not in file.parents and str(file) not in own:
+                return f"{registry.kind} '{choice.name}'"
+    return None
 
 
 def _beginnings(cells: Sequence[Cell]) -> list[Progress]:
@@ -150,43 +183,6 @@ def _beginnings(cells: Sequence[Cell]) -> list[Progress]:
         Progress(cell, len(cells), index, 0, rounds[index], resumed=False, total=sum(rounds) + len(rounds))
         for index, cell in enumerate(cells)
     ]
-
-
-def _attempt(folder: Path, cache: StudyCache, begin: Progress) -> Iterator[Progress]:
-    """Run a cell to its end or to where it fails, which is put on record; what would stop every cell is raised."""
-    place = folder / begin.cell.name
-    try:
-        yield from _run_cell(place, cache, begin)
-    except Exception as error:
-        if stops_the_study(error):
-            raise
-        yield replace(begin, failed=record_failure(place, error))
-
-
-def _run_cell(place: Path, cache: StudyCache, begin: Progress) -> Iterator[Progress]:
-    """Yield each round of a cell once it is on disk; of a cell that was finished before, the last."""
-    is_finished, run_cell = _import_cells()
-    experiment = begin.cell.experiment
-    if is_finished(place, experiment):
-        yield replace(begin, round=begin.rounds, resumed=True)
-        return
-    forget_failure(place)
-    samples = cache.samples(experiment)
-    for after in run_cell(experiment, place, samples, cache.engine(experiment, samples)):
-        yield replace(begin, round=after.number, record=after.record.to_json())
-
-
-def _import_cells() -> tuple[Any, Any]:
-    """Import the module that runs cells, and with it torch and transformers: thousands of modules, among which
-    collecting garbage costs a second and finds none."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        from cllora.runs.cell import is_finished, run_cell
-    finally:
-        if collecting:
-            gc.enable()
-    return is_finished, run_cell
 
 
 def order_by_shared_inputs(cells: Sequence[Cell]) -> list[Cell]:
@@ -215,6 +211,7 @@ def _study_folder(folder: Path, study: Study) -> Iterator[None]:
         if path.exists() and not _extends(study, Study.parse(read_json(path))):
             raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
         record = json.loads(json.dumps(study.to_mapping()))
+        del record["engine"]  # Where a study is computed is no part of what it is.
         if not path.exists() or read_json(path) != record:
             write_json(path, record)
         yield

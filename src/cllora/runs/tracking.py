@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeGuard
 
-from cllora.analysis import read_record
 from cllora.errors import UsageError, one_line
 from cllora.metrics import metrics
 from cllora.probes import probes
 from cllora.registry import Registry
-from cllora.runs.executor import Progress
+from cllora.runs.engines import Progress
 from cllora.spec import Cell, Study
 from cllora.store import last_round, read_probes_of, read_rounds
 
@@ -256,6 +255,8 @@ def probe_figures(place: Path, number: int) -> dict[str, float]:
 
 def metrics_of(place: Path) -> dict[str, float]:
     """The metrics of a run as `metrics.NAME`, as far as they were measured. One that fails costs a warning."""
+    from cllora.analysis import read_record  # with all statistics, which a run needs for its trackers alone
+
     record, figures = read_record(place), {}
     for metric in metrics.every():
         if metric.against_control:

@@ -12,14 +12,14 @@ from cllora.registry import guess
 from cllora.spec.aliases import canonical, fields_today, name_today
 from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
 from cllora.spec.scalars import to_yaml
-from cllora.spec.section import Section
+from cllora.spec.section import Choice, Section
 from cllora.spec.sections import Experiment
 from cllora.spec.settings import apply_settings, with_source, written_grid
 from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
 MOST_SEEDS = 10_000
-STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to")
+STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to", "engine")
 """A study's own fields; the others are sections of its base experiment."""
 
 LONGEST_NAME = 255
@@ -45,7 +45,8 @@ class Cell(Section):
 class Study(Section):
     """A base experiment, the axes varied over it, the seeds, and which cell is the control.
 
-    `where` has fields that go with the value of another; `report_to` the trackers that are told of every round.
+    `where` has fields that go with the value of another; `report_to` the trackers that are told of every round;
+    `engine` is where cells are computed.
     """
 
     name: str = "study"
@@ -55,6 +56,7 @@ class Study(Section):
     control: dict[str, object] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     report_to: tuple[str, ...] = ()
+    engine: Choice = Choice(name="auto")
     _places: Places = PrivateAttr(default_factory=Places)
 
     @field_validator("name")
@@ -105,6 +107,7 @@ class Study(Section):
             "control": dict(self.control),
             "seeds": list(self.seeds),
             "report_to": list(self.report_to),
+            "engine": self.engine.model_dump(mode="json"),
         }
 
     def to_yaml(self, *, ascii_only: bool = False) -> str:

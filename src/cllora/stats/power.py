@@ -14,10 +14,6 @@ MOST_SEEDS = 10_000
 """More are called infinitely many."""
 
 
-_AT, _WEIGHTS = np.polynomial.legendre.leggauss(400)
-"""The nodes and weights of the integration over numbers between -1 and 1."""
-
-
 def chance_of_differs(effect: float, spread: float, seeds: int, alpha: float = 0.05) -> float:
     """The power of the two-sided paired t test at this true difference and standard deviation of differences.
 
@@ -75,12 +71,19 @@ def seeds_to_tell(difference: float, spread: float, seeds: int, margin: float, a
     return planned if not planned <= seeds else seeds_needed(abs(difference), spread, margin, alpha)
 
 
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The nodes and weights of the integration over numbers between -1 and 1 (Gauss-Legendre)."""
+    at, weights = np.polynomial.legendre.leggauss(400)  # takes as long as importing all else of this room
+    return at, weights
+
+
 @lru_cache(maxsize=256)
 def _observed_spreads(seeds: int) -> NDArray[np.float64]:
-    """u, the observed standard deviation over the true one, at its quantiles (1 + `_AT`) / 2."""
+    """u, the observed standard deviation over the true one, at its quantiles that `_mean` takes."""
     freedom = seeds - 1
-    return np.asarray(np.sqrt(2 * gammaincinv(freedom / 2, (1 + _AT) / 2) / freedom))
+    return np.asarray(np.sqrt(2 * gammaincinv(freedom / 2, (1 + _nodes()[0]) / 2) / freedom))
 
 
 def _mean(values: NDArray[Any]) -> float:
-    return float(values @ _WEIGHTS / 2)
+    return float(values @ _nodes()[1] / 2)

@@ -1,21 +1,21 @@
 """Folders on disk: a run that whoever has it can resume, report or rerun. No pickle anywhere."""
 
-from cllora.store.files import atomic_write
+from cllora.store.files import atomic_write, lock_of, read_json, write_json
 from cllora.store.folder import (
     FAILED,
     begin,
     by_reason,
+    committed_round,
     drop_unfinished,
+    is_finished,
     last_round,
     partition_table,
     read_environment,
     read_experiment,
-    read_json,
     read_losses,
     read_partition,
     read_rounds,
     save_round,
-    write_json,
     write_partition,
 )
 from cllora.store.probes import ProbeTables, probe_names, read_probe, read_probes_of, write_probe
@@ -27,8 +27,11 @@ __all__ = [
     "atomic_write",
     "begin",
     "by_reason",
+    "committed_round",
     "drop_unfinished",
+    "is_finished",
     "last_round",
+    "lock_of",
     "message_bytes",
     "partition_table",
     "probe_names",

@@ -1,8 +1,16 @@
 """Writing a file so that a reader, or a process that was killed, finds all of it or the one before."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cllora.errors import UsageError
+
+Object = dict[str, Any]  # what a JSON file holds; its reader knows the shape
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -22,9 +30,40 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def lock_of(path: Path) -> FileLock:
+    """The lock of what several processes may make or write at `path`: a file in the folder `.locks` beside it."""
+    folder = path.parent / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{path.name}.lock")
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line, its end included, and see it to the disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    atomic_write(path, lambda partial: write_text(partial, json.dumps(value, indent=2, allow_nan=False) + "\n"))
+
+
+def read_json(path: Path) -> Object:
+    """An object from a JSON file.
+
+    Raises:
+        UsageError: no such file, or it is damaged.
+    """
+    try:
+        value: Object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} is damaged: it holds no JSON object")
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8, whatever the machine's own encoding is."""
+    path.write_text(text, encoding="utf-8")

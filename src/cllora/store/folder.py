@@ -20,7 +20,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 
 from cllora.errors import UsageError, one_line
 from cllora.spec import Experiment
-from cllora.store.files import append_line, atomic_write
+from cllora.store.files import Object, append_line, atomic_write, read_json, write_json, write_text
 from cllora.store.wire import storable
 from cllora.types import (
     Arrays,
@@ -46,8 +45,6 @@ from cllora.types import (
     from_plain,
     to_plain,
 )
-
-Object = dict[str, Any]  # what a JSON file holds; its reader knows the shape
 
 GLOBAL_TEST = -1
 """The `client` of the global test set in partition.parquet."""
@@ -76,7 +73,7 @@ def begin(folder: Path, experiment: Experiment) -> None:
             raise UsageError(f"{folder} holds another experiment; choose another --out, or remove the folder")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(spec, lambda path: _write_text(path, experiment.to_json() + "\n"))
+    atomic_write(spec, lambda path: write_text(path, experiment.to_json() + "\n"))
 
 
 def read_experiment(folder: Path) -> Experiment:
@@ -90,25 +87,6 @@ def read_experiment(folder: Path) -> Experiment:
         hint = f"; it holds runs, such as {inside[0]}" if inside else ""
         raise UsageError(f"{folder} is not the folder of a run: it has no spec.json{hint}")
     return Experiment.parse(read_json(folder / "spec.json"))
-
-
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    atomic_write(path, lambda partial: _write_text(partial, json.dumps(value, indent=2, allow_nan=False) + "\n"))
-
-
-def read_json(path: Path) -> Object:
-    """An object from a JSON file.
-
-    Raises:
-        UsageError: no such file, or it is damaged.
-    """
-    try:
-        value: Object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} is damaged: it holds no JSON object")
-    return value
 
 
 def write_partition(folder: Path, partition: Partition) -> None:
@@ -207,7 +185,7 @@ def drop_unfinished(folder: Path, last: Round | None) -> None:
     if path.exists():
         text = "".join(_line(record) for record in read_rounds(folder) if record["round"] <= number)
         if path.read_text(encoding="utf-8") != text:
-            atomic_write(path, lambda partial: _write_text(partial, text))
+            atomic_write(path, lambda partial: write_text(partial, text))
     tables = [folder / "losses.parquet", *(folder / "probes").glob("*.parquet")]
     for part in (part for table in tables for part in table.glob("round-*.parquet")):
         if part.name not in {part_name(finished) for finished in range(number + 1)}:
@@ -222,6 +200,28 @@ def read_environment(folder: Path) -> Environment:
     """
     file = folder / "environment.json"
     return from_plain(Environment, read_json(file), file) if file.exists() else Environment()
+
+
+def committed_round(folder: Path) -> int:
+    """The number of the last whole round on disk, its state itself unread; -1 if there is none."""
+    state = folder / "state.safetensors"
+    if not state.exists():
+        return -1
+    with damage(state), safetensors.safe_open(state, framework="numpy") as file:
+        return int(file.metadata()["round"])
+
+
+def is_finished(folder: Path, experiment: Experiment) -> bool:
+    """Whether the folder holds this experiment, run to its end.
+
+    Raises:
+        UsageError: it holds another.
+    """
+    if not (folder / "spec.json").exists():
+        return False
+    begin(folder, experiment)
+    last = last_round(folder)
+    return last is not None and last.number == experiment.federation.num_rounds and (folder / "adapter").is_dir()
 
 
 def read_rounds(folder: Path) -> list[Object]:
@@ -288,7 +288,3 @@ def damage(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError, pa.ArrowException) as error:
         raise UsageError(f"{path} is damaged: {one_line(error)}") from None
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

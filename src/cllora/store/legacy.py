@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cllora.store.folder import damage, read_json
+from cllora.store.files import read_json
+from cllora.store.folder import damage
 
 Json = Mapping[str, Any]  # as such folders have it
 WHEN = ("before", "after")

@@ -1,0 +1,188 @@
+"""Cells handed out to workers, and followed by their folders, wherever the workers are.
+
+What a worker did is read from the disk, as whoever resumes a study reads it: so a worker's death, and the driver's own,
+lose nothing but the round that was being computed. Nothing but a cell's end comes back any other way.
+"""
+
+import logging
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from cllora.errors import UsageError, counted, one_line
+from cllora.runs.engines.engine import Progress, Work
+from cllora.runs.failures import record_failure, stops_the_study
+from cllora.runs.notices import Notices, kept_for_the_driver
+from cllora.store import committed_round, is_finished, read_rounds
+
+log = logging.getLogger("cllora")
+
+POLL_SECONDS = 0.1
+DEATHS = 3
+"""Deaths of workers at a cell after which it counts as failed."""
+LATE_SECONDS = 60
+"""The longest time that files may take from another machine to this one."""
+
+
+class Handle(Protocol):
+    """One cell's computing: a future, or what a library has in its place."""
+
+    def done(self) -> bool: ...
+    def result(self) -> Any: ...  # Any: what was computed; libraries differ
+
+
+class Workers(Protocol):
+    """Processes that compute cells."""
+
+    @property
+    def at_once(self) -> int | None:
+        """The number of cells that they are handed at a time; None where they have a queue of their own."""
+        ...
+
+    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle: ...
+
+
+Open = Callable[[], AbstractContextManager[Workers, bool | None]]
+"""Starts workers; at the end of the context all of them end at once, whatever they are at."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An engine that hands cells out to workers and follows them.
+
+    `widely` says whether the workers may be on other machines, whose files take their time.
+    """
+
+    threads: int
+    open: Open
+    advice: str
+    widely: bool = False
+
+    def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
+        left: list[Progress] = []
+        for cell in cells:
+            if is_finished(work.folder / cell.cell.name, cell.cell.experiment):
+                yield replace(cell, round=cell.rounds, resumed=True)
+            else:
+                left.append(cell)
+        if left:
+            with closing(Notices(work.folder)) as notices, self.open() as workers:
+                work.prepare(left)
+                yield from _Following(self, work, workers, notices).all(left)
+
+
+def computed(work: Work, begin: Progress) -> Progress:
+    """Compute all rounds of a cell, in a worker; returns the last one's progress."""
+    last = begin
+    with kept_for_the_driver(work.folder), redirect_stdout(sys.stderr):
+        for progress in work(begin):
+            last = progress
+    return replace(last, record=None)
+
+
+@dataclass
+class _Watched:
+    """A cell that a worker is at, and the last of its rounds that was reported."""
+
+    begin: Progress
+    place: Path
+    reported: int = -1
+    seen: float = field(default=0.0)
+
+    def news(self) -> Iterator[Progress]:
+        """Yield the rounds that have come onto the disk since."""
+        state = self.place / "state.safetensors"
+        changed = state.stat().st_mtime if state.exists() else 0.0
+        if changed == self.seen:
+            return
+        number = committed_round(self.place)
+        for record in read_rounds(self.place):
+            if self.reported < record["round"] <= number:
+                yield replace(self.begin, round=record["round"], record=record)
+        self.seen, self.reported = changed, max(self.reported, number)
+
+
+class _Following:
+    """The cells of a study while workers are at them."""
+
+    def __init__(self, engine: Followed, work: Work, workers: Workers, notices: Notices) -> None:
+        self._engine = engine
+        self._work = work
+        self._workers = workers
+        self._notices = notices
+        self._deaths: Counter[str] = Counter()
+        self._running: dict[Handle, _Watched] = {}
+
+    def all(self, cells: Sequence[Progress]) -> Iterator[Progress]:
+        """Hand out all cells, and yield what becomes of them."""
+        waiting = deque(cells)
+        while waiting or self._running:
+            while waiting and self._has_room():
+                self._hand_out(waiting.popleft())
+            for handle, watched in list(self._running.items()):
+                done = handle.done()  # Asked first: what it wrote before it ended is there to be read then.
+                yield from watched.news()
+                if done:
+                    del self._running[handle]
+                    yield from self._ended(handle, watched, waiting)
+            self._notices.read()
+            time.sleep(POLL_SECONDS)
+
+    def _has_room(self) -> bool:
+        return self._workers.at_once is None or len(self._running) < self._workers.at_once
+
+    def _hand_out(self, begin: Progress) -> None:
+        place = self._work.folder / begin.cell.name
+        watched = _Watched(begin, place, reported=committed_round(place))
+        self._running[self._workers.submit(computed, self._work, begin)] = watched
+
+    def _ended(self, handle: Handle, watched: _Watched, waiting: deque[Progress]) -> Iterator[Progress]:
+        """Yield what a cell that is over comes to; one whose worker died waits again."""
+        begin = watched.begin
+        try:
+            last: Progress = handle.result()
+        except UsageError:
+            raise
+        except Exception as error:
+            if stops_the_study(error):
+                raise
+            yield from self._died(begin, error, waiting)
+            return
+        if last.failed is not None:
+            yield replace(begin, failed=last.failed)
+            return
+        yield from self._rest(watched)
+
+    def _rest(self, watched: _Watched) -> Iterator[Progress]:
+        """Yield the rounds of a finished cell that have not been reported; from another machine they may come late."""
+        until = time.monotonic() + LATE_SECONDS * self._engine.widely
+        yield from watched.news()
+        while not is_finished(watched.place, watched.begin.cell.experiment):
+            if time.monotonic() > until:
+                raise UsageError(
+                    f"a worker finished {watched.begin.cell.name}, but {watched.place} does not show it: workers and "
+                    "this command must see the same folder; choose an --out that all machines share"
+                )
+            time.sleep(POLL_SECONDS)
+            yield from watched.news()
+        if watched.reported < 0:
+            yield replace(watched.begin, round=watched.begin.rounds, resumed=True)
+
+    def _died(self, begin: Progress, error: Exception, waiting: deque[Progress]) -> Iterator[Progress]:
+        """Hand out again a cell whose worker was killed or failed; a few times, then the cell counts as failed."""
+        self._deaths[begin.cell.name] += 1
+        times = self._deaths[begin.cell.name]
+        why = f"{type(error).__name__}: {one_line(error, 120)}"
+        if times < DEATHS:
+            log.warning("the worker at %s died (%s); the cell goes on after its last whole round", begin.cell.name, why)
+            waiting.appendleft(begin)
+            return
+        died = UsageError(
+            f"its worker died {counted(times, 'time')}, killed or out of memory ({why}); {self._engine.advice}"
+        )
+        yield replace(begin, failed=record_failure(self._work.folder / begin.cell.name, died))

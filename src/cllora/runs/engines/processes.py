@@ -1,0 +1,88 @@
+"""Cells over processes of this machine, by loky: joblib's pool, whose workers start without the user's main program."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import loky
+from pydantic import PositiveInt
+
+from cllora.runs.engines.cores import cores
+from cllora.runs.engines.engine import Engine, Progress, Setting, elsewhere, engines
+from cllora.runs.engines.following import Followed, Handle
+
+ADVICE = "give the study fewer workers (engine.workers), or its cells less to keep in memory (local.batch_size)"
+NEVER_RECYCLED = "1e15"
+"""A worker keeps the base between cells, which is no leak of memory."""
+
+
+@engines.register()
+def processes(setting: Setting, *, workers: PositiveInt | None = None, threads: PositiveInt | None = None) -> Engine:
+    """Several cells at a time, each in a process of its own on this machine."""
+    elsewhere(setting)
+    at_once = workers or max(1, min(len(setting.cells), cores() // (setting.threads or threads or 1)))
+    per_cell = setting.threads or threads or max(1, cores() // at_once)
+    return Followed(per_cell, partial(_started, at_once, per_cell), ADVICE)
+
+
+class Processes:
+    """A pool of one process for each cell that is computed at once, so that one's death is no other's."""
+
+    def __init__(self, at_once: int, threads: int) -> None:
+        self.at_once = at_once
+        self._threads = threads
+        self._pools = [self._pool() for _ in range(at_once)]
+        self._busy: dict[int, Handle] = {}
+        for pool in self._pools:
+            pool.submit(_imports)
+
+    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle:
+        """Hand a cell to a process that is free; one that died is started again."""
+        free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
+        try:
+            handle: Handle = self._pools[free].submit(function, *arguments)
+        except (loky.process_executor.TerminatedWorkerError, RuntimeError):  # RuntimeError: it was shut down since
+            self._pools[free] = self._pool()
+            handle = self._pools[free].submit(function, *arguments)
+        self._busy[free] = handle
+        return handle
+
+    def stop(self) -> None:
+        """End every process at once, whatever it is at: what it had not put on disk is computed again."""
+        for pool in self._pools:
+            pool.shutdown(wait=True, kill_workers=True)
+
+    def _pool(self) -> loky.ProcessPoolExecutor:
+        env = {"OMP_NUM_THREADS": str(self._threads), "LOKY_MAX_MEMORY_LEAK_SIZE": NEVER_RECYCLED}
+        return loky.ProcessPoolExecutor(1, initializer=_begun, initargs=(os.getpid(),), env=env)
+
+
+@contextlib.contextmanager
+def _started(at_once: int, threads: int) -> Iterator[Processes]:
+    workers = Processes(at_once, threads)
+    try:
+        yield workers
+    finally:
+        workers.stop()
+
+
+def _begun(driver: int) -> None:
+    """Make a worker one that ends with its driver, and by its driver's word alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _end_with(driver: int) -> None:
+    """End this process once its driver is gone, killed as it may be; the cell is as whole as at any other end."""
+    while os.getppid() == driver:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _imports() -> None:
+    """Import what cells need, while the driver is still reading texts."""
+    import cllora.runs.cell  # noqa: F401

@@ -1,0 +1,98 @@
+"""Computing one cell of a study, in whatever process."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cllora.errors import UsageError
+from cllora.registry import load_plugins
+from cllora.runs.engines import Progress
+from cllora.runs.failures import forget_failure, record_failure, stops_the_study
+from cllora.runs.study_cache import StudyCache
+from cllora.store import is_finished, lock_of
+
+
+class CellWork:
+    """Computes cells of one study; what they share is made once in a process (see `Work` for what it is to an engine).
+
+    Sent to another process it is the study's folder, the user's own files and the number of threads; what it has in
+    memory stays where it is.
+    """
+
+    def __init__(self, folder: Path, files: tuple[str, ...], threads: int, cache: StudyCache) -> None:
+        self.folder = folder
+        self._files = files
+        self._threads = threads
+        self._cache = cache
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _work_here, (self.folder, self._files, self._threads)
+
+    def prepare(self, cells: Sequence[Progress]) -> None:
+        """Read the cells' texts into the cache. What cannot be read is recorded by the cells that ask for it."""
+        for cell in cells:
+            with suppress(UsageError):
+                self._cache.samples(cell.cell.experiment)
+
+    def __call__(self, begin: Progress) -> Iterator[Progress]:
+        """Run a cell to its end or to where it fails, which is put on record; what would stop every cell is raised."""
+        place = self.folder / begin.cell.name
+        with lock_of(place):  # Held by whoever computes it: a driver's worker may outlive the driver for a moment.
+            try:
+                with threads(self._threads):
+                    yield from self._rounds(place, begin)
+            except Exception as error:
+                if stops_the_study(error):
+                    raise
+                yield replace(begin, failed=record_failure(place, error))
+
+    def _rounds(self, place: Path, begin: Progress) -> Iterator[Progress]:
+        """Each round of a cell once it is on disk; of a cell that was finished before, the last."""
+        experiment = begin.cell.experiment
+        if is_finished(place, experiment):
+            yield replace(begin, round=begin.rounds, resumed=True)
+            return
+        run_cell = _import_run_cell()
+        forget_failure(place)
+        samples = self._cache.samples(experiment)
+        for after in run_cell(experiment, place, samples, self._cache.engine(experiment, samples)):
+            yield replace(begin, round=after.number, record=after.record.to_json())
+
+
+@lru_cache(maxsize=1)
+def _work_here(folder: Path, files: tuple[str, ...], threads: int) -> CellWork:
+    """The work of a study in a process that it was sent to, kept for the study's next cell."""
+    load_plugins(files)
+    cache = StudyCache(folder, None)
+    cache.hold_files(files)
+    return CellWork(folder, files, threads, cache)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let torch compute with so many threads meanwhile."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _import_run_cell() -> Any:
+    """Import the function that runs cells, and with it torch and transformers: thousands of modules, among which
+    collecting garbage costs a second and finds none."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from cllora.runs.cell import run_cell
+    finally:
+        if collecting:
+            gc.enable()
+    return run_cell

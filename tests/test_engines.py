@@ -1,0 +1,321 @@
+"""Engines: the same folder from every one of them, and what becomes of a study when processes die."""
+
+import errno
+import importlib.util
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psutil
+import pytest
+
+import cllora
+from cllora.errors import UsageError
+from cllora.probes import probes
+from cllora.runs import CellsFailed
+from cllora.runs.engines import Setting, engines
+from cllora.runs.engines import auto as choosing
+from cllora.runs.engines.following import Followed
+from cllora.runs.engines.processes import Processes
+from cllora.spec import Study
+from cllora.store import committed_round, read_json, read_rounds
+from support.engines import KILLED
+from support.studies import numbers, study_fields
+
+HERE = {"name": "inline", "threads": 1}
+PROCESSES = {"name": "processes", "workers": 2, "threads": 1}
+OTHERS = [
+    {"name": "slurm", "cluster": "local", "threads": 1, "workers": 2},
+    {"name": "ray", "workers": 2, "threads": 1},
+]
+
+
+def keep(registry, monkeypatch):
+    """Let a registry be as it was once the test is over."""
+    monkeypatch.setattr(registry, "_members", dict(registry._members))
+    monkeypatch.setattr(registry, "_facts", dict(registry._facts))
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A file with a probe that kills its process."""
+    keep(probes, monkeypatch)
+    file = tmp_path / "killed.py"
+    file.write_text(KILLED)
+    return file
+
+
+def study(model, texts, plugin, engine, tmp_path, **changes):
+    """Two cells whose process kills itself in its second round, once."""
+    probe = {"name": "killed", "marker": str(tmp_path / "deaths"), "times": changes.pop("times", 1)}
+    fields = study_fields(model, texts, evaluation={"probes": [probe]}, load=[str(plugin)], **changes)
+    return Study.parse({**fields, "engine": engine})
+
+
+def test_processes_give_the_same_folder_as_one_though_one_of_them_is_killed(
+    plugin, tiny_models, texts, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "cllora")
+    told = []
+    asked = study(tiny_models("opt"), texts, plugin, PROCESSES, tmp_path)
+    out = cllora.run(asked, tmp_path / "out", on_progress=told.append)
+    assert len((tmp_path / "deaths").read_text()) == 1
+    assert "goes on after its last whole round" in caplog.text
+    for name in {progress.cell.name for progress in told}:
+        mine = [progress for progress in told if progress.cell.name == name]
+        assert [progress.round for progress in mine] == [0, 1, 2, 3]
+        assert [progress.record for progress in mine] == read_rounds(out / name)
+    here = cllora.run(study(tiny_models("opt"), texts, plugin, HERE, tmp_path), tmp_path / "here")
+    assert numbers(out) == numbers(here)
+    for file in ("study.json", "pins.json"):
+        assert read_json(out / file) == read_json(here / file)
+    assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
+
+
+@pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine["name"])
+def test_every_engine_gives_the_same_folder(engine, tiny_models, texts, tmp_path):
+    package = engines.facts(engine["name"]).package
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1)
+    out = cllora.run(Study.parse({**fields, "engine": engine}), tmp_path / "out")
+    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
+    assert numbers(out) == numbers(here)
+    assert read_json(out / "pins.json") == read_json(here / "pins.json")
+
+
+def test_workers_end_with_a_driver_that_is_killed_and_the_study_goes_on(plugin, tiny_models, texts, tmp_path):
+    out, file = tmp_path / "out", tmp_path / "study.yaml"
+    asked = study(
+        tiny_models("opt"),
+        texts,
+        plugin,
+        PROCESSES,
+        tmp_path,
+        times=0,
+        federation={"num_rounds": 12, "clients_per_round": 2},
+    )
+    file.write_text(asked.to_yaml())
+    driver = subprocess.Popen([sys.executable, "-m", "cllora", "run", str(file), "--out", str(out)])
+    cells = [out / cell.name for cell in asked.cells()]
+    until = time.monotonic() + 120
+    while not any(committed_round(cell) >= 1 for cell in cells) and time.monotonic() < until:
+        time.sleep(0.02)
+    workers = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert len(workers) >= 2
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert any(committed_round(cell) < 12 for cell in cells)
+    here = Study.parse({**asked.to_mapping(), "engine": HERE})
+    assert numbers(cllora.run(here, out)) == numbers(cllora.run(here, tmp_path / "here"))
+
+
+class InThisProcess:
+    """Workers that are none: a cell is computed when it is handed out, or `fail` raises in its place."""
+
+    at_once = 1
+
+    def __init__(self, fail):
+        self.fail = fail
+
+    def submit(self, function, work, begin):
+        handle = Future()
+        try:
+            handle.set_result(self.fail(begin) or function(work, begin))
+        except (OSError, RuntimeError) as error:
+            handle.set_exception(error)
+        return handle
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Register an engine whose workers do as the test says."""
+    keep(engines, monkeypatch)
+
+    def register(fail):
+        @contextmanager
+        def started():
+            yield InThisProcess(fail)
+
+        engines.register("failing")(lambda setting: Followed(1, started, "give it more memory"))
+
+    return register
+
+
+def test_a_cell_whose_worker_always_dies_is_recorded_and_the_others_are_finished(failing, tiny_models, texts, tmp_path):
+    def fail(begin):
+        if begin.index == 0:
+            raise RuntimeError("killed by signal 9")
+
+    failing(fail)
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "failing"})
+    with pytest.raises(CellsFailed, match=r"its worker died 3 times.*signal 9.*give it more memory"):
+        cllora.run(asked, tmp_path)
+    assert "give it more memory" in read_json(tmp_path / "alpha=0.1,seed=0" / "failed.json")["error"]
+    assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
+
+
+def test_a_full_disk_at_a_worker_stops_the_study_and_what_is_there_is_kept(failing, tiny_models, texts, tmp_path):
+    def fail(begin):
+        if begin.index == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    failing(fail)
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "failing"})
+    with pytest.raises(OSError, match="No space left"):
+        cllora.run(asked, tmp_path)
+    assert len(read_rounds(tmp_path / "alpha=0.1,seed=0")) == 4
+    assert not (tmp_path / "alpha=iid,seed=0").exists()
+
+
+def test_workers_that_do_not_see_the_same_folder_are_one_line(failing, tiny_models, texts, tmp_path):
+    failing(lambda begin: replace(begin, round=begin.rounds))
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "failing"})
+    with pytest.raises(UsageError, match="must see the same folder"):
+        cllora.run(asked, tmp_path)
+
+
+def test_what_workers_say_is_said_once(tiny_models, texts, tmp_path, failing, caplog):
+    caplog.set_level(logging.WARNING, "cllora")
+
+    def fail(begin):
+        folder = tmp_path / ".notices"
+        folder.mkdir(exist_ok=True)
+        with (folder / f"host-{begin.index}.jsonl").open("a") as file:
+            file.write(json.dumps([logging.WARNING, "3 rows were dropped"]) + "\n")
+
+    failing(fail)
+    cllora.run(Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "failing"}), tmp_path)
+    assert caplog.text.count("3 rows were dropped") == 1
+    assert not (tmp_path / ".notices").exists()
+
+
+def test_the_threads_of_a_study_are_those_that_it_began_with(tiny_models, texts, tmp_path):
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1)
+    cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path)
+    more = Study.parse({**fields, "seeds": 2, "engine": {"name": "inline", "threads": 2}})
+    cllora.run(more, tmp_path)
+    for file in tmp_path.glob("*/environment.json"):
+        assert read_json(file)["hardware"]["threads"] == 1
+    (tmp_path / "pins.json").unlink()  # as in a folder of 0.1.0
+    cllora.run(Study.parse({**fields, "seeds": 3, "engine": "inline"}), tmp_path)
+    assert read_json(tmp_path / "pins.json")["threads"] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "cores", "gigabytes", "gpu", "device", "expected"),
+    [
+        (8, 4, 64, False, "auto", 4),
+        (3, 4, 64, False, "auto", 3),
+        (1, 4, 64, False, "auto", 1),
+        (8, 1, 64, False, "auto", 1),
+        (8, 4, 2.5, False, "auto", 2),
+        (8, 4, 0.5, False, "auto", 1),
+        (8, 4, 64, True, "auto", 1),
+        (8, 4, 64, True, "cpu", 4),
+    ],
+)
+def test_auto_takes_as_many_processes_as_cells_cores_and_memory_allow(
+    monkeypatch, tmp_path, cells, cores, gigabytes, gpu, device, expected
+):
+    monkeypatch.setattr(choosing, "cores", lambda: cores)
+    monkeypatch.setattr(choosing, "free_memory", lambda: int(gigabytes * 1e9))
+    monkeypatch.setattr(choosing, "may_have_gpu", lambda: gpu)
+    asked = Study.parse({"model": {"name": "embedded-64", "context": 128, "device": device}, "seeds": cells})
+    assert choosing.workers_that_fit(Setting(tmp_path, asked.cells())) == expected
+
+
+def test_a_base_that_is_not_here_yet_is_computed_with_in_one_process(monkeypatch, tmp_path):
+    monkeypatch.setattr(choosing, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(choosing, "cores", lambda: 4)
+    asked = Study.parse({"model": {"name": "someone/a-model"}, "seeds": 4})
+    assert choosing.workers_that_fit(Setting(tmp_path, asked.cells())) == 1
+
+
+def test_what_this_program_alone_registers_keeps_a_study_in_it(tiny_models, texts, tmp_path, monkeypatch):
+    from cllora.federated import strategies
+
+    keep(strategies, monkeypatch)
+    strategies.register("mine")(lambda setting: strategies.get("fedavg")(setting))
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1, federation__strategy="mine")
+    with pytest.raises(UsageError, match=r"strategy 'mine' is registered by this program alone.*load.*inline"):
+        cllora.run(Study.parse({**fields, "engine": "processes"}), tmp_path)
+    monkeypatch.setattr(choosing, "cores", lambda: 4)
+    cells = Study.parse(fields).cells()
+    assert [choosing.workers_that_fit(Setting(tmp_path, cells, 1, name)) for name in (None, "strategy 'mine'")] == [
+        2,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("proceses", "unknown engine 'proceses'; did you mean 'processes'?"),
+        ({"name": "processes", "workers": 0}, "workers"),
+        ({"name": "processes", "gpus": 1}, "has no option 'gpus'"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_anything_is_done(engine, said, tiny_models, texts, tmp_path):
+    with pytest.raises(UsageError, match="engine") as refused:
+        cllora.run(Study.parse({**study_fields(tiny_models("opt"), texts), "engine": engine}), tmp_path / "out")
+    assert said in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_users_own_engine_is_a_function_in_a_file(tiny_models, texts, tmp_path, monkeypatch):
+    """One that goes on with every cell by a round in turn, the last one first."""
+    keep(engines, monkeypatch)
+    file = tmp_path / "in_turn.py"
+    file.write_text('''
+from dataclasses import dataclass
+from cllora.runs.engines import engines
+
+@dataclass(frozen=True)
+class InTurn:
+    threads: int = 1
+
+    def __call__(self, work, cells):
+        running = [work(cell) for cell in reversed(cells)]
+        while running:
+            for cell in list(running):
+                progress = next(cell, None)
+                if progress is None:
+                    running.remove(cell)
+                else:
+                    yield progress
+
+@engines.register("in_turn")
+def in_turn(setting):
+    """Every cell by a round in turn."""
+    return InTurn()
+''')
+    fields = {**study_fields(tiny_models("opt"), texts), "load": [str(file)]}
+    told = []
+    study_in_turn = Study.parse({**fields, "engine": "in_turn"})
+    folder = cllora.run(study_in_turn, tmp_path / "out", on_progress=told.append)
+    assert [progress.round for progress in told] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({progress.cell.name for progress in told}) == 2
+    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
+    assert numbers(folder) == numbers(here)
+
+
+def test_stopping_ends_the_workers_at_once():
+    mine = psutil.Process(os.getpid())
+    before = set(mine.children(recursive=True))
+    workers = Processes(2, 1)
+    handles = [workers.submit(time.sleep, 600) for _ in range(2)]
+    begun = [child for child in mine.children(recursive=True) if child not in before]
+    begun = [child for child in begun if "loky.backend.popen" in " ".join(child.cmdline())]
+    workers.stop()
+    assert len(begun) == 2
+    assert psutil.wait_procs(begun, timeout=5)[1] == []
+    assert all(handle.exception() is not None for handle in handles)
