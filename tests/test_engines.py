@@ -18,7 +18,6 @@ import pytest
 
 import cllora
 from cllora.errors import UsageError
-from cllora.probes import probes
 from cllora.runs import CellsFailed
 from cllora.runs.engines import Setting, engines
 from cllora.runs.engines import auto as choosing
@@ -37,16 +36,9 @@ OTHERS = [
 ]
 
 
-def keep(registry, monkeypatch):
-    """Let a registry be as it was once the test is over."""
-    monkeypatch.setattr(registry, "_members", dict(registry._members))
-    monkeypatch.setattr(registry, "_facts", dict(registry._facts))
-
-
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path):
     """A file with a probe that kills its process."""
-    keep(probes, monkeypatch)
     file = tmp_path / "killed.py"
     file.write_text(KILLED)
     return file
@@ -138,7 +130,6 @@ class InThisProcess:
 @pytest.fixture
 def failing(monkeypatch):
     """Register an engine whose workers do as the test says."""
-    keep(engines, monkeypatch)
 
     def register(fail):
         @contextmanager
@@ -243,7 +234,6 @@ def test_a_base_that_is_not_here_yet_is_computed_with_in_one_process(monkeypatch
 def test_what_this_program_alone_registers_keeps_a_study_in_it(tiny_models, texts, tmp_path, monkeypatch):
     from cllora.federated import strategies
 
-    keep(strategies, monkeypatch)
     strategies.register("mine")(lambda setting: strategies.get("fedavg")(setting))
     fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1, federation__strategy="mine")
     with pytest.raises(UsageError, match=r"strategy 'mine' is registered by this program alone.*load.*inline"):
@@ -273,7 +263,6 @@ def test_an_engine_that_cannot_be_is_refused_before_anything_is_done(engine, sai
 
 def test_a_users_own_engine_is_a_function_in_a_file(tiny_models, texts, tmp_path, monkeypatch):
     """One that goes on with every cell by a round in turn, the last one first."""
-    keep(engines, monkeypatch)
     file = tmp_path / "in_turn.py"
     file.write_text('''
 from dataclasses import dataclass
