@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cllora.runs.engines.cores import cores
 from cllora.runs.engines.engine import Engine, Progress, Setting, Work, engines
 
 
@@ -20,5 +19,7 @@ class Inline:
 
 @engines.register()
 def inline(setting: Setting, *, threads: int | None = None) -> Engine:
-    """One cell after the other, in the command's own process, on all cores."""
-    return Inline(setting.threads or threads or cores())
+    """One cell after the other, in the command's own process, on all cores (or OMP_NUM_THREADS of them)."""
+    import torch
+
+    return Inline(setting.threads or threads or torch.get_num_threads())
