@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cllora.runs.executor import Progress
+from cllora.runs.engines import Progress
 from rich.console import Console
 
 import cllora
