@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cllora.runs.engines import Progress
 from rich.console import Console
 
 import cllora
@@ -16,6 +15,7 @@ from cllora.errors import UsageError
 from cllora.metrics import NATS, metrics
 from cllora.reports import results_table
 from cllora.runs import trackers
+from cllora.runs.engines import Progress
 from cllora.runs.tracking import Tracking
 from cllora.store import read_rounds
 from support.synthetic import make_study, write_study
