@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,6 +25,7 @@ from cllora.runs.engines import Setting, engines
 from cllora.runs.engines import auto as choosing
 from cllora.runs.engines.following import Followed
 from cllora.runs.engines.processes import Processes
+from cllora.runs.work import CellWork
 from cllora.spec import Study
 from cllora.store import committed_round, read_json, read_rounds
 from support.engines import KILLED
@@ -165,6 +168,30 @@ def test_a_full_disk_at_a_worker_stops_the_study_and_what_is_there_is_kept(faili
         cllora.run(asked, tmp_path)
     assert len(read_rounds(tmp_path / "alpha=0.1,seed=0")) == 4
     assert not (tmp_path / "alpha=iid,seed=0").exists()
+
+
+@pytest.mark.parametrize("engine", ["inline", "failing"])
+def test_a_damaged_cell_is_recorded_and_the_others_are_finished(engine, failing, tiny_models, texts, tmp_path):
+    failing(lambda begin: None)
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1)
+    cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path)
+    (tmp_path / "alpha=0.1,seed=0" / "state.safetensors").write_bytes(b"half")
+    with pytest.raises(CellsFailed, match=r"state\.safetensors is damaged"):
+        cllora.run(Study.parse({**fields, "seeds": 2, "engine": engine}), tmp_path)
+    assert len(list(tmp_path.glob("*/failed.json"))) == 1
+    assert len(list(tmp_path.glob("*,seed=1/costs.json"))) == 2
+
+
+def test_a_worker_computes_in_the_commands_own_folder(tmp_path, monkeypatch):
+    """Paths in a study are relative to it; a worker of Ray, say, may be started anywhere."""
+    monkeypatch.chdir(tmp_path)
+    work = CellWork(Path("out"), (), 1, None)
+    sent = pickle.dumps(work)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert pickle.loads(sent).folder == Path("out")
+    assert Path.cwd() == tmp_path
 
 
 def test_workers_that_do_not_see_the_same_folder_are_one_line(failing, tiny_models, texts, tmp_path):

@@ -1,10 +1,10 @@
 """A whole study: checked before anything is loaded, then cell by cell into one folder."""
 
-import importlib.util
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +20,7 @@ from cllora.presets import find_study
 from cllora.probes import probes
 from cllora.registry import AnyRegistry, code_files, guess, load_plugins
 from cllora.runs.engines import Engine, Progress, Setting, engines
+from cllora.runs.extras import how_to_install, installed
 from cllora.runs.failures import CellsFailed
 from cllora.runs.pins import Pins
 from cllora.runs.study_cache import StudyCache, shared_parts
@@ -81,9 +82,8 @@ def _check_engine(choice: Choice) -> None:
     """Hold the engine's name, its options and the package that it needs against what there is."""
     _bound("engine", engines, choice)
     facts = engines.facts(choice.name)
-    if facts.package is not None and importlib.util.find_spec(facts.package) is None:
-        message = f"engine: {facts.package} is not installed; pip install 'cllora[{facts.extra}]', or leave it out"
-        raise FieldError(message, "engine")
+    if facts.package is not None and facts.extra is not None and not installed(facts.package):
+        raise FieldError(f"engine: {how_to_install(facts.package, facts.extra)}", "engine")
 
 
 def _check_cells(study: Study) -> None:
@@ -139,11 +139,9 @@ def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], Non
     cells = order_by_shared_inputs(study.cells())
     cache = StudyCache(folder, on_corpus)
     cache.hold_files(study.base.load)
-    engine = _engine_of(study, folder, cells)
-    work = CellWork(folder, study.base.load, engine.threads, cache)
     failed: dict[str, str] = {}
     with Tracking(study, folder) as tracking:
-        for progress in engine(work, _beginnings(cells)):
+        for progress in _computed(study, folder, cells, cache):
             if progress.failed is not None:
                 failed[progress.cell.name] = progress.failed
             tracking.follow(progress)
@@ -152,27 +150,48 @@ def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], Non
         raise CellsFailed(folder, failed, len(cells))
 
 
-def _engine_of(study: Study, folder: Path, cells: Sequence[Cell]) -> Engine:
-    """The study's engine for what is left to do, with the threads that the study began with."""
-    pins = Pins(folder / "pins.json")
-    left = [cell for cell in cells if not is_finished(folder / cell.name, cell.experiment)]
-    setting = Setting(folder, left, pins.threads(), _only_here(study))
-    engine: Engine = engines.bind(study.engine.name, study.engine.options)(setting)
+def _computed(study: Study, folder: Path, cells: Sequence[Cell], cache: StudyCache) -> Iterator[Progress]:
+    """Yield the progress of all cells: of those that are finished, then of those that the engine computes."""
+    left = []
+    for begin in _beginnings(cells):
+        if _is_done(folder, begin.cell):
+            yield replace(begin, round=begin.rounds, resumed=True)
+        else:
+            left.append(begin)
     if left:
-        pins.hold_threads(engine.threads)
+        engine = _engine_of(study, folder, [begin.cell for begin in left])
+        yield from engine(CellWork(folder, study.base.load, engine.threads, cache), left)
+
+
+def _is_done(folder: Path, cell: Cell) -> bool:
+    """Whether nothing is left to do for a cell. One that is damaged is to be computed, and fails there, on record."""
+    try:
+        return is_finished(folder / cell.name, cell.experiment)
+    except UsageError:
+        return False
+
+
+def _engine_of(study: Study, folder: Path, left: Sequence[Cell]) -> Engine:
+    """The study's engine for the cells that are left to do, with the threads that the study began with."""
+    pins = Pins(folder / "pins.json")
+    setting = Setting(folder, left, pins.threads(), _only_here(study.base.load, left))
+    engine: Engine = engines.bind(study.engine.name, study.engine.options)(setting)
+    pins.hold_threads(engine.threads)
     return engine
 
 
-def _only_here(study: Study) -> str | None:
-    """The first thing a study names that is neither cllora's nor in the study's own files (`load`): of this process."""
-    own = {str(path) for file in study.base.load for path in code_files(expanded(file))}
-    for cell in study.cells():
-        probing = (("evaluation.probes", probes, probe) for probe in cell.experiment.evaluation.probes)
-        for _, registry, choice in (*_choices(cell.experiment), *probing):
-            code = getattr(inspect.unwrap(registry.get(choice.name)), "__code__", None)
-            file = Path("" if code is None else code.co_filename).resolve()
-            if PACKAGE not in file.parents and str(file) not in own:
-                return f"{registry.kind} '{choice.name}'"
+def _only_here(load: Sequence[str], cells: Sequence[Cell]) -> str | None:
+    """The first thing cells name that is neither cllora's nor in the study's own files (`load`): of this process."""
+    own = {path for file in load for path in code_files(expanded(file))}
+    members: dict[tuple[str, str], AnyRegistry] = {}
+    for cell in cells:
+        members |= {(choice.name, registry.kind): registry for _, registry, choice in _choices(cell.experiment)}
+        members |= {(probe.name, probes.kind): probes for probe in cell.experiment.evaluation.probes}
+    for (name, kind), registry in members.items():
+        code = getattr(inspect.unwrap(registry.get(name)), "__code__", None)
+        file = Path("" if code is None else code.co_filename).resolve()
+        if PACKAGE not in file.parents and file not in own:
+            return f"{kind} '{name}'"
     return None
 
 

@@ -5,7 +5,6 @@ costs one warning, and the tracker; never the run.
 """
 
 import hashlib
-import importlib.util
 import logging
 import math
 import shutil
@@ -21,6 +20,7 @@ from cllora.metrics import metrics
 from cllora.probes import probes
 from cllora.registry import Registry
 from cllora.runs.engines import Progress
+from cllora.runs.extras import how_to_install, installed
 from cllora.spec import Cell, Study
 from cllora.store import last_round, read_probes_of, read_rounds
 
@@ -136,8 +136,8 @@ def check_trackers(names: Iterable[str]) -> None:
     """
     for name in names:
         package = trackers.facts(name).package
-        if package is not None and importlib.util.find_spec(package) is None:
-            raise UsageError(f"report_to: {name} is not installed; pip install 'cllora[{package}]', or leave it out")
+        if package is not None and not installed(package):
+            raise UsageError(f"report_to: {how_to_install(name, package)}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Computing one cell of a study, in whatever process."""
 
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,7 +31,7 @@ class CellWork:
         self._cache = cache
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _work_here, (self.folder, self._files, self._threads)
+        return _work_here, (os.getcwd(), self.folder, self._files, self._threads)
 
     def prepare(self, cells: Sequence[Progress]) -> None:
         """Read the cells' texts into the cache. What cannot be read is recorded by the cells that ask for it."""
@@ -56,7 +57,7 @@ class CellWork:
         if is_finished(place, experiment):
             yield replace(begin, round=begin.rounds, resumed=True)
             return
-        run_cell = _import_run_cell()
+        run_cell = import_run_cell()
         forget_failure(place)
         samples = self._cache.samples(experiment)
         for after in run_cell(experiment, place, samples, self._cache.engine(experiment, samples)):
@@ -64,8 +65,12 @@ class CellWork:
 
 
 @lru_cache(maxsize=1)
-def _work_here(folder: Path, files: tuple[str, ...], threads: int) -> CellWork:
-    """The work of a study in a process that it was sent to, kept for the study's next cell."""
+def _work_here(place: str, folder: Path, files: tuple[str, ...], threads: int) -> CellWork:
+    """The work of a study in a process that it was sent to, kept for the study's next cell.
+
+    Paths in a study are relative to the `place` that its command runs in, wherever the process was started.
+    """
+    os.chdir(place)
     load_plugins(files)
     cache = StudyCache(folder, None)
     cache.hold_files(files)
@@ -85,7 +90,7 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _import_run_cell() -> Any:
+def import_run_cell() -> Any:
     """Import the function that runs cells, and with it torch and transformers: thousands of modules, among which
     collecting garbage costs a second and finds none."""
     collecting = gc.isenabled()

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,16 +64,9 @@ class Followed:
     widely: bool = False
 
     def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
-        left: list[Progress] = []
-        for cell in cells:
-            if is_finished(work.folder / cell.cell.name, cell.cell.experiment):
-                yield replace(cell, round=cell.rounds, resumed=True)
-            else:
-                left.append(cell)
-        if left:
-            with closing(Notices(work.folder)) as notices, self.open() as workers:
-                work.prepare(left)
-                yield from _Following(self, work, workers, notices).all(left)
+        with closing(Notices(work.folder)) as notices, self.open() as workers:
+            work.prepare(cells)
+            yield from _Following(self, work, workers, notices).all(cells)
 
 
 def computed(work: Work, begin: Progress) -> Progress:
@@ -92,19 +85,24 @@ class _Watched:
     begin: Progress
     place: Path
     reported: int = -1
-    seen: float = field(default=0.0)
+    seen: tuple[int, int] | None = None
 
     def news(self) -> Iterator[Progress]:
-        """Yield the rounds that have come onto the disk since."""
+        """Yield the rounds that have come onto the disk since; none of a damaged folder, of which its worker tells."""
         state = self.place / "state.safetensors"
-        changed = state.stat().st_mtime if state.exists() else 0.0
+        status = state.stat() if state.exists() else None
+        changed = None if status is None else (status.st_mtime_ns, status.st_ino)
         if changed == self.seen:
             return
-        number = committed_round(self.place)
-        for record in read_rounds(self.place):
+        self.seen = changed
+        try:
+            number, records = committed_round(self.place), read_rounds(self.place)
+        except UsageError:
+            return
+        for record in records:
             if self.reported < record["round"] <= number:
                 yield replace(self.begin, round=record["round"], record=record)
-        self.seen, self.reported = changed, max(self.reported, number)
+        self.reported = max(self.reported, number)
 
 
 class _Following:
@@ -138,7 +136,8 @@ class _Following:
 
     def _hand_out(self, begin: Progress) -> None:
         place = self._work.folder / begin.cell.name
-        watched = _Watched(begin, place, reported=committed_round(place))
+        watched = _Watched(begin, place)
+        list(watched.news())  # Its rounds of before are none.
         self._running[self._workers.submit(computed, self._work, begin)] = watched
 
     def _ended(self, handle: Handle, watched: _Watched, waiting: deque[Progress]) -> Iterator[Progress]:

@@ -45,7 +45,7 @@ class Processes:
         free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
         try:
             handle: Handle = self._pools[free].submit(function, *arguments)
-        except (loky.process_executor.TerminatedWorkerError, RuntimeError):  # RuntimeError: it was shut down since
+        except RuntimeError:  # Its process died: the pool is broken, or shut down.
             self._pools[free] = self._pool()
             handle = self._pools[free].submit(function, *arguments)
         self._busy[free] = handle
@@ -85,4 +85,6 @@ def _end_with(driver: int) -> None:
 
 def _imports() -> None:
     """Import what cells need, while the driver is still reading texts."""
-    import cllora.runs.cell  # noqa: F401
+    from cllora.runs.work import import_run_cell
+
+    import_run_cell()

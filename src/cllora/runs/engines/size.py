@@ -12,7 +12,9 @@ LIBRARIES = 700_000_000
 PER_HIDDEN = 34
 """Numbers that a layer keeps for the way back, for each token and unit of width (arXiv 2205.05198, 4.1)."""
 EVALUATED = 4096
-"""Tokens that are evaluated at once."""
+"""Tokens that are evaluated at once: the learner's `EVALUATION_BLOCK` on a CPU, which is not loaded for this."""
+SIZES = (("num_hidden_layers", "n_layer", "n_layers"), ("hidden_size", "n_embd", "d_model"), ("vocab_size",))
+"""The names of depth, width and vocabulary in a model's config."""
 UNKNOWN = 1 << 62
 """Bytes of a base of which nothing is here yet: more than any machine has."""
 
@@ -21,12 +23,9 @@ def bytes_of(experiment: Experiment) -> int:
     """Bytes that a process may come to which computes the experiment in float32."""
     weights, config = _weights(experiment.model.name)
     layers, width, vocabulary = (_number(config, *names) for names in SIZES)
-    tokens = max(experiment.model.context, experiment.local.batch_size * experiment.model.context)
+    tokens = experiment.local.batch_size * experiment.model.context
     kept = tokens * (layers * width * PER_HIDDEN + 2 * vocabulary)
     return LIBRARIES + weights + 4 * (kept + EVALUATED * vocabulary)
-
-
-SIZES = (("num_hidden_layers", "n_layer", "n_layers"), ("hidden_size", "n_embd", "d_model"), ("vocab_size",))
 
 
 def _weights(name: str) -> tuple[int, dict[str, object]]:
