@@ -123,10 +123,10 @@ def test_precision_is_measured_once_kept_and_said(tmp_path, monkeypatch, caplog)
         (lambda dtype: 1.0, "float32"),
         (lambda dtype: 2.0 if dtype == torch.float32 else 1.0, "bfloat16"),
     ):
-        monkeypatch.setattr(precision, "seconds", seconds)
+        monkeypatch.setattr(precision, "product_seconds", seconds)
         (tmp_path / "precision.json").unlink(missing_ok=True)
         assert precision.automatic(torch.device("cpu")) == expected
-        monkeypatch.setattr(precision, "seconds", lambda dtype: pytest.fail("measured again"))
+        monkeypatch.setattr(precision, "product_seconds", lambda dtype: pytest.fail("measured again"))
         assert precision.automatic(torch.device("cpu")) == expected
         assert f"precision auto: {expected}" in caplog.messages[-1]
     assert next(iter(json.loads((tmp_path / "precision.json").read_text()).values()))["times_faster"] == 2.0

@@ -34,7 +34,7 @@ def automatic(device: torch.device) -> str:
     key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {cpu_name()} {torch.get_num_threads()}"
     choices = _kept(kept)
     if key not in choices:
-        ratio = seconds(torch.float32) / seconds(torch.bfloat16)
+        ratio = product_seconds(torch.float32) / product_seconds(torch.bfloat16)
         choices[key] = {"precision": "bfloat16" if ratio >= WORTH_IT else "float32", "times_faster": round(ratio, 2)}
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(choices, indent=2), encoding="utf-8")
@@ -45,7 +45,7 @@ def automatic(device: torch.device) -> str:
     return str(precision)
 
 
-def seconds(dtype: torch.dtype) -> float:
+def product_seconds(dtype: torch.dtype) -> float:
     """The fastest of a few matrix products of `SIZE` cubed."""
     a = torch.ones(SIZE, SIZE, dtype=dtype)
     times = []

@@ -116,8 +116,8 @@ class Samples:
             firsts = self.span_offsets[ids]
             counts = self.span_offsets[ids + 1] - firsts
             place = np.repeat(np.arange(len(ids)), counts)
-            token_ids = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - firsts, counts)
-            spans = self.spans[token_ids].astype(np.int64)
+            span_rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - firsts, counts)
+            spans = self.spans[span_rows].astype(np.int64)
             starts, stops = spans[:, 0], np.minimum(spans[:, 1], seen[place])
         starts = np.maximum(starts, 1)
         return place, starts, np.maximum(starts, stops)
