@@ -19,15 +19,19 @@ from cllora.types import Ids, Samples
 class Packed:
     """Texts one after the other in one row. N tokens, S texts, L of the tokens predicted.
 
-    `places` (S,) are the texts' places among those asked for; `sizes` says how many tokens are of each batch, in
-    order. `tokens` and `positions` are (1, N). `keep` (L,) are the tokens whose successor is predicted, `targets`
-    (L,) those successors, `batch` (L,) the batch they are of, `owner` (L,) the text (on the host).
+    `places` (S,) are the texts' places among those asked for, `ids` (S,) their samples, `lengths` (S,) their tokens;
+    `sizes` says how many tokens are of each batch, in order. `tokens` and `positions` are (1, N). `keep` (L,) are the
+    tokens whose successor is predicted, `targets` (L,) those successors, `batch` (L,) the batch they are of, `owner`
+    (L,) the text (on the host). `states` (1, N, D) are the hidden states that the pass begins with, above the lower
+    layers; None where it begins with the tokens.
 
     Behind the texts there is filler (see `rounded`): a text of its own at the end of the row, of no batch, and places
     of batch -1 at the end of `keep`, `targets` and `batch`, which are not in `owner`.
     """
 
     places: NDArray[np.int64]
+    ids: Ids
+    lengths: NDArray[np.int64]
     sizes: list[int]
     tokens: torch.Tensor
     positions: torch.Tensor
@@ -36,6 +40,7 @@ class Packed:
     batch: torch.Tensor
     owner: NDArray[np.int64]
     packing: Packing
+    states: torch.Tensor | None = None
 
 
 def steps_of(local: LocalSpec, samples: int) -> int:
@@ -120,7 +125,9 @@ def _pack(
     )
     on = [on_device(array, device) for array in arrays]
     packing = Packing.of_lengths(np.append(lengths, more) if more else lengths, device, pattern)
-    return Packed(places, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing)
+    return Packed(
+        places, ids[places], lengths, sizes, on[0][None], on[1][None], on[2], on[3], on[4], owner[target], packing
+    )
 
 
 def rounded(count: int) -> int:

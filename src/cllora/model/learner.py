@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cllora.model import entropy
+from cllora.model.activations import Activations, OpenStore
 from cllora.model.adapters import Adapters, only_lora
 from cllora.model.batches import Packed, packed, steps_of
 from cllora.model.checkpointing import checkpoint_layers
@@ -66,6 +67,20 @@ class Learner:
         self.network = Network(base.model, self.adapters, base.spec.loss_piece)
         if base.spec.checkpointing:
             checkpoint_layers(base.model, self.adapters)
+        self._activations: list[Activations] = []
+
+    def keep_activations(self, open_store: Callable[[str, int], OpenStore]) -> None:
+        """Compute no more than once what the lower layers make of a text, where the model has such layers.
+
+        Args:
+            open_store: given the use, training or evaluation, and the number of lower layers.
+        """
+        lower = self.network.find_lower()
+        if lower is not None:
+            self._activations = [
+                Activations(self.network, self.samples, self.context, pattern, open_store(use, lower.count))
+                for use, pattern in self.patterns.items()
+            ]
 
     def initial(self, seed: int) -> Vector:
         """The adapter that every client starts from: with it, the model is the base, or `lora.start` on it."""
@@ -121,7 +136,8 @@ class Learner:
         """
         self.adapters.write(adapter)
         recalled, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
-        for row in self._rows(ids, self.patterns["evaluation"]):
+        pattern = self.patterns["evaluation"]
+        for row in self._begun(self._rows(ids, pattern), pattern):
             losses, likeliest = (values.cpu().numpy() for values in self.network.judged(row))
             recalled[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
             nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
@@ -142,7 +158,7 @@ class Learner:
         """The same base and the same adapters' room over other samples."""
         check_tokens(samples, self.base.model, self.base.spec.name)
         other = copy.copy(self)
-        other.samples = samples
+        other.samples, other._activations = samples, []
         return other
 
     def is_base(self, adapter: Model | Vector) -> bool:
@@ -173,13 +189,18 @@ class Learner:
         budget = EVALUATION_BLOCK[self.base.device.type]
         return packed(self.samples, [ids], context or self.context, budget, self.base.device, pattern)
 
+    def _begun(self, rows: Iterable[Packed], pattern: Pattern) -> Iterator[Packed]:
+        """Rows with the activations of their texts, where these are kept."""
+        kept = next((activations for activations in self._activations if activations.pattern is pattern), None)
+        return iter(rows) if kept is None else map(kept.begun, rows)
+
     def _scored(
         self, ids: Ids, pattern: Pattern, context: int | None = None
     ) -> Iterator[tuple[Packed, NDArray[np.float64]]]:
         """Samples packed for evaluation, each row with the losses of its predicted tokens (L,)."""
         # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
-        rows = self._rows(ids, pattern, context)
+        rows = self._begun(self._rows(ids, pattern, context), pattern)
         for row, losses in _one_behind((row, self.network.losses(row)) for row in rows):
             yield row, losses.cpu().numpy().astype(np.float64)
 
@@ -247,7 +268,8 @@ class Learner:
         tokens = on_device(counts.astype(np.float32), device)
         budget, pattern = TRAINING_BLOCK[device.type], self.patterns["training"]
         rows = packed(self.samples, batches, contexts or self.context, budget, device, pattern)
-        return torch.stack([self.network.add_gradients(row, tokens, dropout) for row in rows]).sum(0)
+        begun = self._begun(rows, pattern)
+        return torch.stack([self.network.add_gradients(row, tokens, dropout) for row in begun]).sum(0)
 
 
 def _one_behind(items: Iterator[_T]) -> Iterator[_T]:

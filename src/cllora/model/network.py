@@ -1,5 +1,6 @@
 """Passes through the base: losses of packed texts, and gradients for the adapters they meet."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,16 +9,21 @@ from torch.nn import functional as F
 
 from cllora.model.adapters import Adapters
 from cllora.model.attention import Observer
-from cllora.model.batches import Packed
+from cllora.model.batches import Packed, packed
 from cllora.model.device import on_device
 from cllora.model.libraries import Adapted
+from cllora.model.lower import LowerLayers, lower_layers
 from cllora.model.parts import causal_of
 from cllora.model.routing import AdapterRouting
+from cllora.types import Samples
 
 PIECE = {"cpu": 512, "cuda": 4096}
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
 """Tokens and logits that the head works on at once, unless `model.loss_piece` says how many tokens. So memory grows
 neither with the vocabulary nor, in the head, with the context."""
+
+TRIED = Samples([""] * 2, np.arange(4, 16), np.array([0, 6, 12]), np.zeros(2, np.int32), {}, "tried")
+"""Two made-up texts with which lower layers are looked for."""
 
 
 class Network:
@@ -31,8 +37,10 @@ class Network:
         self._backbone = causal.base_model
         self._head = causal.get_output_embeddings()
         self._adapters = adapters
-        kind = self._head.weight.device.type
+        self.device: torch.device = self._head.weight.device
+        kind = self.device.type
         self.piece = piece or max(1, min(PIECE[kind], LOGITS[kind] // self._head.weight.shape[0]))
+        self.lower: LowerLayers | None = None
 
     def losses(self, row: Packed) -> torch.Tensor:
         """Negative log-likelihood of every predicted token (L,), float32, without dropout or gradients."""
@@ -47,6 +55,17 @@ class Network:
             losses.append(F.cross_entropy(logits, targets, reduction="none"))
             likeliest.append(logits.argmax(-1) == targets)
         return torch.cat(losses)[: len(row.owner)], torch.cat(likeliest)[: len(row.owner)]
+
+    def find_lower(self) -> LowerLayers | None:
+        """Look for lower layers, above which passes can begin from then on."""
+        row, other = (next(packed(TRIED, [np.array([i])], 8, 8, self.device)) for i in range(2))
+        self.lower = lower_layers(self._backbone, lambda: self._states(row, None), lambda: self._states(other, None))
+        return self.lower
+
+    def lower_states(self, row: Packed) -> torch.Tensor:
+        """The hidden states of a row's tokens above the lower layers (N, D)."""
+        assert self.lower is not None
+        return self.lower.states(lambda: self._states(row, None))[0]
 
     def watch(self, row: Packed, observe: Observer) -> None:
         """Pass texts through, and show `observe` the queries and keys of each layer, in the layers' order."""
@@ -97,7 +116,8 @@ class Network:
             slots[: sum(row.sizes)] = np.repeat(np.arange(len(row.sizes)), row.sizes)
             mask = _one_hot(on_device(slots, row.tokens.device), len(row.sizes)).to(self._head.weight.dtype)
         shown = {} if observe is None else {"observe": observe}
-        with self._adapters.routed(AdapterRouting(row.sizes, mask, dropout)):
+        above = contextlib.nullcontext() if row.states is None or self.lower is None else self.lower.given(row.states)
+        with self._adapters.routed(AdapterRouting(row.sizes, mask, dropout)), above:
             states: torch.Tensor = self._backbone(
                 input_ids=row.tokens, position_ids=row.positions, packing=row.packing, use_cache=False, **shown
             ).last_hidden_state[0]

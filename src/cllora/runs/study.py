@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from cllora.runs.engines import Engine, Progress, Setting, engines
 from cllora.runs.extras import how_to_install, installed
 from cllora.runs.failures import CellsFailed
 from cllora.runs.pins import Pins
-from cllora.runs.study_cache import StudyCache, shared_parts
+from cllora.runs.study_cache import ACTIVATIONS, StudyCache, shared_parts
 from cllora.runs.tracking import Tracking, check_trackers, trackers
 from cllora.runs.work import CellWork
 from cllora.spec import Cell, Choice, Experiment, Study
@@ -137,7 +138,7 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
 
 def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], None], on_corpus: OnRead | None) -> None:
     cells = order_by_shared_inputs(study.cells())
-    cache = StudyCache(folder, on_corpus)
+    cache = StudyCache(folder, on_corpus, round(study.activations_gb * 1e9))
     cache.hold_files(study.base.load)
     failed: dict[str, str] = {}
     with Tracking(study, folder) as tracking:
@@ -148,6 +149,7 @@ def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], Non
             on_progress(progress)
     if failed:
         raise CellsFailed(folder, failed, len(cells))
+    shutil.rmtree(folder / ACTIVATIONS, ignore_errors=True)  # of use to cells that are left to do alone
 
 
 def _computed(study: Study, folder: Path, cells: Sequence[Cell], cache: StudyCache) -> Iterator[Progress]:
@@ -230,7 +232,7 @@ def _study_folder(folder: Path, study: Study) -> Iterator[None]:
         if path.exists() and not _extends(study, Study.parse(read_json(path))):
             raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
         record = json.loads(json.dumps(study.to_mapping()))
-        del record["engine"]  # Where a study is computed is no part of what it is.
+        del record["engine"], record["activations_gb"]  # Where and how fast is no part of what a study is.
         if not path.exists() or read_json(path) != record:
             write_json(path, record)
         yield

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,24 @@ from cllora.spec import Experiment
 from cllora.types import OnRead, Samples
 
 if TYPE_CHECKING:
+    from cllora.model.activations import OpenStore
     from cllora.model.engine import Engine
 
 log = logging.getLogger("cllora")
 
+ACTIVATIONS = "activations"
+"""The folder of the files of activations, in a study's."""
+
 
 class StudyCache:
-    """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had."""
+    """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had.
 
-    def __init__(self, folder: Path, on_corpus: OnRead | None) -> None:
+    Each file of activations has at most `most_activations` bytes; with 0 there is none.
+    """
+
+    def __init__(self, folder: Path, on_corpus: OnRead | None, most_activations: int = 0) -> None:
         self._folder = folder
+        self.most_activations = most_activations
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
         self._samples: tuple[str, Samples] | None = None
@@ -69,14 +78,25 @@ class StudyCache:
                 if experiment.lora.start is not None:
                     self._pins.hold_start(experiment.lora.start, start)
                 # The base's losses depend on the pattern of evaluation, and on nothing that is of training alone.
+                own_model = settled.model_dump_json(exclude={"attention", "checkpointing"})
                 evaluated = experiment.evaluation.pattern.model_dump_json()
-                own_model = f"{settled.model_dump_json(exclude={'attention', 'checkpointing'})} {evaluated}"
-                asked = f"{own_model} {base.fingerprint} {start} {samples.fingerprint} {computed_by(base.device)}"
-                own = hashlib.sha256(asked.encode()).hexdigest()[:12]
+                measured = f"{samples.fingerprint} {computed_by(base.device)}"
+                own = _short_hash(f"{own_model} {evaluated} {base.fingerprint} {start} {measured}")
                 learner = Learner(base, samples, settled.context, *attention_of(experiment))
                 losses = LossFile(self._folder / f"base-{own}.npy", samples)
+                if self.most_activations:
+                    identity = f"{own_model} {base.fingerprint} {measured}"
+                    learner.keep_activations(partial(self._open_store, identity, experiment))
             self._engine = (key, Cached(learner, losses, self._memos[own]))
         return self._engine[1]
+
+    def _open_store(self, identity: str, experiment: Experiment, use: str, below: int) -> "OpenStore":
+        """The file of activations under the pattern of a use, above so many lower layers of a base."""
+        from cllora.runs.activation_file import ActivationFile
+
+        pattern = {"training": experiment.model.attention, "evaluation": experiment.evaluation.pattern}[use]
+        name = _short_hash(f"{identity} {pattern.model_dump_json()} {below}")
+        return partial(ActivationFile, self._folder / ACTIVATIONS / name, most=self.most_activations)
 
     @contextmanager
     def _tried_once(self, subject: str) -> Iterator[None]:
@@ -88,6 +108,10 @@ class StudyCache:
         except UsageError as error:
             self._refused[subject] = str(error)
             raise
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def attention_of(experiment: Experiment) -> tuple[Pattern, Pattern]:

@@ -20,7 +20,7 @@ from cllora.store import is_finished, lock_of
 class CellWork:
     """Computes cells of one study; what they share is made once in a process (see `Work` for what it is to an engine).
 
-    Sent to another process it is the study's folder, the user's own files and the number of threads; what it has in
+    Sent to another process it is the study's folder, the user's own files and the numbers; what it has in
     memory stays where it is.
     """
 
@@ -31,7 +31,7 @@ class CellWork:
         self._cache = cache
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _work_here, (os.getcwd(), self.folder, self._files, self._threads)
+        return _work_here, (os.getcwd(), self.folder, self._files, self._threads, self._cache.most_activations)
 
     def prepare(self, cells: Sequence[Progress]) -> None:
         """Read the cells' texts into the cache. What cannot be read is recorded by the cells that ask for it."""
@@ -65,14 +65,14 @@ class CellWork:
 
 
 @lru_cache(maxsize=1)
-def _work_here(place: str, folder: Path, files: tuple[str, ...], threads: int) -> CellWork:
+def _work_here(place: str, folder: Path, files: tuple[str, ...], threads: int, most_activations: int) -> CellWork:
     """The work of a study in a process that it was sent to, kept for the study's next cell.
 
     Paths in a study are relative to the `place` that its command runs in, wherever the process was started.
     """
     os.chdir(place)
     load_plugins(files)
-    cache = StudyCache(folder, None)
+    cache = StudyCache(folder, None, most_activations)
     cache.hold_files(files)
     return CellWork(folder, files, threads, cache)
 

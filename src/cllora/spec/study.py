@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PrivateAttr, ValidationError, field_validator
 
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
@@ -19,7 +19,7 @@ from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
 MOST_SEEDS = 10_000
-STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to", "engine")
+STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to", "engine", "activations_gb")
 """A study's own fields; the others are sections of its base experiment."""
 
 LONGEST_NAME = 255
@@ -46,7 +46,8 @@ class Study(Section):
     """A base experiment, the axes varied over it, the seeds, and which cell is the control.
 
     `where` has fields that go with the value of another; `report_to` the trackers that are told of every round;
-    `engine` is where cells are computed.
+    `engine` is where cells are computed. `activations_gb` is the room on the disk (in 10^9 bytes, 0 for none) for what
+    layers below the first trained one make of the texts, which is the same in all rounds and cells.
     """
 
     name: str = "study"
@@ -57,6 +58,7 @@ class Study(Section):
     seeds: tuple[NonNegativeInt, ...] = (0,)
     report_to: tuple[str, ...] = ()
     engine: Choice = Choice(name="auto")
+    activations_gb: NonNegativeFloat = 8
     _places: Places = PrivateAttr(default_factory=Places)
 
     @field_validator("name")
@@ -108,6 +110,7 @@ class Study(Section):
             "seeds": list(self.seeds),
             "report_to": list(self.report_to),
             "engine": self.engine.model_dump(mode="json"),
+            "activations_gb": self.activations_gb,
         }
 
     def to_yaml(self, *, ascii_only: bool = False) -> str:
