@@ -21,8 +21,10 @@ Passed = Any  # what a layer of the family takes and gives
 
 
 class LowerLayers:
-    """The lower layers and the one above them, between which passes can end and begin. `width` is the number of features
-    of a hidden state there, and `dtype` their type."""
+    """The lower layers and the one above them, between which passes can end and begin.
+
+    `width` is the number of features of a hidden state there, and `dtype` their type.
+    """
 
     def __init__(self, layers: Sequence[torch.nn.Module], above: torch.nn.Module, states: torch.Tensor) -> None:
         self.count, self.width, self.dtype = len(layers), states.shape[-1], states.dtype
