@@ -10,15 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cllora.metrics import metrics
-from cllora.seeds import rng
 from cllora.stats import (
     MOST_SEEDS,
     Numbers,
     adjust_for_multiplicity,
-    bootstrap_interval,
+    estimate,
     hedges_g,
-    p_differs,
-    p_equivalent,
+    interval,
+    p_of_difference,
+    p_of_equivalence,
     summary,
     t_interval,
 )
@@ -42,13 +42,18 @@ class Contrast:
     against: what sets the control apart, such as `alpha = iid`.
     metric: its name; all numbers below are in its unit unless said otherwise.
     mean: the cell's own mean over the pairs.
-    difference: the mean of cell minus control over the pairs; NaN without any.
+    by_seed: cell minus control of every pair, in the order of the seeds.
+    difference: the typical one of these (Hodges and Lehmann's estimate); of fewer than 8 pairs their mean; NaN without
+        any.
     spread: the standard deviation of the differences, divided by n - 1; NaN with fewer than two pairs.
     seeds: the number of pairs n.
-    low, high: the 95 % t interval of the comparison by itself.
-    boot_low, boot_high: its bootstrap interval; NaN with fewer than 8 pairs.
+    low, high: the 95 % interval of `difference` for the comparison by itself: by signed ranks, or of fewer than 8 pairs
+        Student's t.
+    mean_difference, mean_low, mean_high: the mean of the differences and its t interval, which is wrong more often than
+        it says where few seeds come out far off.
+    above: the number of pairs with a difference above zero. least, most: the smallest and largest difference.
     size: Hedges' g of the differences (no unit).
-    p: of the paired t test of no difference.
+    p: of the test of no difference.
     margin: differences smaller than this count as none; NaN where no margin is known.
     p_equivalent: of the two one-sided tests that the difference is within the margin.
 
@@ -58,7 +63,8 @@ class Contrast:
         difference is shown.
     p_holm, p_equivalent_holm: the p values adjusted by Holm's method.
     differs, equivalent: whether these are at most 0.05.
-    needed: the seeds in all that it would take to tell; NaN where it is decided, or one seed says nothing.
+    needed, needed_most: the seeds in all that it would take to tell, and what it may take as the spread is not known
+        well; NaN where it is decided, or one seed says nothing.
     shows: `differs`, `equivalent` or `undecided`; a difference within the margin counts as `differs`.
     answer: the same in words.
     """
@@ -68,13 +74,18 @@ class Contrast:
     against: str
     metric: str
     mean: float
+    by_seed: tuple[float, ...]
     difference: float
     spread: float
     seeds: int
     low: float
     high: float
-    boot_low: float
-    boot_high: float
+    mean_difference: float
+    mean_low: float
+    mean_high: float
+    above: int
+    least: float
+    most: float
     size: float
     p: float
     margin: float
@@ -87,14 +98,13 @@ class Contrast:
     differs: bool
     equivalent: bool
     needed: float
+    needed_most: float
     shows: Shows
     answer: str
 
 
 NAMES = ("cell", "control", "against")
 NUMBERS = tuple(field.name for field in fields(Contrast))[len(NAMES) :]
-JUDGED = ("difference", "spread", "seeds", "margin")
-"""The columns that a comparison is judged by among others."""
 
 
 def contrasts(
@@ -124,7 +134,8 @@ def contrasts(
     if not control:
         return pd.DataFrame(columns=[*axes, *NUMBERS])
     values: Numbers = runs[metric].to_numpy(float)
-    differences: Numbers = values - control_values(runs, axes, control, metric).to_numpy(float)
+    own = metric in metrics.names() and metrics.metric(metric).texts == "own"
+    differences: Numbers = values - control_values(runs, axes, control, metric, same_tests=own).to_numpy(float)
     cells = _rows_of_cells(runs, axes, control)
     paired = [rows[~np.isnan(differences[rows])] for rows in cells.values()]
     if margin is None:
@@ -133,7 +144,7 @@ def contrasts(
         **{axis: [labels[i] for labels in cells] for i, axis in enumerate(axes)},
         "metric": [metric] * len(paired),
         "mean": [summary(values[rows])[0] for rows in paired],
-        **_alone([differences[rows] for rows in paired], margin, level),
+        **_alone([differences[rows] for rows in paired], [margin] * len(paired), level),
     }
     return as_family(pd.DataFrame(columns), level)[[*axes, *NUMBERS]]
 
@@ -149,23 +160,28 @@ def _rows_of_cells(
     return {labels: np.asarray(own) for labels, own in rows.items()}
 
 
-def _alone(differences: Sequence[Numbers], margin: float, level: float) -> dict[str, Any]:
+def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: float) -> dict[str, Any]:
     """The fields of `Contrast` for each comparison by itself, from the differences of its pairs."""
-    difference, spread, seeds = np.array([summary(own) for own in differences]).reshape(-1, 3).T
-    boot_low, boot_high = np.array([_bootstrap(own, level) for own in differences]).reshape(-1, 2).T
-    low, high = t_interval(difference, spread, seeds, level)
+    mean, spread, seeds = np.array([summary(own) for own in differences]).reshape(-1, 3).T
+    low, high = np.array([interval(own, level) for own in differences]).reshape(-1, 2).T
+    mean_low, mean_high = t_interval(mean, spread, seeds, level)
     return {
-        "difference": difference,
+        "by_seed": [tuple(own.tolist()) for own in differences],
+        "difference": [estimate(own) for own in differences],
         "spread": spread,
         "seeds": seeds.astype(int),
         "low": low,
         "high": high,
-        "boot_low": boot_low,
-        "boot_high": boot_high,
-        "size": hedges_g(difference, spread, seeds),
-        "p": p_differs(difference, spread, seeds),
-        "margin": margin,
-        "p_equivalent": p_equivalent(difference, spread, seeds, margin),
+        "mean_difference": mean,
+        "mean_low": mean_low,
+        "mean_high": mean_high,
+        "above": [int((own > 0).sum()) for own in differences],
+        "least": [own.min(initial=math.inf) if len(own) else math.nan for own in differences],
+        "most": [own.max(initial=-math.inf) if len(own) else math.nan for own in differences],
+        "size": hedges_g(mean, spread, seeds),
+        "p": [p_of_difference(own) for own in differences],
+        "margin": margins,
+        "p_equivalent": [p_of_equivalence(own, m) for own, m in zip(differences, margins, strict=True)],
     }
 
 
@@ -175,9 +191,9 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     Args:
         rows: those of one metric or, put below each other, of several numbers that are one question.
     """
-    difference, spread, seeds, margin = (rows[name].to_numpy(float) for name in JUDGED)
-    family = adjust_for_multiplicity(difference, spread, seeds, margin, level)
-    of_each = (seeds, difference, spread, margin, family.differs, family.equivalent, family.needed)
+    differences, margins = [np.asarray(own, float) for own in rows["by_seed"]], rows["margin"].to_numpy(float)
+    family = adjust_for_multiplicity(differences, margins, level)
+    of_each = (differences, margins, family.differs, family.equivalent, family.needed, family.needed_most)
     answers = [_answer_of(*numbers) for numbers in zip(*of_each, strict=True)]
     return rows.assign(
         comparisons=family.comparisons,
@@ -188,6 +204,7 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
         differs=family.differs,
         equivalent=family.equivalent,
         needed=family.needed,
+        needed_most=family.needed_most,
         shows=[shows for shows, _ in answers],
         answer=[answer for _, answer in answers],
     )
@@ -200,16 +217,20 @@ def typed(rows: pd.DataFrame) -> list[Contrast]:
 
 
 def control_values(
-    runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str], column: str
+    runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str], column: str, same_tests: bool = False
 ) -> "pd.Series[float]":
     """The control's value in a column, for each run (of a control, its own); NaN without a control.
+
+    Args:
+        same_tests: only where both test their clients on the same texts, see `cllora.metrics.catalogue.Texts`.
 
     Raises:
         pandas.errors.MergeError: a run would have two, because a control is there twice.
     """
     if not control:
         return pd.Series(math.nan, index=runs.index)
-    keys = [runs[name].tolist() for name in (*(axis for axis in axes if axis not in control), *PAIRED_BY)]
+    agreeing = (*PAIRED_BY, "tests") if same_tests else PAIRED_BY
+    keys = [runs[name].tolist() for name in (*(axis for axis in axes if axis not in control), *agreeing)]
     paired_by = list(zip(*keys, strict=True))
     values = runs[column].to_numpy(float)
     controls = np.flatnonzero(_is_control(runs, control))
@@ -226,24 +247,26 @@ def _is_control(runs: pd.DataFrame, control: Mapping[str, str]) -> NDArray[np.bo
     return agrees
 
 
-def _bootstrap(differences: Numbers, level: float) -> tuple[float, float]:
-    """The bootstrap interval; its draws are named by the number of pairs, so equal differences have equal ones."""
-    return bootstrap_interval(differences, rng(0, "bootstrap", len(differences)), level)
-
-
 def _answer_of(
-    seeds: float, difference: float, spread: float, margin: float, differs: bool, equivalent: bool, needed: float
+    differences: Numbers, margin: float, differs: bool, equivalent: bool, needed: float, needed_most: float
 ) -> tuple[Shows, str]:
     """The answer of a comparison, and the same in words."""
-    if seeds == 0:
+    if len(differences) == 0:
         return "undecided", "no pair of runs to compare"
-    if seeds > 1 and difference == spread == 0:
+    if len(differences) > 1 and not differences.any():
         return "equivalent", "the same in every pair"
     if differs:
-        return "differs", f"differs, by less than {margin:g}" if equivalent else "differs"
+        return "differs", f"differs, by less than {margin:.2g}" if equivalent else "differs"
     if equivalent:
-        return "equivalent", f"equivalent within {margin:g}"
+        return "equivalent", f"equivalent within {margin:.2g}"
     if math.isnan(needed):
         return "undecided", "one seed cannot tell"
-    many = f"about {needed:,.0f}" if needed <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
-    return "undecided", f"not enough seeds to tell ({many} needed)"
+    return "undecided", f"not enough seeds to tell ({seeds_text(needed, needed_most)} needed)"
+
+
+def seeds_text(needed: float, most: float) -> str:
+    """The number of seeds in all that it would take to tell, in words: `12 to 24`."""
+    if needed > MOST_SEEDS:
+        return f"more than {MOST_SEEDS:,}"
+    upper = f"{most:,.0f}" if most <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
+    return f"about {needed:,.0f}" if most <= needed else f"{needed:,.0f} to {upper}"

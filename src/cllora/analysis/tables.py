@@ -16,8 +16,8 @@ from cllora.metrics.signatures import signatures
 from cllora.registry import guess
 
 ROUND = ("round", "global_loss", "global_loss_per_sample", "bytes_up", "bytes_down", "seconds")
-ALONE = ("difference", "low", "high", "boot_low", "boot_high", "size", "p", "p_equivalent", "margin")
-SUMMARISED = (*ALONE, "p_holm", "p_equivalent_holm", "needed", "answer")
+ALONE = ("difference", "low", "high", "mean_difference", "mean_low", "mean_high", "above", "least", "most", "size")
+SUMMARISED = (*ALONE, "p", "p_equivalent", "margin", "p_holm", "p_equivalent_holm", "needed", "needed_most", "answer")
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ class Results:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data,
-        and every registered metric (`cllora list metrics`); NaN where something was not measured."""
+        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data, that
+        of which of its texts which client is tested on (`tests`), and every registered metric (`cllora list metrics`);
+        NaN where something was not measured."""
         recorded = pd.DataFrame(
             [
                 {
@@ -133,6 +134,7 @@ class Results:
                     "seed": run.seed,
                     "progress": "finished" if run.finished else f"round {run.last_round}",
                     "fingerprint": run.fingerprint,
+                    "tests": run.tests_fingerprint,
                     **run.outcome,
                 }
                 for run in self.members
@@ -215,9 +217,10 @@ class Results:
         return typed(self.contrasts(metric))
 
     def to_compare(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Numbers by cell and seed, with the columns by which `contrasts` pairs runs: axes, progress and
-        fingerprint."""
-        return self.metrics[["cell", *self.axes, "seed", "progress", "fingerprint"]].merge(table, on=["cell", "seed"])
+        """Numbers by cell and seed, with the columns by which `contrasts` pairs runs: axes, progress, fingerprint and
+        tests."""
+        pairing = ["cell", *self.axes, "seed", "progress", "fingerprint", "tests"]
+        return self.metrics[pairing].merge(table, on=["cell", "seed"])
 
     @property
     def losses(self) -> pd.DataFrame:

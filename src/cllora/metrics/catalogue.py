@@ -19,13 +19,18 @@ from cllora.registry import Names
 Better = Literal["lower", "higher", ""]
 """The direction of better values; empty where neither is."""
 
+Texts = Literal["shared", "own"]
+"""The texts that a metric is of: those that all runs of a seed share, such as the global test set, or the clients' own
+test texts, which are others in another partition. What is of clients' own is compared only between runs whose clients
+are tested on the same."""
+
 Place = Literal["table", "terminal", "forest"]
 """The places where the report shows a metric: a column of the page's table of results, one of the terminal's, a forest
 plot."""
 
 EVERYWHERE: tuple[Place, ...] = ("table", "terminal", "forest")
 
-COLUMNS = ("cell", "seed", "progress", "fingerprint")
+COLUMNS = ("cell", "seed", "progress", "fingerprint", "tests")
 """The columns of the table of runs beside metrics; no metric can be called so."""
 
 Compute = Callable[[RunRecord], float] | Callable[[RunRecord, RunRecord], float]
@@ -83,6 +88,7 @@ class Metric:
         short: names it where there is little room.
         places: where the report shows it; its numbers are in the files and in `cllora.results` in any case.
         format: formats a value; by default as the unit does.
+        texts: the texts that it is of, see `Texts`.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Metric:
     short: str
     places: tuple[Place, ...]
     format: Callable[[float], str]
+    texts: Texts
 
     @property
     def margin(self) -> float:
@@ -138,6 +145,7 @@ class Metrics(Names[Compute]):
         short: str = "",
         places: tuple[Place, ...] = EVERYWHERE,
         format: Callable[[float], str] | None = None,
+        texts: Texts = "shared",
     ) -> Callable[[C], C]:
         """Register a function of a `RunRecord`, or of a run's and its control's, as a metric; see `Metric`."""
 
@@ -149,7 +157,7 @@ class Metrics(Names[Compute]):
                 raise UsageError(f"metric '{key}' would hide the column of that name in the table of runs; rename it")
             self.add(key, function)
             show = format or unit.show
-            self._about[function] = Metric(key, title, unit, better, function, short or title, places, show)
+            self._about[function] = Metric(key, title, unit, better, function, short or title, places, show, texts)
             return function
 
         return add

@@ -23,6 +23,12 @@ def area(curve: pd.DataFrame) -> float:
     return float(np.trapezoid(loss - loss[0], rounds) / rounds[-1])
 
 
+def late(curve: pd.DataFrame, column: str) -> float:
+    """The mean of a column of a `global_curve` over the evaluated rounds after half of the last one."""
+    last: float = curve.loc[curve["round"] > curve["round"].iloc[-1] / 2, column].mean()
+    return float(curve[column].iloc[-1]) if math.isnan(last) else float(last)
+
+
 def valley(values: ArrayLike) -> NDArray[np.float64]:
     """The least-squares fit to values (n,) that first never rises and then never falls (either part may be empty).
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import chdtrc
 
 
 def variance(values: ArrayLike) -> float:
@@ -30,6 +31,23 @@ def jain(values: ArrayLike) -> float:
     """Jain's index, (sum x)^2 / (K sum x^2), of positive quantities: 1 if all are equal, 1/K if one has everything."""
     x = np.asarray(values, float)
     return float(x.sum() ** 2 / (len(x) * (x**2).sum()))
+
+
+def between(changes: ArrayLike, errors: ArrayLike) -> tuple[float, float]:
+    """The standard deviation between clients of what they have changes of, beyond the chance of few test texts; and the
+    p value of there being none.
+
+    DerSimonian and Laird's estimate: with w_k = 1 / error_k^2, m = sum w_k x_k / sum w_k and Q = sum w_k (x_k - m)^2,
+    tau^2 = max(0, Q - (K - 1)) / (sum w_k - sum w_k^2 / sum w_k). Where clients do not differ, Q is chi square with
+    K - 1 degrees of freedom. NaN with fewer than two clients, or where an error is not known.
+    """
+    x, e = np.asarray(changes, float), np.asarray(errors, float)
+    if len(x) < 2 or not (e > 0).all():
+        return math.nan, math.nan
+    w = e**-2
+    q = float((w * (x - np.average(x, weights=w)) ** 2).sum())
+    beyond = max(0.0, q - (len(x) - 1))
+    return math.sqrt(beyond / (w.sum() - (w**2).sum() / w.sum())), float(chdtrc(len(x) - 1, q))
 
 
 def fairness(clients: pd.DataFrame) -> pd.DataFrame:

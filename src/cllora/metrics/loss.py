@@ -5,6 +5,7 @@ import math
 from cllora.metrics import curves
 from cllora.metrics.catalogue import NATS, RATIO, ROUNDS, metrics
 from cllora.metrics.formats import signed
+from cllora.metrics.matched import local_difference
 from cllora.metrics.record import RunRecord
 
 
@@ -31,6 +32,23 @@ def final_loss(run: RunRecord) -> float:
 def final_loss_per_sample(run: RunRecord) -> float:
     """The final global loss with every text counted once: the mean of the texts' own nats per token."""
     return float(run.tables.curve["loss_per_sample"].iloc[-1])
+
+
+@metrics.register(title="global loss, mean of the last half of the rounds", unit=NATS, better="lower", short="late loss")
+def late_loss(run: RunRecord) -> float:
+    """The mean global loss over the evaluated rounds after half of the last one, in nats per token.
+
+    With few clients a round the last round alone is the lottery of who came last.
+    """
+    return curves.late(run.tables.curve, "loss")
+
+
+@metrics.register(
+    title="global loss, mean of the last half of the rounds and over texts", unit=NATS, better="lower", places=("forest",)
+)
+def late_loss_per_sample(run: RunRecord) -> float:
+    """`late_loss` with every text counted once: the mean of the texts' own nats per token."""
+    return curves.late(run.tables.curve, "loss_per_sample")
 
 
 @metrics.register(
@@ -103,7 +121,9 @@ def forgetting_at_end(run: RunRecord) -> float:
     return float(run.forgetting["forgotten_at_end"].mean())
 
 
-@metrics.register(title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal"))
+@metrics.register(
+    title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal"), texts="own"
+)
 def local_loss(run: RunRecord) -> float:
     """The loss of a client's own adapter after its last local training on its own test texts, mean over clients."""
     return float(run.last_gaps["own_local"].mean())
@@ -113,19 +133,63 @@ def local_loss(run: RunRecord) -> float:
     title="local loss minus the base's, own test texts",
     unit=NATS,
     better="lower",
-    short="local training",
-    places=("forest",),
+    places=(),
     format=signed,
+    texts="own",
 )
 def local_change(run: RunRecord) -> float:
     """`local_loss` minus the untrained base's on the same texts, mean over clients."""
     return float(run.last_gaps["own_change"].mean())
 
 
-@metrics.register(title="local minus global loss, own test texts", unit=NATS, places=("forest",), format=signed)
+@metrics.register(title="local minus global loss, own test texts", unit=NATS, places=(), format=signed, texts="own")
 def own_gap(run: RunRecord) -> float:
     """`local_loss` minus the global model's of the same round on the same texts, mean over clients."""
     return float(run.last_gaps["own_gap"].mean())
+
+
+@metrics.register(
+    title="local loss minus the base's, texts like its own",
+    unit=NATS,
+    better="lower",
+    short="local training",
+    places=("forest",),
+    format=signed,
+)
+def matched_change(run: RunRecord) -> float:
+    """The loss of global test texts under adapters of clients that hold texts of their class, each after its last local
+    training, minus the untrained base's; every token counted once."""
+    return local_difference(run, "base")
+
+
+@metrics.register(
+    title="local loss minus the base's, texts like its own, mean over texts",
+    unit=NATS,
+    better="lower",
+    places=(),
+    format=signed,
+)
+def matched_change_per_sample(run: RunRecord) -> float:
+    """`matched_change` with every text counted once."""
+    return local_difference(run, "base", "text")
+
+
+@metrics.register(
+    title="what local training adds, texts like its own", unit=NATS, better="lower", places=(), format=signed
+)
+def matched_turn(run: RunRecord) -> float:
+    """`matched_change` against the global model that the client was sent in place of the base: the last local training
+    alone, without what the federation had learnt before. NaN if the round before was not evaluated."""
+    return local_difference(run, "sent")
+
+
+@metrics.register(
+    title="local minus global loss, texts like its own", unit=NATS, places=("forest",), format=signed
+)
+def matched_gap(run: RunRecord) -> float:
+    """`matched_change` against the global model of the same round in place of the base: below zero, clients' own
+    adapters serve their kind of texts better."""
+    return local_difference(run, "global")
 
 
 @metrics.register(title="local minus global loss, global test set", unit=NATS, places=(), format=signed)
@@ -134,7 +198,7 @@ def test_gap(run: RunRecord) -> float:
     return float(run.last_gaps["test_gap"].mean())
 
 
-@metrics.register(title="personal loss, own texts", unit=NATS, better="lower", places=())
+@metrics.register(title="personal loss, own texts", unit=NATS, better="lower", places=(), texts="own")
 def personal_loss(run: RunRecord) -> float:
     """The loss of every client's final adapter of its own on its own test texts, mean over clients."""
     return float(run.tables.personal["loss"].mean())

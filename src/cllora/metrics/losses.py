@@ -5,7 +5,7 @@ sample is the mean of the texts' own means, so every text weighs the same; a tex
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,9 @@ class Tables:
     """The tables that follow from one run's loss table: `global_curve`, `class_curve`, `client_losses` and
     `local_gaps`.
 
-    `personal` are the `client_losses` of the clients' own final adapters; empty where a strategy keeps none.
+    `personal` are the `client_losses` of the clients' own final adapters; empty where a strategy keeps none. `texts`
+    are the rows of the global model on the global test set, and `local_classes` the `class_losses` there of every
+    client's adapter just after its local training, one row per evaluated round, client and class.
     """
 
     curve: pd.DataFrame
@@ -29,6 +31,8 @@ class Tables:
     clients: pd.DataFrame
     gaps: pd.DataFrame
     personal: pd.DataFrame
+    texts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    local_classes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def mean_losses(losses: Losses, samples: Ids) -> tuple[float, float]:
@@ -48,13 +52,17 @@ def tables(losses: pd.DataFrame, partition: Partition) -> Tables:
     Args:
         losses: a run's loss table: round, model, sample, nll (nats, summed over the sample), tokens.
     """
-    curve, own = global_curve(losses, partition), _own_means(losses, partition, GLOBAL)
+    texts = _rows(losses, GLOBAL, partition.global_test)
+    curve, own_rows = _means(texts, ["round"]), _own_rows(losses, partition, GLOBAL)
+    own = _means(own_rows, ["round", "client"])
     return Tables(
         curve=curve,
         classes=class_curve(losses, partition),
-        clients=_against_base(own, own),
+        clients=_with_errors(_against_base(own, own), own_rows),
         gaps=_gaps(losses, partition, curve, own),
         personal=_against_base(_own_means(losses, partition, "personal"), own),
+        texts=texts[["round", "sample", "nll", "tokens"]],
+        local_classes=class_losses(_local_on_test(losses, partition), partition, ["round", "client"]),
     )
 
 
@@ -69,10 +77,19 @@ def global_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 
 def class_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """`global_curve` for each class of text, with a column `class`; empty if the partition knows no classes."""
-    rows = _rows(losses, GLOBAL, partition.global_test)
-    classes = -1 if partition.class_of is None else partition.class_of[rows["sample"].to_numpy()]
-    rows = rows.assign(**{"class": classes})
-    return _means(rows[rows["class"] >= 0], ["round", "class"])
+    known = class_losses(_rows(losses, GLOBAL, partition.global_test), partition, ["round"])
+    return known[known["class"] >= 0].reset_index(drop=True)
+
+
+def class_losses(rows: pd.DataFrame, partition: Partition, keys: list[str]) -> pd.DataFrame:
+    """The mean losses of rows of the loss table by `keys` and class, as in `global_curve`; class -1 where the partition
+    knows none."""
+    return _means(rows.assign(**{"class": class_numbers(partition, rows["sample"].to_numpy())}), [*keys, "class"])
+
+
+def class_numbers(partition: Partition, samples: Ids) -> Ids:
+    """The class of every sample; -1 where the partition knows none."""
+    return np.full(len(samples), -1) if partition.class_of is None else partition.class_of[samples]
 
 
 def client_losses(losses: pd.DataFrame, partition: Partition, model: str = GLOBAL) -> pd.DataFrame:
@@ -81,10 +98,26 @@ def client_losses(losses: pd.DataFrame, partition: Partition, model: str = GLOBA
     `model` is `global`, or `local` or `personal`: then each client's own adapter, where it was evaluated.
     Clients without test texts have no row. Returns columns round, client, loss, loss_per_sample, samples, tokens,
     and against the untrained base on the same texts (round 0 of the global model): base (nats per token),
-    change = loss - base, and ratio = loss / base.
+    change = loss - base, and ratio = loss / base; of the global model also error, the standard error of the change that
+    comes of the client having no more test texts, see docs/method.md.
     """
-    own = _own_means(losses, partition, GLOBAL)
-    return _against_base(own if model == GLOBAL else _own_means(losses, partition, model), own)
+    rows = _own_rows(losses, partition, GLOBAL)
+    own = _means(rows, ["round", "client"])
+    if model == GLOBAL:
+        return _with_errors(_against_base(own, own), rows)
+    return _against_base(_own_means(losses, partition, model), own)
+
+
+def _with_errors(clients: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The clients' losses with `error`: s / sqrt(tokens), s^2 the mean over texts, in a round, of (the text's change
+    minus its client's, summed over its tokens)^2 / tokens."""
+    base = rows[rows["round"] == 0].drop_duplicates("sample").set_index("sample")["nll"]
+    texts = rows.merge(clients[["round", "client", "change"]], on=["round", "client"])
+    apart = texts["nll"] - texts["sample"].map(base) - texts["change"] * texts["tokens"]
+    squares = (apart**2 / texts["tokens"].where(texts["tokens"] > 0)).groupby(texts["round"])
+    freedom = squares.count() - clients.groupby("round")["client"].count()
+    variance = clients["round"].map(squares.sum() / freedom.where(freedom > 0))
+    return clients.assign(error=np.sqrt(variance / clients["tokens"].where(clients["tokens"] > 0)))
 
 
 def _against_base(measured: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -109,10 +142,15 @@ def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     return _gaps(losses, partition, global_curve(losses, partition), _own_means(losses, partition, GLOBAL))
 
 
+def _local_on_test(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """The rows of clients' own adapters on the global test set, with the client."""
+    rows = losses[losses["model"].str.startswith("local/") & losses["sample"].isin(partition.global_test)]
+    return rows.assign(client=_client_of(rows["model"]))
+
+
 def _gaps(losses: pd.DataFrame, partition: Partition, curve: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     local = losses[losses["model"].str.startswith("local/")]
-    on_test = local[local["sample"].isin(partition.global_test)]
-    on_test = _means(on_test.assign(client=_client_of(on_test["model"])), ["round", "client"])
+    on_test = _means(_local_on_test(losses, partition), ["round", "client"])
     gaps = _renamed(on_test, "test_local").merge(
         curve[["round", "loss"]].rename(columns={"loss": "test_global"}), on="round"
     )
@@ -132,15 +170,19 @@ def _rows(losses: pd.DataFrame, model: str, samples: Ids) -> pd.DataFrame:
 
 
 def _own_means(losses: pd.DataFrame, partition: Partition, model: str) -> pd.DataFrame:
-    """Means over the texts that each client is tested on; a text may have several owners."""
+    """Means over the texts that each client is tested on."""
+    return _means(_own_rows(losses, partition, model), ["round", "client"])
+
+
+def _own_rows(losses: pd.DataFrame, partition: Partition, model: str) -> pd.DataFrame:
+    """The rows of one kind of model on each client's own test texts, with the client; a text may have several
+    owners."""
     owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.test_offsets))
     own = pd.DataFrame({"client": owners, "sample": partition.test_ids})
     if model == GLOBAL:
-        rows = losses[losses["model"] == GLOBAL].merge(own, on="sample")
-    else:
-        rows = losses[losses["model"].str.startswith(f"{model}/")]
-        rows = rows.assign(client=_client_of(rows["model"])).merge(own, on=["client", "sample"])
-    return _means(rows, ["round", "client"])
+        return losses[losses["model"] == GLOBAL].merge(own, on="sample")
+    rows = losses[losses["model"].str.startswith(f"{model}/")]
+    return rows.assign(client=_client_of(rows["model"])).merge(own, on=["client", "sample"])
 
 
 def _client_of(model: "pd.Series[str]") -> "pd.Series[int]":

@@ -1,11 +1,13 @@
 """The record of one run, as its folder holds it, from which metrics are computed."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cllora.metrics.curves import forgetting
@@ -67,6 +69,12 @@ class RunRecord:
     def fingerprint(self) -> str:
         """The fingerprint of this run's data; empty if it was not recorded."""
         return self.environment.data.fingerprint or ""
+
+    @cached_property
+    def tests_fingerprint(self) -> str:
+        """The fingerprint of which client is tested on which samples."""
+        arrays = (self.partition.test_offsets, self.partition.test_ids)
+        return hashlib.sha256(b"".join(np.asarray(array, np.int64).tobytes() for array in arrays)).hexdigest()[:16]
 
     @cached_property
     def final_fairness(self) -> pd.DataFrame:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from cllora.metrics.fairness import fairness
+from cllora.metrics.fairness import between
 from cllora.metrics.losses import Tables
 
 TESTS = {"own_local": "its own test texts", "test_local": "the global test texts"}
@@ -98,53 +99,60 @@ def divergence(curve: pd.DataFrame, *, above: float = 0.1, lasting: int = 2) -> 
 
 
 def fairness_collapse(
-    clients: pd.DataFrame, *, k: float = 1.0, floor: float = 0.01, lasting: int = 2
+    clients: pd.DataFrame, *, k: float = 1.0, floor: float = 0.01, lasting: int = 2, alarm: float = 0.05
 ) -> list[Signature]:
     """Clients differ more in what they gained than training ever gained them on average.
 
-    sd(t) > max(floor, k * G) in `lasting` rounds in a row, with sd(t) the standard deviation over clients of the change
-    against the base (`change_std`) and G the largest mean gain of any round, max over t of -mean change. Marked where
-    that begins, with the client that is worst off there. Size: sd(t).
+    tau(t) > max(floor, k * G) in `lasting` rounds in a row, with tau(t) the standard deviation between clients of the
+    change against the base, beyond the chance of few test texts (`fairness.between`), and G the largest mean gain of
+    any round, max over t of -mean change. Only where chance alone would give such differences with a probability below
+    `alarm`. Marked where that begins, with the client that is worst off there. Size: tau(t).
     """
-    fair = fairness(clients)
-    fair = fair[fair["round"] > 0]
-    if fair.empty:
+    after = clients[(clients["round"] > 0) & clients["change"].notna()]
+    if after.empty:
         return []
-    spread = fair["change_std"].to_numpy(float)
-    begin = _begin(spread > max(floor, -k * float(fair["change_mean"].min())), lasting)
+    numbers, of_rounds = zip(*after.groupby("round"), strict=True)
+    spread, p = np.array([between(rows["change"], rows["error"]) for rows in of_rounds]).T
+    gain = max(-float(rows["change"].mean()) for rows in of_rounds)
+    begin = _begin((spread > max(floor, k * gain)) & (p < alarm), lasting)
     if begin is None:
         return []
-    number, size = int(fair["round"].iloc[begin]), float(spread[begin])
-    measured = clients[(clients["round"] == number) & clients["change"].notna()]
-    worst = int(measured["client"].iloc[int(measured["change"].argmax())])
+    size, rows = float(spread[begin]), of_rounds[begin]
+    worst = int(rows["client"].iloc[int(rows["change"].argmax())])
     sentence = f"clients' changes of loss spread by {size:.3f}, more than training gained them on average"
-    return [Signature("fairness collapse", number, worst, size, sentence)]
+    return [Signature("fairness collapse", int(str(numbers[begin])), worst, size, sentence)]
 
 
-def never_learns(clients: pd.DataFrame, *, share: float = 0.1, floor: float = 0.01) -> list[Signature]:
+def never_learns(
+    clients: pd.DataFrame, *, share: float = 0.1, floor: float = 0.01, alarm: float = 0.05
+) -> list[Signature]:
     """The global model never gains a client even a tenth of what it gains clients on average; one for each client.
 
-    max over t of g_k(t) < share * G, with g_k(t) the base's loss on client k's own test texts minus the global model's,
-    and G = max over t of the mean of g_k(t) over clients, if G is `floor` or more: where nobody learns, no one client
-    fails to. Marked at the last round. Size: the client's largest gain, which may be negative.
+    g_k + z e_k < share * G in every round, with g_k(t) the base's loss on client k's own test texts minus the global
+    model's, e_k its standard error (the client's `error`), and G = max over t of the mean of g_k(t) over clients, if G
+    is `floor` or more: where nobody learns, no one client fails to. z makes the chance that any of the K clients is
+    marked that gains `share * G` or more at most `alarm`: Phi(-z) = alarm / K. Marked at the last round. Size: the
+    client's largest gain, which may be negative.
     """
     after = clients[(clients["round"] > 0) & clients["change"].notna()]
     if after.empty:
         return []
     gain = -float(after.groupby("round")["change"].mean().min())
-    best = -after.groupby("client")["change"].min()
     last = int(after["round"].max())
     if gain < floor:
         return []
+    z = -float(ndtri(alarm / after["client"].nunique()))
+    most = (z * after["error"] - after["change"]).groupby(after["client"]).max()
+    best = -after.groupby("client")["change"].min()
     return [
         Signature(
             "never learns",
             last,
             int(str(client)),
-            float(most),
-            f"client {client}'s loss never fell by more than {max(0.0, most):.3f}, where clients' fell by {gain:.3f}",
+            float(size),
+            f"client {client}'s loss never fell by more than {max(0.0, size):.3f}, where clients' fell by {gain:.3f}",
         )
-        for client, most in best[best < share * gain].items()
+        for client, size in best[most < share * gain].items()
     ]
 
 

@@ -4,11 +4,18 @@ This room knows nothing of the rest of cllora.
 """
 
 from cllora.stats.dyads import Block, Correlation, dyadic_correlation
+from cllora.stats.differences import (
+    BY_RANKS,
+    estimate,
+    interval,
+    needed,
+    p_of_difference,
+    p_of_equivalence,
+    values_of,
+)
 from cllora.stats.multiplicity import Adjusted, adjust_for_multiplicity, holm
 from cllora.stats.paired import (
-    BOOTSTRAP_PAIRS,
     Numbers,
-    bootstrap_interval,
     hedges_g,
     p_differs,
     p_equivalent,
@@ -16,27 +23,35 @@ from cllora.stats.paired import (
     summary,
     t_interval,
 )
+from cllora.stats.ranks import hodges_lehmann, signed_rank_interval
 from cllora.stats.power import MOST_SEEDS, chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 
 __all__ = [
-    "BOOTSTRAP_PAIRS",
+    "BY_RANKS",
     "MOST_SEEDS",
     "Adjusted",
     "Block",
     "Correlation",
     "Numbers",
     "adjust_for_multiplicity",
-    "bootstrap_interval",
     "chance_of_differs",
     "chance_of_equivalent",
     "dyadic_correlation",
+    "estimate",
     "hedges_g",
+    "hodges_lehmann",
     "holm",
+    "interval",
+    "needed",
     "p_differs",
     "p_equivalent",
+    "p_of_difference",
+    "p_of_equivalence",
     "paired_interval",
     "seeds_needed",
     "seeds_to_tell",
+    "signed_rank_interval",
     "summary",
     "t_interval",
+    "values_of",
 ]

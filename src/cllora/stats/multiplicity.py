@@ -1,13 +1,14 @@
-"""Several comparisons judged together: Holm's method for p values, intervals, and answers."""
+"""Several comparisons judged together: Holm's method for p values and intervals."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cllora.stats.paired import Numbers, p_differs, p_equivalent, t_interval
-from cllora.stats.power import seeds_to_tell
+from cllora.stats.differences import interval, needed, p_of_difference, p_of_equivalence
+from cllora.stats.paired import Numbers
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class Adjusted:
     low, high: the interval of each difference at the level at which Holm's procedure decides: 1 - (1 - level) /
         (N - i), where i smaller p values come before and all are rejected; for those not rejected, i counts all that
         are. So an interval leaves out zero just where the difference is shown. Where none is, the intervals are
-        Bonferroni's, which hold together.
+        Bonferroni's, which hold together. NaN where there are too few pairs for the level.
     p, p_equivalent: of the test of a difference and of equivalence, adjusted; see `holm`.
     differs, equivalent: whether these are at most 1 - level.
-    needed: the pairs in all that it would take to tell where it is not told yet, at Holm's strictest step,
-        (1 - level) / N; see `seeds_to_tell`. NaN elsewhere.
+    needed, needed_most: the pairs in all that it would take to tell where it is not told yet, at Holm's strictest step,
+        (1 - level) / N; see `cllora.stats.differences.needed`. NaN elsewhere.
     """
 
     comparisons: int
@@ -33,6 +34,7 @@ class Adjusted:
     differs: NDArray[np.bool_]
     equivalent: NDArray[np.bool_]
     needed: Numbers
+    needed_most: Numbers
 
 
 def holm(p: ArrayLike) -> Numbers:
@@ -50,39 +52,33 @@ def holm(p: ArrayLike) -> Numbers:
 
 
 def adjust_for_multiplicity(
-    mean: ArrayLike, spread: ArrayLike, n: ArrayLike, margin: ArrayLike, level: float = 0.95
+    differences: Sequence[Numbers], margin: ArrayLike, level: float = 0.95
 ) -> Adjusted:
     """Adjust the comparisons of one family for their number, by Holm's method.
 
     Args:
-        mean, spread, n: of the differences of each comparison (M,), as in `cllora.stats.paired`; a mean is NaN where
-            there are no pairs.
+        differences: of each of the M comparisons, one number for every pair (n,).
         margin: differences smaller than this count as none; NaN where no margin is known. (M,) or one for all.
     """
-    mean, spread, n = (np.asarray(values, float) for values in (mean, spread, n))
-    margins = np.broadcast_to(np.asarray(margin, float), mean.shape)
-    alpha, paired = 1 - level, ~np.isnan(mean)
+    margins = np.broadcast_to(np.asarray(margin, float), len(differences)).tolist()
+    alpha, paired = 1 - level, np.array([len(values) > 0 for values in differences], bool)
     comparisons = int(paired.sum())
-    p, adjusted = _adjusted(p_differs(mean, spread, n), paired)
-    _, equivalent = _adjusted(p_equivalent(mean, spread, n, margins), paired)
+    p, adjusted = _adjusted(np.array([p_of_difference(values) for values in differences]), paired)
+    each = [p_of_equivalence(values, m) for values, m in zip(differences, margins, strict=True)]
+    _, equivalent = _adjusted(np.array(each), paired)
     rejected = int((adjusted <= alpha).sum())
     before = np.minimum(np.argsort(np.argsort(p, kind="stable"), kind="stable"), rejected)
-    low, high = t_interval(mean, spread, n, 1 - alpha / np.maximum(comparisons - before, 1))
-    decided = (adjusted <= alpha) | (equivalent <= alpha)
-    strictest = alpha / max(comparisons, 1)
-    needed = [
-        seeds_to_tell(*row, strictest) if untold else math.nan
-        for row, untold in zip(zip(mean, spread, n.astype(int), margins, strict=True), ~decided & (n > 1), strict=True)
+    levels = 1 - alpha / np.maximum(comparisons - before, 1)
+    ends = [interval(values, float(at)) for values, at in zip(differences, levels, strict=True)]
+    decided, strictest = (adjusted <= alpha) | (equivalent <= alpha), alpha / max(comparisons, 1)
+    seeds = [
+        (math.nan, math.nan) if told else needed(values, m, strictest)
+        for values, m, told in zip(differences, margins, decided, strict=True)
     ]
+    low, high = np.array(ends, float).reshape(-1, 2).T
+    about, most = np.array(seeds, float).reshape(-1, 2).T
     return Adjusted(
-        comparisons,
-        low,
-        high,
-        p=adjusted,
-        p_equivalent=equivalent,
-        differs=adjusted <= alpha,
-        equivalent=equivalent <= alpha,
-        needed=np.asarray(needed, float),
+        comparisons, low, high, adjusted, equivalent, adjusted <= alpha, equivalent <= alpha, about, most
     )
 
 

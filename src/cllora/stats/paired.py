@@ -1,6 +1,6 @@
 """Statistics of paired differences: intervals, tests of difference and of equivalence, effect sizes.
 
-All functions but the bootstrap take arrays and work elementwise. mean, spread (the standard deviation, divided by
+All functions take arrays and work elementwise. mean, spread (the standard deviation, divided by
 n - 1) and n, the number of pairs, describe the differences of one comparison. With fewer than two pairs there is no
 spread, and every measure of doubt is NaN.
 """
@@ -10,14 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, ndtr, stdtr, stdtrit
+from scipy.special import gammaln, stdtr, stdtrit
 
 Numbers = NDArray[np.float64]
-
-BOOTSTRAP_PAIRS = 8
-"""Fewer differences than this are not resampled: see `bootstrap_interval`."""
-DRAWS = 9_999
-"""Resamples of a bootstrap interval."""
 
 
 def t_interval(mean: ArrayLike, spread: ArrayLike, n: ArrayLike, level: ArrayLike = 0.95) -> tuple[Numbers, Numbers]:
@@ -39,31 +34,6 @@ def summary(differences: ArrayLike) -> tuple[float, float, int]:
     values = np.asarray(differences, float)
     mean = float(values.mean()) if len(values) else math.nan
     return mean, float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values)
-
-
-def bootstrap_interval(
-    differences: ArrayLike, rng: np.random.Generator, level: float = 0.95, draws: int = DRAWS
-) -> tuple[float, float]:
-    """Bootstrap interval of the mean of differences (n,), which assumes no normal distribution: BCa (Efron 1987).
-
-    Resampling n values knows nothing of the factor sqrt(n / (n - 1)) nor of t's longer tails. The level is therefore
-    raised to 1 - 2 Phi(-sqrt(n / (n - 1)) t_(n-1)), which mends both (Hesterberg 2015, doi
-    10.1080/00031305.2015.1089789). What it cannot mend is that few values have few resamples: with fewer than
-    `BOOTSTRAP_PAIRS` both ends are NaN. Resamples are drawn with `rng`.
-    """
-    values = np.asarray(differences, float)
-    n = len(values)
-    if n < BOOTSTRAP_PAIRS:
-        return math.nan, math.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    widened = 1 - 2 * float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
-    from scipy import stats  # takes a second to load, and few studies have so many seeds
-
-    ends = stats.bootstrap(
-        (values,), np.mean, confidence_level=widened, n_resamples=draws, method="BCa", rng=rng
-    ).confidence_interval
-    return float(ends.low), float(ends.high)
 
 
 def hedges_g(mean: ArrayLike, spread: ArrayLike, n: ArrayLike) -> Numbers:

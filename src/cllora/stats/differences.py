@@ -1,0 +1,68 @@
+"""Estimate, interval and tests of the paired differences of one comparison.
+
+From `BY_RANKS` differences on they are of the typical difference, by signed ranks, which hold their level whatever the
+distribution; with fewer, ranks cannot reach a usual level, and they are of the mean, by Student's t, which holds it for
+normal differences alone. docs/method.md has what was simulated.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaincinv
+
+from cllora.stats.paired import Numbers, p_differs, p_equivalent, paired_interval, summary
+from cllora.stats.power import seeds_to_tell
+from cllora.stats.ranks import hodges_lehmann, p_typical_differs, p_typical_equivalent, signed_rank_interval
+
+BY_RANKS = 8
+"""The fewest differences that are judged by their ranks."""
+
+
+def estimate(differences: ArrayLike) -> float:
+    """The typical difference; of fewer than `BY_RANKS` the mean; NaN of none."""
+    values = np.asarray(differences, float)
+    return hodges_lehmann(values) if len(values) >= BY_RANKS else summary(values)[0]
+
+
+def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """The interval of `estimate`; NaN where there are too few differences for the level."""
+    if len(np.atleast_1d(differences)) >= BY_RANKS:
+        return signed_rank_interval(differences, level)
+    return paired_interval(differences, level)[1:]
+
+
+def p_of_difference(differences: ArrayLike) -> float:
+    """The two-sided p value of there being no difference; NaN of fewer than two."""
+    if len(np.atleast_1d(differences)) >= BY_RANKS:
+        return p_typical_differs(differences)
+    return float(p_differs(*summary(differences)))
+
+
+def p_of_equivalence(differences: ArrayLike, margin: float) -> float:
+    """The p value of a difference of at least the margin, either way; NaN of fewer than two, or without a margin."""
+    if len(np.atleast_1d(differences)) >= BY_RANKS:
+        return p_typical_equivalent(differences, margin)
+    mean, spread, n = summary(differences)
+    return math.nan if math.isnan(margin) else float(p_equivalent(mean, spread, n, margin))
+
+
+def needed(differences: ArrayLike, margin: float, alpha: float = 0.05) -> tuple[float, float]:
+    """The number of differences in all that it would take to tell: at the spread that was observed, and at its upper
+    80 % limit, as a few differences know their spread badly. NaN of fewer than two.
+
+    `seeds_to_tell`; by ranks pi / 3 as many (their efficiency against t under a normal distribution).
+    """
+    mean, spread, n = summary(differences)
+    if n < 2:
+        return math.nan, math.nan
+    upper = spread / math.sqrt(2 * float(gammaincinv((n - 1) / 2, 0.2)) / (n - 1))
+    many = [seeds_to_tell(mean, s, n, margin, alpha) for s in (spread, upper)]
+    about, most = (math.ceil(x * math.pi / 3) if BY_RANKS <= x < math.inf else x for x in many)
+    return about, max(about, most)
+
+
+def values_of(differences: ArrayLike) -> Numbers:
+    """The differences that are there: finite ones (n,)."""
+    values = np.asarray(differences, float)
+    return np.asarray(values[np.isfinite(values)])
