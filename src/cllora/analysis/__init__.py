@@ -1,7 +1,7 @@
 """The results of a folder of runs as data: tables, metrics, contrasts, probes."""
 
 from cllora.analysis.alpha import Curve, curves_of
-from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, typed
+from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, margin_of, seeds_text, typed
 from cllora.analysis.environment import environment
 from cllora.analysis.partitions import partitions, texts_by_class, unlikeness
 from cllora.analysis.read import read_record, results
@@ -19,9 +19,11 @@ __all__ = [
     "control_values",
     "curves_of",
     "environment",
+    "margin_of",
     "partitions",
     "read_record",
     "results",
+    "seeds_text",
     "settings",
     "texts_by_class",
     "typed",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cllora.metrics import metrics
+from cllora.metrics import MARGIN, metrics
 from cllora.stats import (
     MOST_SEEDS,
     Numbers,
@@ -113,6 +113,7 @@ def contrasts(
     control: Mapping[str, str],
     metric: str,
     margin: float | None = None,
+    share: float = MARGIN,
     level: float = LEVEL,
 ) -> pd.DataFrame:
     """Compare every cell with its control on one number per run, paired by seed; a family of its own.
@@ -121,8 +122,9 @@ def contrasts(
 
     Args:
         runs: a row per run: a column per axis, `PAIRED_BY`, and the metric.
-        margin: differences smaller than this count as none; by default the metric's own, or none if it is no
-            registered metric, so that cells can be shown to differ but not to be equivalent.
+        margin: differences smaller than this count as none; by default the metric's own: of a loss a `share` of what
+            training gained in the controls, for which `runs` need the column `change`; none if it is no registered
+            metric, so that cells can be shown to differ but not to be equivalent.
 
     Returns:
         One row per cell that is no control (none without a control): the axes, and the fields of `Contrast` from
@@ -138,15 +140,37 @@ def contrasts(
     differences: Numbers = values - control_values(runs, axes, control, metric, same_tests=own).to_numpy(float)
     cells = _rows_of_cells(runs, axes, control)
     paired = [rows[~np.isnan(differences[rows])] for rows in cells.values()]
-    if margin is None:
-        margin = metrics.metric(metric).margin if metric in metrics.names() else math.nan
+    margins = _margins(runs, axes, control, metric, paired, share) if margin is None else [margin] * len(paired)
     columns = {
         **{axis: [labels[i] for labels in cells] for i, axis in enumerate(axes)},
         "metric": [metric] * len(paired),
         "mean": [summary(values[rows])[0] for rows in paired],
-        **_alone([differences[rows] for rows in paired], [margin] * len(paired), level),
+        **_alone([differences[rows] for rows in paired], margins, level),
     }
     return as_family(pd.DataFrame(columns), level)[[*axes, *NUMBERS]]
+
+
+def _margins(
+    runs: pd.DataFrame,
+    axes: Sequence[str],
+    control: Mapping[str, str],
+    metric: str,
+    paired: Sequence[NDArray[np.intp]],
+    share: float,
+) -> list[float]:
+    """The margin of each comparison, from the rows of its pairs."""
+    known = metrics.metric(metric) if metric in metrics.names() else None
+    if known is None or not known.unit.of_gain or "change" not in runs:
+        return [math.nan if known is None else known.margin] * len(paired)
+    gains = -control_values(runs, axes, control, "change").to_numpy(float)
+    return [margin_of(gains[rows].tolist(), share) for rows in paired]
+
+
+def margin_of(gains: Sequence[float], share: float) -> float:
+    """The margin of losses: a share of the mean of what training gained in the controls; NaN if that is nothing."""
+    measured = [gain for gain in gains if not math.isnan(gain)]
+    mean = sum(measured) / len(measured) if measured else math.nan
+    return share * mean if mean > 0 else math.nan
 
 
 def _rows_of_cells(

@@ -11,7 +11,7 @@ from cllora import store
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.errors import UsageError
-from cllora.metrics import RunRecord, measured, metrics
+from cllora.metrics import MARGIN, RunRecord, measured, metrics
 from cllora.metrics.losses import tables
 from cllora.registry import load_plugins
 from cllora.spec import Experiment, Study, axis_text
@@ -38,11 +38,11 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
     if (folder / "study.json").is_file():
         study = Study.parse(store.read_json(folder / "study.json"))
         _load_what_can_be(study)
-        name, paths = study.name, list(study.grid)
+        name, paths, margin = study.name, list(study.grid), study.margin
         written, asked_seeds = dict(study.control), study.seeds
         wanted = [(folder / cell.name, cell.labels) for cell in study.cells()]
     else:
-        asked_seeds = ()
+        asked_seeds, margin = (), MARGIN
         places = sorted(path.parent for path in folder.rglob("spec.json"))
         experiments = [store.read_experiment(place) for place in places]
         name, (paths, settings) = folder.resolve().name, _differing(experiments)
@@ -66,6 +66,7 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         missing=[path.name for path, _ in wanted if not _has_round(path)],
         failed={path.name: _reason(path) for path, _ in wanted if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
+        margin=margin,
     )
 
 

@@ -35,6 +35,7 @@ class Results:
     missing: the runs of the study that hold no round yet.
     failed: why some could not be finished.
     asked_seeds: the study's seeds.
+    margin: the share of what training gains in a control below which a difference in loss counts as none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Results:
     missing: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
+    margin: float = measured.MARGIN
 
     def cell(self, labels: Mapping[str, str]) -> str:
         """A cell's name as it is shown; a run of no axis goes by the study's name."""
@@ -191,7 +193,8 @@ class Results:
     def _contrasts(self, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
         if metric not in rows:
             raise UsageError(f"there is no metric '{metric}'; {guess(metric, measured.metrics.names())}")
-        compared = contrasts(rows[~rows["cell"].isin(self.leaking)], list(self.axes), self.control, metric)
+        counted = rows[~rows["cell"].isin(self.leaking)]
+        compared = contrasts(counted, list(self.axes), self.control, metric, share=self.margin)
         labels = [dict(zip(self.axes, values, strict=True)) for values in compared[list(self.axes)].to_numpy()]
         compared.insert(0, "cell", [self.cell(values) for values in labels])
         compared.insert(1, "control", [self.cell({**values, **self.control}) for values in labels])
@@ -217,9 +220,9 @@ class Results:
         return typed(self.contrasts(metric))
 
     def to_compare(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Numbers by cell and seed, with the columns by which `contrasts` pairs runs: axes, progress, fingerprint and
-        tests."""
-        pairing = ["cell", *self.axes, "seed", "progress", "fingerprint", "tests"]
+        """Numbers by cell and seed, with the columns that `contrasts` needs beside them: axes, progress, fingerprint,
+        tests, and what training changed, of which margins are a share."""
+        pairing = ["cell", *self.axes, "seed", "progress", "fingerprint", "tests", "change"]
         return self.metrics[pairing].merge(table, on=["cell", "seed"])
 
     @property

@@ -37,7 +37,8 @@ class ClaimFacts:
     metrics: what it is about: one metric, or several by what they are called; the claim must hold in each. A metric is
         a registered one's name, or a function of a run (or of a run and its control) that is this claim's alone.
     rule: what is claimed of each contrast, see `decide`.
-    margin: differences smaller than this count as none (of the rule `at least`, the bound); by default the metric's.
+    margin: differences smaller than this count as none (of the rule `at least`, the bound); by default that of the
+        unit, or of losses the study's share of what training gains in the control.
     unit: of the metrics; by default that of the registered ones, else nats per token.
     computed: what the contrasts are of, in words; by default the metrics' titles.
     label: what it is called in sentences and tables; by default its name.
@@ -64,13 +65,16 @@ claims: Registry[ContrastOf, ClaimFacts] = Registry("claim", ClaimFacts)
 
 @dataclass(frozen=True)
 class Claim:
-    """A registered claim with all that it states, its defaults filled in."""
+    """A registered claim with all that it states, its defaults filled in.
+
+    margin: NaN where none is known; None where it is a share of what training gains in the control.
+    """
 
     name: str
     title: str
     metrics: Mapping[str, Measured]
     rule: Rule
-    margin: float
+    margin: float | None
     unit: Unit
     computed: str
     label: str
@@ -102,7 +106,7 @@ def claim(name: str) -> Claim:
     registered = [metrics.metric(name) for name in measured.values() if isinstance(name, str)]
     unit = facts.unit or next((metric.unit for metric in registered), NATS)
     margin = facts.margin if facts.margin is not None else unit.margin
-    if margin is None and facts.rule in ("barely", "at least"):
+    if margin is None and not (unit.of_gain and facts.rule != "at least") and facts.rule in ("barely", "at least"):
         raise UsageError(f"claim '{name}' needs a margin for its rule '{facts.rule}': register(margin=...)")
     if facts.rule not in get_args(Rule):
         raise UsageError(f"claim '{name}' has no rule '{facts.rule}'; {guess(facts.rule, get_args(Rule))}")
@@ -112,7 +116,7 @@ def claim(name: str) -> Claim:
         title=facts.title,
         metrics=measured,
         rule=facts.rule,
-        margin=math.nan if margin is None else margin,
+        margin=math.nan if margin is None and not unit.of_gain else margin,
         unit=unit,
         computed=facts.computed or "; ".join(dict.fromkeys(titles)) or claims.help(name),
         label=facts.label or name,

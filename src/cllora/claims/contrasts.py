@@ -1,12 +1,13 @@
 """The contrasts that claims are judged by: runs of equal seed that differ in one thing, over seeds."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cllora.analysis import Results, Run
+from cllora.analysis import Results, Run, margin_of
 from cllora.errors import UsageError
-from cllora.metrics import RunRecord, metrics
+from cllora.metrics import MARGIN, RunRecord, metrics
 
 MetricFunction = Callable[[RunRecord], float] | Callable[[RunRecord, RunRecord], float]
 """A number of a run; or, with a second argument, of a run and its control."""
@@ -28,6 +29,11 @@ class Contrast:
     name: str
     replicates: Sequence[Sequence[Run]]
     cells: tuple[str, ...]
+
+    def margin(self, share: float) -> float:
+        """A share of what training gained in the controls; NaN without them."""
+        controls = [run for runs in self.replicates if len(runs) > 1 for run in runs[1::2]]
+        return margin_of([-run.outcome["change"] for run in controls], share)
 
     def values(self, measured: Measured) -> list[float]:
         """The contrast in a metric, a number for each seed; NaN where it was not measured."""
@@ -63,31 +69,42 @@ class Evidence:
     beside: contrasts that decide nothing and are told too.
     remark: what is to be said beside the verdict.
     lacking: why it cannot be tested, where that is known.
+    not_applicable: why such a study says nothing of the claim, whatever comes out; it has no verdict then.
     """
 
     contrasts: Sequence[Contrast] = ()
     beside: Sequence[Contrast] = ()
     remark: str = ""
     lacking: str = ""
+    not_applicable: str = ""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast in one metric: its numbers, one for each seed; NaN where it was not measured."""
+    """A contrast in one metric: its numbers, one for each seed, NaN where it was not measured; and its margin, NaN where
+    none is known."""
 
     name: str
     differences: Sequence[float]
     cells: tuple[str, ...]
+    margin: float = math.nan
 
 
-def compared(contrasts: Sequence[Contrast], measured: Mapping[str, Measured]) -> list[Comparison]:
+def compared(
+    contrasts: Sequence[Contrast], measured: Mapping[str, Measured], margin: float | None, share: float = MARGIN
+) -> list[Comparison]:
     """Every contrast in every metric; a comparison is called by the metric's name and, where there are several, by the
-    contrast's."""
+    contrast's.
+
+    Args:
+        margin: differences smaller than this count as none; None: a share of what training gained in the controls.
+    """
     return [
         Comparison(
             ", ".join(part for part in (name, contrast.name if len(contrasts) > 1 or not name else "") if part),
             contrast.values(metric),
             contrast.cells,
+            contrast.margin(share) if margin is None else margin,
         )
         for contrast in contrasts
         for name, metric in measured.items()

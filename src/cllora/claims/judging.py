@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
+from cllora.analysis import seeds_text
 from cllora.claims.claim import Claim, Rule
 from cllora.claims.contrasts import Comparison
 from cllora.metrics import SHARE, Unit
-from cllora.stats import MOST_SEEDS, Numbers, seeds_to_tell, summary, t_interval
+from cllora.stats import Numbers, estimate, interval, needed, p_of_equivalence, values_of
 
-VerdictKind = Literal["supported", "contradicted", "undecided", "not tested"]
+VerdictKind = Literal["supported", "contradicted", "undecided", "not tested", "not applicable"]
 
 ALPHA = 0.05
 """The largest probability of a wrong verdict on one claim, for each way of being wrong."""
@@ -22,9 +21,11 @@ ALPHA = 0.05
 class ComparisonVerdict:
     """The verdict on one comparison that a claim rests on: of one metric, over `seeds` replicates.
 
-    difference: its mean over seeds. low and high: the t interval at the level 1 - 0.05 / N, for N comparisons of the
-    claim; under the rule `at least`, which bounds every run, the least and the most. needed: the seeds in all that it
-    would take, as in `seeds_to_tell`; NaN where nothing is known of the spread, or nothing is needed.
+    difference, low, high: the estimate and its interval (`cllora.stats.interval`), at the level 1 - 0.05 where the
+        comparison supports the claim or is undecided, and 1 - 0.05 / N where it contradicts it, for N comparisons of
+        the claim; under the rule `at least`, which bounds every run, the least and the most. needed, needed_most: the
+        seeds in all that it would take, as in `cllora.stats.needed`; NaN where nothing is known of the spread, or
+        nothing is needed.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ComparisonVerdict:
     seeds: int
     margin: float
     needed: float
+    needed_most: float
     cells: tuple[str, ...]
 
 
@@ -59,27 +61,43 @@ class Verdict:
     comparisons: tuple[ComparisonVerdict, ...] = ()
 
 
-def decide(low: float, high: float, margin: float, rule: Rule) -> VerdictKind:
-    """The verdict on one comparison from where its interval lies; with no interval nothing is decided.
+@dataclass(frozen=True)
+class Evidenced:
+    """What the differences of one comparison show at one level of error.
+
+    inside: that the difference is smaller than the margin. above, below: that there is one, and its direction. beyond:
+    that it is larger than the margin.
+    """
+
+    inside: bool
+    above: bool
+    below: bool
+    beyond: bool
+
+
+def evidenced(differences: Numbers, margin: float, alpha: float) -> Evidenced:
+    """What differences show, each with a chance of at most `alpha` of being wrong."""
+    low, high = interval(differences, 1 - alpha)
+    inside = p_of_equivalence(differences, margin) <= alpha
+    return Evidenced(bool(inside), low > 0, high < 0, low >= margin or high <= -margin)
+
+
+def decide(shown: Evidenced, contradicting: Evidenced, rule: Rule) -> VerdictKind:
+    """The verdict on one comparison, from what it shows at the level for support and at that for contradiction.
 
     | rule | supported | contradicted |
     |---|---|---|
-    | barely | inside (-m, m) | wholly outside |
-    | touches | without 0, and not inside (-m, m) | inside (-m, m) |
-    | raises | above 0, and not inside (-m, m) | below 0, or inside (-m, m) |
-    | lowers | below 0, and not inside (-m, m) | above 0, or inside (-m, m) |
-    | at least | low >= m | low < m |
+    | barely | smaller than the margin | larger than the margin |
+    | touches | there, and not smaller than the margin | smaller than the margin |
+    | raises | above 0, and not smaller than the margin | below 0, or smaller than the margin |
+    | lowers | below 0, and not smaller than the margin | above 0, or smaller than the margin |
     """
-    if math.isnan(low) or math.isnan(high):
-        return "undecided"
-    inside = -margin < low and high < margin
-    above, below = low > 0, high < 0
+    there, against = shown.above or shown.below, contradicting
     supported, contradicted = {
-        "barely": (inside, low >= margin or high <= -margin),
-        "touches": ((above or below) and not inside, inside),
-        "raises": (above and not inside, below or inside),
-        "lowers": (below and not inside, above or inside),
-        "at least": (low >= margin, low < margin),
+        "barely": (shown.inside, against.beyond),
+        "touches": (there and not shown.inside, against.inside),
+        "raises": (shown.above and not shown.inside, against.below or against.inside),
+        "lowers": (shown.below and not shown.inside, against.above or against.inside),
     }[rule]
     return "supported" if supported else "contradicted" if contradicted else "undecided"
 
@@ -89,17 +107,18 @@ def judged(
 ) -> Verdict:
     """The verdict on a claim: `over_all` of the verdicts on its comparisons.
 
-    Each comparison is judged by its t interval at the level 1 - 0.05 / N, N being the comparisons with numbers. A claim
-    without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim, and
+    That a claim holds in all of its comparisons is wrong only if it is wrong in one of them, so each may support it at
+    the level 0.05 by itself (Berger 1982); that it fails in any of them is corrected for their number N: 0.05 / N. A
+    claim without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim, and
     for one that is undecided only because other comparisons have no numbers, this is the comparison nearest to failing;
     else it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged by the
-    same rule and at the same level.
+    same rule and at the same levels.
     """
     if not comparisons:
         return untested(claim)
     numbers = [_measured(comparison) for comparison in comparisons]
     many = max(1, sum(len(values) > 0 for values in numbers))
-    verdicts = [_of_comparison(claim, *pair, ALPHA / many) for pair in zip(comparisons, numbers, strict=True)]
+    verdicts = [_of_comparison(claim, *pair, many) for pair in zip(comparisons, numbers, strict=True)]
     if not any(verdict.seeds for verdict in verdicts):
         unpaired = any(not comparison.differences for comparison in comparisons)
         return untested(claim, "no finished run has its control's yet" if unpaired else "not measured")
@@ -108,7 +127,7 @@ def judged(
         verdict for verdict in verdicts if verdict.seeds
     ]
     chosen = _deciding(claim, deciding)
-    aside = [_of_comparison(claim, comparison, _measured(comparison), ALPHA / many) for comparison in beside]
+    aside = [_of_comparison(claim, comparison, _measured(comparison), many) for comparison in beside]
     reasons = (_why(claim, kind, verdicts), *(_aside(verdict) for verdict in aside), remark)
     every = (*verdicts, *aside)
     return Verdict(
@@ -124,29 +143,38 @@ def judged(
     )
 
 
-def untested(claim: Claim, lacking: str = "") -> Verdict:
-    """The verdict on a claim that the study has no cells or no numbers for: what it lacks, and what to run."""
-    nan, wanted = math.nan, f"run `cllora run {claim.run}`" if claim.run else ""
+def untested(claim: Claim, lacking: str = "", kind: VerdictKind = "not tested") -> Verdict:
+    """The verdict on a claim that the study has no cells or no numbers for: what it lacks, and what to run; or that it
+    says nothing of, and why."""
+    nan, wanted = math.nan, f"run `cllora run {claim.run}`" if claim.run and kind == "not tested" else ""
     reasons = [reason for reason in (lacking, wanted) if reason] or ["no cells for it"]
-    return Verdict(claim, "not tested", nan, nan, nan, 0, "; ".join(reasons), ())
+    return Verdict(claim, kind, nan, nan, nan, 0, "; ".join(reasons), ())
 
 
 def _measured(comparison: Comparison) -> Numbers:
-    values: Numbers = np.asarray(comparison.differences, float)
-    return np.asarray(values[np.isfinite(values)])
+    return values_of(comparison.differences)
 
 
-def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, alpha: float) -> ComparisonVerdict:
-    mean, spread, seeds = summary(values)
-    low, high = (float(end) for end in t_interval(mean, spread, seeds, 1 - alpha))
-    if claim.rule == "at least" and seeds:
-        low, high = float(values.min()), float(values.max())
-    kind: VerdictKind = decide(low, high, claim.margin, claim.rule) if seeds else "not tested"
-    needed = math.nan
-    if kind == "undecided" and seeds > 1:
-        needed = seeds_to_tell(mean, spread, seeds, claim.margin, alpha / 2)
-    name, cells = comparison.name, comparison.cells
-    return ComparisonVerdict(name, kind, mean, low, high, seeds, claim.margin, needed, cells)
+def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, many: int) -> ComparisonVerdict:
+    """The verdict on one of `many` comparisons of a claim."""
+    if not len(values):
+        return _judged_as(comparison, "not tested", (math.nan, math.nan), values)
+    if claim.rule == "at least":
+        kind: VerdictKind = "supported" if values.min() >= comparison.margin else "contradicted"
+        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values)
+    at = [evidenced(values, comparison.margin, alpha) for alpha in (ALPHA, ALPHA / many)]
+    kind = decide(at[0], at[1], claim.rule) if len(values) > 1 else "undecided"
+    ends = interval(values, 1 - (ALPHA / many if kind == "contradicted" else ALPHA))
+    return _judged_as(comparison, kind, ends, values)
+
+
+def _judged_as(
+    comparison: Comparison, kind: VerdictKind, ends: tuple[float, float], values: Numbers
+) -> ComparisonVerdict:
+    seeds = needed(values, comparison.margin, ALPHA) if kind == "undecided" else (math.nan, math.nan)
+    return ComparisonVerdict(
+        comparison.name, kind, estimate(values), *ends, len(values), comparison.margin, *seeds, comparison.cells
+    )
 
 
 def over_all(kinds: Sequence[VerdictKind]) -> VerdictKind:
@@ -181,13 +209,13 @@ def _why(claim: Claim, kind: VerdictKind, verdicts: Sequence[ComparisonVerdict])
 
 def _against(claim: Claim, verdict: ComparisonVerdict) -> str:
     if claim.rule == "at least":
-        return f"{verdict.name}: less than {_amount(claim.margin, claim.unit)}"
+        return f"{verdict.name}: less than {_amount(verdict.margin, claim.unit)}"
     if claim.rule == "barely":
-        return f"{verdict.name}: more than {claim.margin:g}"
-    if -claim.margin < verdict.low and verdict.high < claim.margin:
-        beginning = "there, but " if verdict.low > 0 or verdict.high < 0 else ""
-        return f"{verdict.name}: {beginning}smaller than {claim.margin:g}"
-    return f"{verdict.name}: the other way"
+        return f"{verdict.name}: more than {verdict.margin:.2g}"
+    if (claim.rule == "raises" and verdict.high < 0) or (claim.rule == "lowers" and verdict.low > 0):
+        return f"{verdict.name}: the other way"
+    beginning = "there, but " if verdict.low > 0 or verdict.high < 0 else ""
+    return f"{verdict.name}: {beginning}smaller than {verdict.margin:.2g}"
 
 
 def _amount(value: float, unit: Unit) -> str:
@@ -198,7 +226,7 @@ def _aside(verdict: ComparisonVerdict) -> str:
     """The words for a comparison of two effects that decides nothing."""
     if verdict.kind == "undecided":
         return _open(verdict, several=True)
-    words = {"supported": "another effect", "contradicted": f"the same effect within {verdict.margin:g}"}
+    words = {"supported": "another effect", "contradicted": f"the same effect within {verdict.margin:.2g}"}
     return f"{verdict.name}: {words.get(verdict.kind, verdict.kind)}"
 
 
@@ -206,7 +234,5 @@ def _open(verdict: ComparisonVerdict, several: bool) -> str:
     name = f"{verdict.name}: " if several else ""
     if verdict.seeds < 2:
         return f"{name}one seed shows no spread; at least 2 seeds, better 5, are needed"
-    if verdict.needed > MOST_SEEDS:
-        return f"{name}more than {MOST_SEEDS:,} seeds needed"
-    about = f"about {verdict.needed:,.0f}" if verdict.needed > verdict.seeds else f"more than {verdict.seeds}"
-    return f"{name}{about} seeds needed"
+    about = seeds_text(verdict.needed, verdict.needed_most)
+    return f"{name}{about if verdict.needed > verdict.seeds else f'more than {verdict.seeds}'} seeds needed"

@@ -19,11 +19,14 @@ def verdict(name: str, results: Results) -> Verdict:
     """
     asked = claim(name)
     evidence = asked.evidence(results)
+    if evidence.not_applicable:
+        return untested(asked, evidence.not_applicable, "not applicable")
     if not evidence.contrasts:
         return untested(asked, evidence.lacking)
     try:
         comparisons, beside = (
-            compared(contrasts, asked.metrics) for contrasts in (evidence.contrasts, evidence.beside)
+            compared(contrasts, asked.metrics, asked.margin, results.margin)
+            for contrasts in (evidence.contrasts, evidence.beside)
         )
     except UsageError:
         raise
@@ -52,6 +55,7 @@ def verdict_table(of_claims: Iterable[Verdict]) -> pd.DataFrame:
             "margin": part.margin,
             "seeds": part.seeds,
             "needed": part.needed,
+            "needed_most": part.needed_most,
             "computed": verdict.claim.computed,
             "remark": verdict.why,
             "cells": "; ".join(part.cells),

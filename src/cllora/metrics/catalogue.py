@@ -46,16 +46,18 @@ class Unit:
 
     Attributes:
         name: as it stands behind a number or at an axis; empty for a pure number.
-        margin: differences smaller than this count as none, in the metric's unit; None where no margin is known, so
-            that a difference can be shown but equivalence cannot.
+        margin: differences smaller than this count as none, in the metric's unit; None where no margin is known of
+            itself, so that a difference can be shown but equivalence cannot.
         show: formats a value; what it shows is in the unit called `name`, or has a sign of its own (`99.963 %`).
         scale: how many of the values' own unit are one of that called `name`: 1e6 for bytes that are shown in MB.
+        of_gain: whether the margin is the study's share (`margin`) of what training gains in the control; for losses.
     """
 
     name: str
     margin: float | None
     show: Callable[[float], str]
     scale: float = 1.0
+    of_gain: bool = False
 
     def signed(self, difference: float) -> str:
         """Format a difference: `show` with a plus sign where it is positive."""
@@ -63,10 +65,10 @@ class Unit:
         return f"+{text}" if difference > 0 else text
 
 
-MARGIN = 0.01
-"""The margin of losses in nats per token: 1 % of perplexity."""
+MARGIN = 0.1
+"""The margin of losses, as a share of what training gains in the control, where a study names none."""
 
-NATS = Unit("nats per token", MARGIN, number)
+NATS = Unit("nats per token", None, number, of_gain=True)
 SQUARED_NATS = Unit("squared nats per token", None, lambda x: number(x, 5))
 BITS = Unit("bits per byte", None, number)
 ROUNDS = Unit("rounds", None, lambda x: number(x, 0 if float(x).is_integer() else 1))
@@ -77,6 +79,8 @@ MEGABYTES = Unit("MB", None, lambda x: number(x, 0))
 SECONDS = Unit("seconds", None, lambda x: number(x, 0))
 SHARE = Unit("share", None, percent)
 RATIO = Unit("", None, number)
+LOG_RATIO = Unit("", math.log(1.25), number)
+"""Logarithms of ratios: a quarter more, or a fifth less, counts as none."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class Metric:
 
     @property
     def margin(self) -> float:
-        """The largest difference that counts as none, in the metric's unit; NaN where no margin is known."""
+        """The largest difference that counts as none, in the metric's unit; NaN where none is known of itself, as
+        that of a loss."""
         return math.nan if self.unit.margin is None else self.unit.margin
 
     @property

@@ -4,11 +4,9 @@ import math
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 FEWEST_ROUNDS = 4
-"""Fewer rounds than this show no oscillation."""
+"""Fewer evaluated rounds than this show no oscillation."""
 
 
 def area(curve: pd.DataFrame) -> float:
@@ -29,31 +27,19 @@ def late(curve: pd.DataFrame, column: str) -> float:
     return float(curve[column].iloc[-1]) if math.isnan(last) else float(last)
 
 
-def valley(values: ArrayLike) -> NDArray[np.float64]:
-    """The least-squares fit to values (n,) that first never rises and then never falls (either part may be empty).
-
-    For every place of the turn, an isotonic regression on each side; the best of them.
-    """
-    y = np.asarray(values, float)
-    turns = [
-        np.concatenate([_monotone(y[:turn], increasing=False), _monotone(y[turn:], increasing=True)])
-        for turn in range(len(y) + 1)
-    ]
-    return min(turns, key=lambda fit: float(((y - fit) ** 2).sum()))
-
-
 def oscillation(curve: pd.DataFrame) -> float:
-    """The oscillation of the global loss about its trend, in nats per token: sqrt(mean (L(t) - V(t))^2) over rounds
-    from 1.
+    """The oscillation of the global loss from round to round, in nats per token: sqrt(pi / 12) times the mean of
+    |L(t+1) - 2 L(t) + L(t-1)| over evaluated rounds in a row, the first of them after round 0.
 
-    The trend V is the `valley` of the losses, so learning at whatever pace, and over-fitting after it, are no
-    oscillation; what goes up and down again is. Where the loss is trend and noise the fit takes up some of the noise,
-    the more the fewer rounds there are: compare runs of equally many. NaN with fewer than `FEWEST_ROUNDS`.
+    Successive differences leave out any straight trend, and are not nothing by chance in a short run, as what is left
+    of a fitted curve can be. Of a straight trend with independent normal noise it is the noise's standard deviation, at
+    any number of rounds. A curve that bends counts too: compare runs of equal length and evaluation. NaN with fewer
+    than `FEWEST_ROUNDS`.
     """
     loss = curve.loc[curve["round"] > 0, "loss"].to_numpy(float)
     if len(loss) < FEWEST_ROUNDS or not np.isfinite(loss).all():
         return math.nan
-    return float(np.sqrt(np.mean((loss - valley(loss)) ** 2)))
+    return float(math.sqrt(math.pi / 12) * np.abs(np.diff(loss, 2)).mean())
 
 
 def rounds_to(curve: pd.DataFrame, target: float) -> tuple[int, bool]:
@@ -85,9 +71,3 @@ def forgetting(classes: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=["class", "forgotten", "round", "forgotten_at_end"])
-
-
-def _monotone(values: NDArray[np.float64], increasing: bool) -> NDArray[np.float64]:
-    if len(values) < 2:
-        return values
-    return np.asarray(isotonic_regression(values, increasing=increasing).x, float)

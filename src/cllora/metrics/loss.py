@@ -3,7 +3,7 @@
 import math
 
 from cllora.metrics import curves
-from cllora.metrics.catalogue import NATS, RATIO, ROUNDS, metrics
+from cllora.metrics.catalogue import LOG_RATIO, NATS, RATIO, ROUNDS, metrics
 from cllora.metrics.formats import signed
 from cllora.metrics.matched import local_difference
 from cllora.metrics.record import RunRecord
@@ -55,8 +55,8 @@ def late_loss_per_sample(run: RunRecord) -> float:
     title="change against base", unit=NATS, better="lower", short="− base", places=("table", "terminal"), format=signed
 )
 def change(run: RunRecord) -> float:
-    """The final global loss minus the base's, in nats per token."""
-    return final_loss(run) - base_loss(run)
+    """`late_loss` minus the base's loss, in nats per token: minus what training gained."""
+    return late_loss(run) - base_loss(run)
 
 
 @metrics.register(title="lowest global loss", unit=NATS, better="lower", places=())
@@ -99,8 +99,17 @@ def reached_control(run: RunRecord, control: RunRecord) -> float:
     title="oscillation of the global loss", unit=NATS, better="lower", short="oscillation", places=("forest",)
 )
 def oscillation(run: RunRecord) -> float:
-    """The oscillation of the global loss about its trend over the rounds, in nats per token."""
+    """The oscillation of the global loss from round to round, whatever its trend, in nats per token."""
     return curves.oscillation(run.tables.curve)
+
+
+@metrics.register(
+    title="oscillation over the control's, logarithm", unit=LOG_RATIO, better="lower", short="log oscillation", places=()
+)
+def oscillation_ratio(run: RunRecord, control: RunRecord) -> float:
+    """ln(oscillation / the control's): 0 where they are equal, 0.69 where it is twice as large."""
+    both = [oscillation(record) for record in (run, control)]
+    return math.log(both[0] / both[1]) if min(both) > 0 else math.nan
 
 
 @metrics.register(title="forgetting, mean over classes", unit=NATS, better="lower", places=("forest",))

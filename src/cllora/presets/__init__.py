@@ -6,7 +6,7 @@ from pathlib import Path
 from cllora.errors import UsageError
 from cllora.places import expanded
 from cllora.presets.demo import demo, real
-from cllora.presets.registry import WIDTHS, PresetFacts, StandIns, presets, stand_ins
+from cllora.presets.registry import WIDTHS, PresetFacts, StandIns, presets, pretraining_tokens, stand_ins
 from cllora.presets.scale import at_embedded_scale
 from cllora.registry import guess, load_plugins
 from cllora.spec import Study, load_study_file
@@ -19,6 +19,7 @@ __all__ = [
     "demo",
     "find_study",
     "presets",
+    "pretraining_tokens",
     "real",
     "stand_ins",
 ]

@@ -1,7 +1,9 @@
 """The registry of presets, and the facts that a preset states of itself."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 from cllora.errors import UsageError
 from cllora.registry import Registry, guess
@@ -48,3 +50,11 @@ def stand_ins() -> list[StandIns]:
         if stand_in is not None and stand_in not in different:
             different.append(stand_in)
     return different
+
+
+def pretraining_tokens(model: str) -> int | None:
+    """The tokens that a model of the package was pretrained on; None of others."""
+    if model not in WIDTHS:
+        return None
+    card = resources.files("cllora.model") / model / "pretraining.json"
+    return int(json.loads(card.read_text(encoding="utf-8"))["training"]["tokens"])

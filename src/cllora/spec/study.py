@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PrivateAttr, ValidationError, field_validator
 
@@ -19,7 +20,7 @@ from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
 MOST_SEEDS = 10_000
-STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "report_to", "engine", "activations_gb")
+STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "margin", "report_to", "engine", "activations_gb")
 """A study's own fields; the others are sections of its base experiment."""
 
 LONGEST_NAME = 255
@@ -45,9 +46,10 @@ class Cell(Section):
 class Study(Section):
     """A base experiment, the axes varied over it, the seeds, and which cell is the control.
 
-    `where` has fields that go with the value of another; `report_to` the trackers that are told of every round;
-    `engine` is where cells are computed. `activations_gb` is the room on the disk (in 10^9 bytes, 0 for none) for what
-    layers below the first trained one make of the texts, which is the same in all rounds and cells.
+    `where` has fields that go with the value of another; `margin` is the share of what training gains in the control
+    below which a difference in loss counts as none; `report_to` the trackers that are told of every round; `engine` is
+    where cells are computed. `activations_gb` is the room on the disk (in 10^9 bytes, 0 for none) for what layers below
+    the first trained one make of the texts, which is the same in all rounds and cells.
     """
 
     name: str = "study"
@@ -56,6 +58,7 @@ class Study(Section):
     where: Where = Field(default_factory=dict)
     control: dict[str, object] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
+    margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
     report_to: tuple[str, ...] = ()
     engine: Choice = Choice(name="auto")
     activations_gb: NonNegativeFloat = 8
@@ -108,6 +111,7 @@ class Study(Section):
             "where": _plain(self.where),
             "control": dict(self.control),
             "seeds": list(self.seeds),
+            "margin": self.margin,
             "report_to": list(self.report_to),
             "engine": self.engine.model_dump(mode="json"),
             "activations_gb": self.activations_gb,

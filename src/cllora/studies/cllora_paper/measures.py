@@ -1,12 +1,15 @@
 """The numbers of runs that the paper's claims are of, where they are no metrics of the catalogue."""
 
-import math
-
 import numpy as np
 import pandas as pd
 
 from cllora.metrics import RunRecord
+from cllora.metrics.loss import change, matched_change
 from cllora.metrics.signatures import early_overfitting, turns
+
+
+TEN = 10
+"""The round after which the paper compares IID with skewed clients."""
 
 
 def share_cut(run: RunRecord) -> float:
@@ -14,18 +17,6 @@ def share_cut(run: RunRecord) -> float:
     classes = run.partition.heterogeneity.classes.described
     cut = sum(text_class.share_cut * text_class.samples for text_class in classes)
     return float(cut / sum(text_class.samples for text_class in classes))
-
-
-def local_by_token(run: RunRecord) -> float:
-    """sum_k n_k (own_local_k - own_base_k) / sum_k n_k, n_k the tokens that client k is tested on; its last turn.
-
-    Every token counts once, so that all of the clients' texts weigh as in the control, whoever holds them: a mean over
-    clients would weigh short texts more under skew, which are not learned as well as long ones.
-    """
-    last = run.tables.gaps.sort_values("round").groupby("client").tail(1)[["client", "own_change"]]
-    own = run.tables.clients[["client", "tokens"]].drop_duplicates("client")
-    rows = last.merge(own, on="client").dropna()
-    return float(np.average(rows["own_change"], weights=rows["tokens"])) if len(rows) else math.nan
 
 
 def rises(run: RunRecord) -> pd.DataFrame:
@@ -42,11 +33,12 @@ def rises(run: RunRecord) -> pd.DataFrame:
     return table[["round", "client", "size", "rise"]]
 
 
-def overfits_early(run: RunRecord, _: RunRecord) -> float:
-    """Mean rise over the turns of clients with more than an even share, in the first half of the rounds."""
-    turns_taken = rises(run)
-    early = turns_taken["round"] <= run.experiment.federation.num_rounds / 2
-    return float(turns_taken.loc[early & (turns_taken["size"] > 1), "rise"].mean())
+def overfits_early(run: RunRecord, control: RunRecord) -> float:
+    """Mean rise over the turns of clients with more than an even share, in the first half of the rounds, minus the
+    control's mean rise in the same rounds."""
+    of_run, even = (_early(record) for record in (run, control))
+    much = of_run[of_run["size"] > 1]
+    return float(much["rise"].mean() - even[even["round"].isin(much["round"])]["rise"].mean())
 
 
 def under_learns(run: RunRecord, control: RunRecord) -> float:
@@ -56,21 +48,22 @@ def under_learns(run: RunRecord, control: RunRecord) -> float:
     return float((few["rise"] - few["rise_control"]).mean())
 
 
-def excess_spread(run: RunRecord, control: RunRecord) -> float:
-    """sd_k(change) - sd_k(change in the control) * sqrt(mean(1/m_k) / mean(1/m_k in the control)); m_k: k's test texts.
-
-    A client with few texts is tested on few, which by itself spreads clients. Control clients are alike, so that their
-    variance is chance, sigma^2 mean(1/m); the second term is what chance makes of it where texts are as few.
-    """
-    (variance, few), (even, many) = (_variance(record) for record in (run, control))
-    return math.sqrt(variance) - math.sqrt(even * few / many) if many else math.nan
+def global_minus_local(run: RunRecord) -> float:
+    """What training came to for the global model minus what it came to for clients' own adapters on texts like theirs:
+    against a control it is the effect on the global model minus that on local training."""
+    return change(run) - matched_change(run)
 
 
-def _variance(run: RunRecord) -> tuple[float, float]:
-    """Variance over clients of the last change against the base, and the mean of 1/texts."""
-    clients = run.tables.clients.dropna(subset=["change"])
-    last = clients[clients["round"] == run.tables.curve["round"].max()]
-    return (float(np.var(last["change"])), float((1 / last["samples"]).mean())) if len(last) else (math.nan, 0.0)
+def loss_after_ten(run: RunRecord) -> float:
+    """The global loss after ten rounds; NaN if that round was not evaluated."""
+    curve = run.tables.curve
+    at: float = curve.loc[curve["round"] == TEN, "loss"].mean()
+    return float(at)
+
+
+def _early(run: RunRecord) -> pd.DataFrame:
+    taken = rises(run)
+    return taken[taken["round"] <= run.experiment.federation.num_rounds / 2]
 
 
 def early_overfitted(run: RunRecord, much: bool) -> int:
