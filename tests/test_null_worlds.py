@@ -6,7 +6,7 @@ partitions may differ from the even control's in the mean, and no signature may 
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -28,11 +28,13 @@ from cllora.metrics.signatures import (
 SEEDS = 8
 ALARMS = 0.05
 """The false-alarm rate that signatures state (docs/method.md)."""
-COMPARED = [metric.name for metric in metrics.every() if metric.texts == "shared" and metric.unit in (NATS, SQUARED_NATS)]
+COMPARED = [
+    metric.name for metric in metrics.every() if metric.texts == "shared" and metric.unit in (NATS, SQUARED_NATS)
+]
 OWN = [metric.name for metric in metrics.every() if metric.texts == "own"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def runs(skew: str) -> tuple[tuple[RunRecord, RunRecord], ...]:
     """A skewed run and its even control for each seed."""
     asked = null_world.SKEWS[skew]

@@ -34,7 +34,9 @@ def final_loss_per_sample(run: RunRecord) -> float:
     return float(run.tables.curve["loss_per_sample"].iloc[-1])
 
 
-@metrics.register(title="global loss, mean of the last half of the rounds", unit=NATS, better="lower", short="late loss")
+@metrics.register(
+    title="global loss, mean of the last half of the rounds", unit=NATS, better="lower", short="late loss"
+)
 def late_loss(run: RunRecord) -> float:
     """The mean global loss over the evaluated rounds after half of the last one, in nats per token.
 
@@ -44,7 +46,10 @@ def late_loss(run: RunRecord) -> float:
 
 
 @metrics.register(
-    title="global loss, mean of the last half of the rounds and over texts", unit=NATS, better="lower", places=("forest",)
+    title="global loss, mean of the last half of the rounds and over texts",
+    unit=NATS,
+    better="lower",
+    places=("forest",),
 )
 def late_loss_per_sample(run: RunRecord) -> float:
     """`late_loss` with every text counted once: the mean of the texts' own nats per token."""
@@ -104,7 +109,11 @@ def oscillation(run: RunRecord) -> float:
 
 
 @metrics.register(
-    title="oscillation over the control's, logarithm", unit=LOG_RATIO, better="lower", short="log oscillation", places=()
+    title="oscillation over the control's, logarithm",
+    unit=LOG_RATIO,
+    better="lower",
+    short="log oscillation",
+    places=(),
 )
 def oscillation_ratio(run: RunRecord, control: RunRecord) -> float:
     """ln(oscillation / the control's): 0 where they are equal, 0.69 where it is twice as large."""
@@ -192,9 +201,7 @@ def matched_turn(run: RunRecord) -> float:
     return local_difference(run, "sent")
 
 
-@metrics.register(
-    title="local minus global loss, texts like its own", unit=NATS, places=("forest",), format=signed
-)
+@metrics.register(title="local minus global loss, texts like its own", unit=NATS, places=("forest",), format=signed)
 def matched_gap(run: RunRecord) -> float:
     """`matched_change` against the global model of the same round in place of the base: below zero, clients' own
     adapters serve their kind of texts better."""

@@ -9,7 +9,6 @@ import math
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from cllora.metrics.losses import class_losses, class_numbers
 from cllora.metrics.record import RunRecord

@@ -55,7 +55,8 @@ def change_variance(run: RunRecord) -> float:
     return _final(run, "change_variance")
 
 
-@metrics.register(title="spread over clients",
+@metrics.register(
+    title="spread over clients",
     unit=NATS,
     better="lower",
     short="spread",
@@ -83,7 +84,13 @@ def change_worst_tenth(run: RunRecord) -> float:
 
 
 @metrics.register(
-    title="Jain's index", unit=RATIO, better="higher", short="Jain", places=("table",), format=lambda x: number(x, 5), texts="own"
+    title="Jain's index",
+    unit=RATIO,
+    better="higher",
+    short="Jain",
+    places=("table",),
+    format=lambda x: number(x, 5),
+    texts="own",
 )
 def ratio_jain(run: RunRecord) -> float:
     """Jain's index over clients of the loss over the base's: 1 where all are helped in the same proportion."""

@@ -3,7 +3,6 @@
 This room knows nothing of the rest of cllora.
 """
 
-from cllora.stats.dyads import Block, Correlation, dyadic_correlation
 from cllora.stats.differences import (
     BY_RANKS,
     estimate,
@@ -13,6 +12,7 @@ from cllora.stats.differences import (
     p_of_equivalence,
     values_of,
 )
+from cllora.stats.dyads import Block, Correlation, dyadic_correlation
 from cllora.stats.multiplicity import Adjusted, adjust_for_multiplicity, holm
 from cllora.stats.paired import (
     Numbers,
@@ -23,8 +23,8 @@ from cllora.stats.paired import (
     summary,
     t_interval,
 )
-from cllora.stats.ranks import hodges_lehmann, signed_rank_interval
 from cllora.stats.power import MOST_SEEDS, chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
+from cllora.stats.ranks import hodges_lehmann, signed_rank_interval
 
 __all__ = [
     "BY_RANKS",

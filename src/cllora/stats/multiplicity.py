@@ -51,9 +51,7 @@ def holm(p: ArrayLike) -> Numbers:
     return adjusted
 
 
-def adjust_for_multiplicity(
-    differences: Sequence[Numbers], margin: ArrayLike, level: float = 0.95
-) -> Adjusted:
+def adjust_for_multiplicity(differences: Sequence[Numbers], margin: ArrayLike, level: float = 0.95) -> Adjusted:
     """Adjust the comparisons of one family for their number, by Holm's method.
 
     Args:
@@ -77,9 +75,7 @@ def adjust_for_multiplicity(
     ]
     low, high = np.array(ends, float).reshape(-1, 2).T
     about, most = np.array(seeds, float).reshape(-1, 2).T
-    return Adjusted(
-        comparisons, low, high, adjusted, equivalent, adjusted <= alpha, equivalent <= alpha, about, most
-    )
+    return Adjusted(comparisons, low, high, adjusted, equivalent, adjusted <= alpha, equivalent <= alpha, about, most)
 
 
 def _adjusted(p: Numbers, paired: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:

@@ -7,7 +7,6 @@ from cllora.metrics import RunRecord
 from cllora.metrics.loss import change, matched_change
 from cllora.metrics.signatures import early_overfitting, turns
 
-
 TEN = 10
 """The round after which the paper compares IID with skewed clients."""
 
