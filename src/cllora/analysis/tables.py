@@ -125,9 +125,9 @@ class Results:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data, that
-        of which of its texts which client is tested on (`tests`), and every registered metric (`cllora list metrics`);
-        NaN where something was not measured."""
+        """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data,
+        that of which of its texts which client is tested on (`tests`), and every registered metric (`cllora list
+        metrics`); NaN where something was not measured."""
         recorded = pd.DataFrame(
             [
                 {

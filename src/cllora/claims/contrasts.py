@@ -81,8 +81,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast in one metric: its numbers, one for each seed, NaN where it was not measured; and its margin, NaN where
-    none is known."""
+    """A contrast in one metric: its numbers, one for each seed, NaN where it was not measured; and its margin, NaN
+    where none is known."""
 
     name: str
     differences: Sequence[float]

@@ -109,10 +109,10 @@ def judged(
 
     That a claim holds in all of its comparisons is wrong only if it is wrong in one of them, so each may support it at
     the level 0.05 by itself (Berger 1982); that it fails in any of them is corrected for their number N: 0.05 / N. A
-    claim without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim, and
-    for one that is undecided only because other comparisons have no numbers, this is the comparison nearest to failing;
-    else it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged by the
-    same rule and at the same levels.
+    claim without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim,
+    and for one that is undecided only because other comparisons have no numbers, this is the comparison nearest to
+    failing; else it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged
+    by the same rule and at the same levels.
     """
     if not comparisons:
         return untested(claim)
@@ -158,20 +158,22 @@ def _measured(comparison: Comparison) -> Numbers:
 def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, many: int) -> ComparisonVerdict:
     """The verdict on one of `many` comparisons of a claim."""
     if not len(values):
-        return _judged_as(comparison, "not tested", (math.nan, math.nan), values)
+        return _judged_as(comparison, "not tested", (math.nan, math.nan), values, ALPHA)
     if claim.rule == "at least":
         kind: VerdictKind = "supported" if values.min() >= comparison.margin else "contradicted"
-        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values)
+        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values, ALPHA)
     at = [evidenced(values, comparison.margin, alpha) for alpha in (ALPHA, ALPHA / many)]
     kind = decide(at[0], at[1], claim.rule) if len(values) > 1 else "undecided"
     ends = interval(values, 1 - (ALPHA / many if kind == "contradicted" else ALPHA))
-    return _judged_as(comparison, kind, ends, values)
+    # That there is no effect supports this rule, and contradicts the others.
+    of_none = ALPHA if claim.rule == "barely" else ALPHA / many
+    return _judged_as(comparison, kind, ends, values, of_none)
 
 
 def _judged_as(
-    comparison: Comparison, kind: VerdictKind, ends: tuple[float, float], values: Numbers
+    comparison: Comparison, kind: VerdictKind, ends: tuple[float, float], values: Numbers, alpha: float
 ) -> ComparisonVerdict:
-    seeds = needed(values, comparison.margin, ALPHA) if kind == "undecided" else (math.nan, math.nan)
+    seeds = needed(values, comparison.margin, alpha) if kind == "undecided" else (math.nan, math.nan)
     return ComparisonVerdict(
         comparison.name, kind, estimate(values), *ends, len(values), comparison.margin, *seeds, comparison.cells
     )

@@ -32,7 +32,7 @@ def class_mixes(partition: Partition, classes: Array) -> Array:
     at = owners[inside] * len(classes) + np.searchsorted(classes, numbers[inside])
     counts = np.bincount(at, minlength=partition.num_clients * len(classes)).reshape(-1, len(classes)).astype(float)
     sizes = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, sizes, out=np.full(counts.shape, np.nan), where=sizes > 0)
+    return counts / np.where(sizes > 0, sizes, np.nan)
 
 
 def local_difference(run: RunRecord, reference: Reference, count: Count = "token") -> float:
@@ -48,7 +48,8 @@ def local_difference(run: RunRecord, reference: Reference, count: Count = "token
     if turns.empty:
         return math.nan
     last = turns[turns["round"] == turns.groupby("client")["round"].transform("max")]
-    after = {"base": 0, "sent": last["round"] - 1, "global": last["round"]}[reference]
+    number = last["round"].to_numpy()
+    after = {"base": np.zeros_like(number), "sent": number - 1, "global": number}[reference]
     under = class_losses(run.tables.texts, run.partition, ["round"])[["round", "class", column, weight]]
     rows = last[["client", "class", column]].assign(round=after).merge(under, on=["round", "class"], suffixes=("", "_"))
     if rows.empty:

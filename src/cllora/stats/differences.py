@@ -51,14 +51,16 @@ def needed(differences: ArrayLike, margin: float, alpha: float = 0.05) -> tuple[
     """The number of differences in all that it would take to tell: at the spread that was observed, and at its upper
     80 % limit, as a few differences know their spread badly. NaN of fewer than two.
 
-    `seeds_to_tell`; by ranks pi / 3 as many (their efficiency against t under a normal distribution).
+    `seeds_to_tell`; by ranks pi / 3 as many (their efficiency against t under a normal distribution), and no fewer than
+    those of which ranks can have a p value of alpha: 2^(1 - n) <= alpha.
     """
     mean, spread, n = summary(differences)
     if n < 2:
         return math.nan, math.nan
     upper = spread / math.sqrt(2 * float(gammaincinv((n - 1) / 2, 0.2)) / (n - 1))
     many = [seeds_to_tell(mean, s, n, margin, alpha) for s in (spread, upper)]
-    about, most = (math.ceil(x * math.pi / 3) if BY_RANKS <= x < math.inf else x for x in many)
+    fewest = math.ceil(1 - math.log2(alpha))
+    about, most = (max(fewest, math.ceil(x * math.pi / 3)) if BY_RANKS <= x < math.inf else x for x in many)
     return about, max(about, most)
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 
 from cllora.metrics import RunRecord
-from cllora.metrics.loss import change, matched_change
+from cllora.metrics.loss import (
+    late_loss,
+    late_loss_per_sample,
+    matched_change,
+    matched_change_per_sample,
+)
 from cllora.metrics.signatures import early_overfitting, turns
 
 TEN = 10
@@ -35,9 +40,14 @@ def rises(run: RunRecord) -> pd.DataFrame:
 def overfits_early(run: RunRecord, control: RunRecord) -> float:
     """Mean rise over the turns of clients with more than an even share, in the first half of the rounds, minus the
     control's mean rise in the same rounds."""
-    of_run, even = (_early(record) for record in (run, control))
-    much = of_run[of_run["size"] > 1]
+    much, even = early_turns_of_large(run), _early(control)
     return float(much["rise"].mean() - even[even["round"].isin(much["round"])]["rise"].mean())
+
+
+def early_turns_of_large(run: RunRecord) -> pd.DataFrame:
+    """The `rises` of clients with more than an even share, in the first half of the rounds."""
+    taken = _early(run)
+    return taken[taken["size"] > 1]
 
 
 def under_learns(run: RunRecord, control: RunRecord) -> float:
@@ -48,16 +58,20 @@ def under_learns(run: RunRecord, control: RunRecord) -> float:
 
 
 def global_minus_local(run: RunRecord) -> float:
-    """What training came to for the global model minus what it came to for clients' own adapters on texts like theirs:
-    against a control it is the effect on the global model minus that on local training."""
-    return change(run) - matched_change(run)
+    """The loss of the global model minus what training came to for clients' own adapters on texts like theirs. Against
+    a control it is the effect on the global model minus that on local training, whatever the base's loss is."""
+    return late_loss(run) - matched_change(run)
+
+
+def global_minus_local_per_sample(run: RunRecord) -> float:
+    """`global_minus_local` with every text counted once."""
+    return late_loss_per_sample(run) - matched_change_per_sample(run)
 
 
 def loss_after_ten(run: RunRecord) -> float:
     """The global loss after ten rounds; NaN if that round was not evaluated."""
     curve = run.tables.curve
-    at: float = curve.loc[curve["round"] == TEN, "loss"].mean()
-    return float(at)
+    return float(curve.loc[curve["round"] == TEN, "loss"].mean())
 
 
 def _early(run: RunRecord) -> pd.DataFrame:
