@@ -1,8 +1,9 @@
 """The results of a folder of runs as data: tables, metrics, contrasts, probes."""
 
 from cllora.analysis.alpha import Curve, curves_of
-from cllora.analysis.contrasts import Contrast, as_family, contrasts, control_values, margin_of, seeds_text, typed
+from cllora.analysis.contrasts import Contrast, as_family, contrasts, margin_of, seeds_text, typed
 from cllora.analysis.environment import environment
+from cllora.analysis.pairing import control_values
 from cllora.analysis.partitions import partitions, texts_by_class, unlikeness
 from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run

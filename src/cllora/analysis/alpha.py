@@ -12,6 +12,7 @@ from cllora.analysis.read import results as read
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.errors import UsageError
+from cllora.metrics import PRIMARY
 from cllora.spec import Choice, axis_text
 from cllora.types import Array
 
@@ -22,8 +23,9 @@ ALPHA = "partition.alpha"
 class Curve:
     """The effects that were measured at several alphas, all else equal; arrays (M,) by ascending alpha, all finite.
 
-    `difference` is the final global loss minus that of `iid`, in nats per token, with its 95 % interval (NaN with one
-    seed). `setting` says what else sets these runs apart from others of the study; `measured_on` what they ran on.
+    `difference` is the global loss, mean of the last half of the rounds, minus that of `iid`, in nats per token, with
+    its 95 % interval (NaN with one seed). `setting` says what else sets these runs apart from others of the study;
+    `measured_on` what they ran on.
     """
 
     scheme: str
@@ -92,7 +94,7 @@ def curves_of(folder: Path) -> list[Curve]:
 
 
 def _curves(results: Results, axis: str) -> Iterator[Curve]:
-    table = results.contrasts("final_loss").dropna(subset=["difference"])
+    table = results.contrasts(PRIMARY).dropna(subset=["difference"])
     table = table[(table["seeds"] > 0) & (table[axis] != "iid")]
     others = [name for name in results.axes if name != axis]
     for _, rows in table.groupby(others, sort=False) if others else [("", table)]:

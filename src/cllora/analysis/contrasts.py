@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cllora.analysis.pairing import control_values, rows_of_cells
 from cllora.metrics import MARGIN, metrics
 from cllora.stats import (
     MOST_SEEDS,
@@ -27,10 +28,6 @@ LEVEL = 0.95
 """The level of every interval; 1 minus it is the chance of a wrong answer."""
 
 Shows = Literal["differs", "equivalent", "undecided"]
-
-PAIRED_BY = ("seed", "progress", "fingerprint")
-"""Columns in which a run and its control agree, beside the axes: only runs that came equally far on the same data are
-compared."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,13 @@ class Contrast:
     shows: Shows
     answer: str
 
+    @property
+    def carried_by_few(self) -> bool:
+        """Whether few seeds carry the mean: it lies further from the typical difference than the margin, or its
+        interval leaves that out."""
+        apart = abs(self.mean_difference - self.difference) > self.margin
+        return apart or self.mean_low > self.difference or self.mean_high < self.difference
+
 
 NAMES = ("cell", "control", "against")
 NUMBERS = tuple(field.name for field in fields(Contrast))[len(NAMES) :]
@@ -121,7 +125,7 @@ def contrasts(
     A cell's control has the control's values on the axes that `control` names, and the cell's own on the others.
 
     Args:
-        runs: a row per run: a column per axis, `PAIRED_BY`, and the metric.
+        runs: a row per run: a column per axis, `PAIRED_BY`, the metric, and `tests` if it is of clients' own texts.
         margin: differences smaller than this count as none; by default the metric's own: of a loss a `share` of what
             training gained in the controls, for which `runs` need the column `change`; none if it is no registered
             metric, so that cells can be shown to differ but not to be equivalent.
@@ -138,7 +142,7 @@ def contrasts(
     values: Numbers = runs[metric].to_numpy(float)
     own = metric in metrics.names() and metrics.metric(metric).texts == "own"
     differences: Numbers = values - control_values(runs, axes, control, metric, same_tests=own).to_numpy(float)
-    cells = _rows_of_cells(runs, axes, control)
+    cells = rows_of_cells(runs, axes, control)
     paired = [rows[~np.isnan(differences[rows])] for rows in cells.values()]
     margins = _margins(runs, axes, control, metric, paired, share) if margin is None else [margin] * len(paired)
     columns = {
@@ -159,9 +163,9 @@ def _margins(
     share: float,
 ) -> list[float]:
     """The margin of each comparison, from the rows of its pairs."""
-    known = metrics.metric(metric) if metric in metrics.names() else None
-    if known is None or not known.unit.of_gain or "change" not in runs:
-        return [math.nan if known is None else known.margin] * len(paired)
+    about = metrics.metric(metric) if metric in metrics.names() else None
+    if about is None or not about.unit.of_gain or "change" not in runs:
+        return [math.nan if about is None else about.margin] * len(paired)
     gains = -control_values(runs, axes, control, "change").to_numpy(float)
     return [margin_of(gains[rows].tolist(), share) for rows in paired]
 
@@ -171,17 +175,6 @@ def margin_of(gains: Sequence[float], share: float) -> float:
     measured = [gain for gain in gains if not math.isnan(gain)]
     mean = sum(measured) / len(measured) if measured else math.nan
     return share * mean if mean > 0 else math.nan
-
-
-def _rows_of_cells(
-    runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str]
-) -> dict[tuple[str, ...], NDArray[np.intp]]:
-    """The rows of every cell that is no control, by its values on the axes."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    others = np.flatnonzero(~_is_control(runs, control)).tolist()
-    for row, labels in zip(others, zip(*(runs[axis].to_numpy()[others] for axis in axes), strict=True), strict=True):
-        rows.setdefault(labels, []).append(row)
-    return {labels: np.asarray(own) for labels, own in rows.items()}
 
 
 def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: float) -> dict[str, Any]:
@@ -200,8 +193,8 @@ def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: floa
         "mean_low": mean_low,
         "mean_high": mean_high,
         "above": [int((own > 0).sum()) for own in differences],
-        "least": [own.min(initial=math.inf) if len(own) else math.nan for own in differences],
-        "most": [own.max(initial=-math.inf) if len(own) else math.nan for own in differences],
+        "least": [own.min() if len(own) else math.nan for own in differences],
+        "most": [own.max() if len(own) else math.nan for own in differences],
         "size": hedges_g(mean, spread, seeds),
         "p": [p_of_difference(own) for own in differences],
         "margin": margins,
@@ -238,37 +231,6 @@ def typed(rows: pd.DataFrame) -> list[Contrast]:
     """The rows of `Results.contrasts` as `Contrast`s."""
     names = [field.name for field in fields(Contrast)]
     return [Contrast(*row) for row in rows[names].itertuples(index=False, name=None)]
-
-
-def control_values(
-    runs: pd.DataFrame, axes: Sequence[str], control: Mapping[str, str], column: str, same_tests: bool = False
-) -> "pd.Series[float]":
-    """The control's value in a column, for each run (of a control, its own); NaN without a control.
-
-    Args:
-        same_tests: only where both test their clients on the same texts, see `cllora.metrics.catalogue.Texts`.
-
-    Raises:
-        pandas.errors.MergeError: a run would have two, because a control is there twice.
-    """
-    if not control:
-        return pd.Series(math.nan, index=runs.index)
-    agreeing = (*PAIRED_BY, "tests") if same_tests else PAIRED_BY
-    keys = [runs[name].tolist() for name in (*(axis for axis in axes if axis not in control), *agreeing)]
-    paired_by = list(zip(*keys, strict=True))
-    values = runs[column].to_numpy(float)
-    controls = np.flatnonzero(_is_control(runs, control))
-    of_control = {paired_by[row]: values[row] for row in controls}
-    if len(of_control) < len(controls):
-        raise pd.errors.MergeError("a control is there twice")
-    return pd.Series([of_control.get(key, math.nan) for key in paired_by], index=runs.index, dtype=float)
-
-
-def _is_control(runs: pd.DataFrame, control: Mapping[str, str]) -> NDArray[np.bool_]:
-    agrees = np.ones(len(runs), bool)
-    for axis, value in control.items():
-        agrees &= (runs[axis] == value).to_numpy(bool)
-    return agrees
 
 
 def _answer_of(

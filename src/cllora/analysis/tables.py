@@ -9,7 +9,9 @@ import pandas as pd
 from cllora import metrics as measured
 from cllora import store
 from cllora.analysis import names
-from cllora.analysis.contrasts import Contrast, contrasts, control_values, typed
+from cllora.analysis.contrasts import Contrast, contrasts, typed
+from cllora.analysis.pairing import control_values
+from cllora.analysis.rows import described, with_relative
 from cllora.analysis.run import Run
 from cllora.errors import UsageError
 from cllora.metrics.signatures import signatures
@@ -128,37 +130,22 @@ class Results:
         """A row per run: cell, the axes, seed, progress (`finished`, or the last round), the fingerprint of its data,
         that of which of its texts which client is tested on (`tests`), and every registered metric (`cllora list
         metrics`); NaN where something was not measured."""
-        recorded = pd.DataFrame(
-            [
-                {
-                    "cell": self.cell(run.labels),
-                    **run.labels,
-                    "seed": run.seed,
-                    "progress": "finished" if run.finished else f"round {run.last_round}",
-                    "fingerprint": run.fingerprint,
-                    "tests": run.tests_fingerprint,
-                    **run.outcome,
-                }
-                for run in self.members
-            ]
-        )
-        place = control_values(recorded.assign(_at=range(len(recorded))), list(self.axes), self.control, "_at")
-        controls = [None if pd.isna(at) else self.members[int(at)] for at in place]
-        relative = {
-            metric.name: [
-                float("nan") if control is None else float(metric.value(run, control))
-                for run, control in zip(self.members, controls, strict=True)
-            ]
-            for metric in measured.metrics.every()
-            if metric.against_control
-        }
-        about = [column for column in recorded if column not in measured.metrics.names()]
-        return recorded.assign(**relative)[[*about, *measured.metrics.names()]]
+        rows = [{"cell": self.cell(run.labels), **described(run), **run.outcome} for run in self.members]
+        return with_relative(pd.DataFrame(rows), self.members, list(self.axes), self.control)
 
     @cached_property
     def averaged(self) -> pd.DataFrame:
         """`metrics` of the runs that means are taken of, see `counted`."""
         return self.counted(self.metrics)
+
+    @cached_property
+    def tested_alike(self) -> bool:
+        """Whether all runs that are compared test their clients on the texts that their control does."""
+        paired, alike = (
+            control_values(self.averaged, list(self.axes), self.control, measured.PRIMARY, same_tests=same).notna()
+            for same in (False, True)
+        )
+        return bool((paired == alike).all())
 
     def counted(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of the runs that a cell's means are over: the finished ones, or if there are none all it has."""

@@ -63,7 +63,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidenced:
-    """What the differences of one comparison show at one level of error.
+    """The signs that the differences of one comparison show, at one level of error.
 
     inside: that the difference is smaller than the margin. above, below: that there is one, and its direction. beyond:
     that it is larger than the margin.
@@ -76,7 +76,7 @@ class Evidenced:
 
 
 def evidenced(differences: Numbers, margin: float, alpha: float) -> Evidenced:
-    """What differences show, each with a chance of at most `alpha` of being wrong."""
+    """The signs that differences show, each with a chance of at most `alpha` of being wrong."""
     low, high = interval(differences, 1 - alpha)
     inside = p_of_equivalence(differences, margin) <= alpha
     return Evidenced(bool(inside), low > 0, high < 0, low >= margin or high <= -margin)
@@ -92,10 +92,10 @@ def decide(shown: Evidenced, contradicting: Evidenced, rule: Rule) -> VerdictKin
     | raises | above 0, and not smaller than the margin | below 0, or smaller than the margin |
     | lowers | below 0, and not smaller than the margin | above 0, or smaller than the margin |
     """
-    there, against = shown.above or shown.below, contradicting
+    differs, against = shown.above or shown.below, contradicting
     supported, contradicted = {
         "barely": (shown.inside, against.beyond),
-        "touches": (there and not shown.inside, against.inside),
+        "touches": (differs and not shown.inside, against.inside),
         "raises": (shown.above and not shown.inside, against.below or against.inside),
         "lowers": (shown.below and not shown.inside, against.above or against.inside),
     }[rule]
@@ -149,6 +149,12 @@ def untested(claim: Claim, lacking: str = "", kind: VerdictKind = "not tested") 
     nan, wanted = math.nan, f"run `cllora run {claim.run}`" if claim.run and kind == "not tested" else ""
     reasons = [reason for reason in (lacking, wanted) if reason] or ["no cells for it"]
     return Verdict(claim, kind, nan, nan, nan, 0, "; ".join(reasons), ())
+
+
+def nothing(kind: VerdictKind) -> ComparisonVerdict:
+    """The verdict on a comparison that there is none of."""
+    nan = math.nan
+    return ComparisonVerdict("", kind, nan, nan, nan, 0, nan, nan, nan, ())
 
 
 def _measured(comparison: Comparison) -> Numbers:

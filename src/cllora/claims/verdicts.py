@@ -7,7 +7,7 @@ import pandas as pd
 from cllora.analysis import Results
 from cllora.claims.claim import Claim, claim, claims
 from cllora.claims.contrasts import compared
-from cllora.claims.judging import Verdict, judged, untested
+from cllora.claims.judging import Verdict, judged, nothing, untested
 from cllora.errors import UsageError
 
 
@@ -41,7 +41,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def verdict_table(of_claims: Iterable[Verdict]) -> pd.DataFrame:
-    """A row per comparison, with the verdict on its claim and on itself."""
+    """A row per comparison, with the verdict on its claim and on itself; one without numbers for a claim without."""
     rows = [
         {
             **_named(verdict.claim),
@@ -61,7 +61,7 @@ def verdict_table(of_claims: Iterable[Verdict]) -> pd.DataFrame:
             "cells": "; ".join(part.cells),
         }
         for verdict in of_claims
-        for part in verdict.comparisons
+        for part in verdict.comparisons or [nothing(verdict.kind)]
     ]
     return pd.DataFrame(rows)
 

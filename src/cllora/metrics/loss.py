@@ -22,18 +22,6 @@ def base_loss(run: RunRecord) -> float:
     return float(first["loss"]) if first["round"] == 0 else math.nan
 
 
-@metrics.register(title="final global loss", unit=NATS, better="lower", short="global loss")
-def final_loss(run: RunRecord) -> float:
-    """The loss of the global model on the global test set after the last round, in nats per token."""
-    return float(run.tables.curve["loss"].iloc[-1])
-
-
-@metrics.register(title="final global loss, mean over texts", unit=NATS, better="lower", places=())
-def final_loss_per_sample(run: RunRecord) -> float:
-    """The final global loss with every text counted once: the mean of the texts' own nats per token."""
-    return float(run.tables.curve["loss_per_sample"].iloc[-1])
-
-
 @metrics.register(
     title="global loss, mean of the last half of the rounds", unit=NATS, better="lower", short="late loss"
 )
@@ -54,6 +42,18 @@ def late_loss(run: RunRecord) -> float:
 def late_loss_per_sample(run: RunRecord) -> float:
     """`late_loss` with every text counted once: the mean of the texts' own nats per token."""
     return curves.late(run.tables.curve, "loss_per_sample")
+
+
+@metrics.register(title="final global loss", unit=NATS, better="lower", short="final loss", places=("table", "forest"))
+def final_loss(run: RunRecord) -> float:
+    """The loss of the global model on the global test set after the last round, in nats per token."""
+    return float(run.tables.curve["loss"].iloc[-1])
+
+
+@metrics.register(title="final global loss, mean over texts", unit=NATS, better="lower", places=())
+def final_loss_per_sample(run: RunRecord) -> float:
+    """The final global loss with every text counted once: the mean of the texts' own nats per token."""
+    return float(run.tables.curve["loss_per_sample"].iloc[-1])
 
 
 @metrics.register(

@@ -77,8 +77,8 @@ def global_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 
 def class_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """`global_curve` for each class of text, with a column `class`; empty if the partition knows no classes."""
-    known = class_losses(_rows(losses, GLOBAL, partition.global_test), partition, ["round"])
-    return known[known["class"] >= 0].reset_index(drop=True)
+    rows = class_losses(_rows(losses, GLOBAL, partition.global_test), partition, ["round"])
+    return rows[rows["class"] >= 0].reset_index(drop=True)
 
 
 def class_losses(rows: pd.DataFrame, partition: Partition, keys: list[str]) -> pd.DataFrame:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 from cllora.analysis import Results, typed
 from cllora.errors import counted
+from cllora.metrics import PRIMARY
 from cllora.metrics.formats import listed, number, percent
 from cllora.reports.columns import column
-from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, effect, largest
+from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, carried_by_few, effect, largest
 from cllora.reports.say import interval
 from cllora.reports.section import Forest, Section
 from cllora.reports.sections.global_loss import global_loss
 
-MAIN = "final_loss"
 MOST_ROWS = 12
 """Comparisons that the first figure has room for."""
 
@@ -36,10 +36,12 @@ def answer(results: Results) -> Answer:
     if len(results.cells) == 1:
         section = replace(_main(results), facts=(*_one_cell(results), *others))
         return Answer("What did training bring?", None, section, (*_change(results, results.cells[0]), *saved))
-    chosen = largest(results.contrasts(MAIN))
-    numbers = [] if chosen is None else [(column(MAIN).signed(chosen.contrast.difference), _pair_of(chosen))]
+    chosen = largest(results.contrasts(PRIMARY))
+    numbers = [] if chosen is None else [(column(PRIMARY).signed(chosen.contrast.difference), _pair_of(chosen))]
     cell = [*results.controls, *results.cells][0] if chosen is None else chosen.contrast.cell
-    section = replace(_main(results), facts=(effect(results, MAIN), *_of_the_gain(results, chosen), *others))
+    few = carried_by_few(results, PRIMARY)
+    facts = (effect(results, PRIMARY), *few, *_of_the_gain(results, chosen), *others)
+    section = replace(_main(results), facts=facts)
     return Answer(_question(results), _headline(results), section, (*numbers, *_change(results, cell), *saved))
 
 
@@ -51,18 +53,18 @@ def _question(results: Results) -> str:
 
 
 def _headline(results: Results) -> Fact | None:
-    rows = typed(results.contrasts(MAIN).dropna(subset=["difference"]))
-    return Answers(MAIN, tuple(rows)) if rows else None
+    rows = typed(results.contrasts(PRIMARY).dropna(subset=["difference"]))
+    return Answers(PRIMARY, tuple(rows)) if rows else None
 
 
 def _main(results: Results) -> Section:
-    """Every cell against the control in the final global loss; where there is nothing to compare, the global loss."""
-    rows = results.contrasts(MAIN).dropna(subset=["difference"])
+    """Every cell against the control in the primary metric; where there is nothing to compare, the global loss."""
+    rows = results.contrasts(PRIMARY).dropna(subset=["difference"])
     if rows.empty:
         curves = global_loss(results)
         assert isinstance(curves, Section)
         return replace(curves, figures=curves.figures[:1])
-    title = column(MAIN).title
+    title = column(PRIMARY).title
     if len(rows) > MOST_ROWS:
         title += f": the {MOST_ROWS} largest of {len(rows)} differences"
         rows = rows.loc[rows["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
@@ -125,7 +127,7 @@ def _one_cell(results: Results) -> list[Fact]:
         return [Statement("Nothing was trained yet.")]
     over = f"{number(mean['rounds'], 0)} rounds, {counted(len(results.averaged), 'seed')}"
     return [
-        Change("global_loss", float(mean["base_loss"]), float(mean[MAIN])),
+        Change(PRIMARY, float(mean["base_loss"]), float(mean[PRIMARY])),
         Statement(f"That is of {over}; there is one cell only, so nothing to compare it with."),
     ]
 
@@ -142,5 +144,7 @@ def _of_the_gain(results: Results, chosen: Comparison | None) -> list[Fact]:
         text = f"That is {perplexity}. Training itself did not lower the loss at {row.control}."
         return [Statement(text, {"perplexity": ratio})]
     share = abs(row.difference) / gain
-    text = f"That is {perplexity}, and {percent(share)} of the {column(MAIN).with_unit(gain)} that training gained at"
+    text = (
+        f"That is {perplexity}, and {percent(share)} of the {column(PRIMARY).with_unit(gain)} that training gained at"
+    )
     return [Statement(f"{text} {row.control}.", {"perplexity": ratio, "share of the gain": share})]

@@ -67,7 +67,7 @@ PARTS = {
 COLUMNS = {
     "loss": Column("loss", number, NATS.name),
     "seeds": Column("seeds", whole),
-    "margin": Column("margin", lambda x: number(x, 2)),
+    "margin": Column("margin", lambda x: number(x, 4)),
     "difference": Column("difference to control", signed),
     "p_holm": Column("p, Holm", number),
     "p_equivalent_holm": Column("p equivalent, Holm", number),

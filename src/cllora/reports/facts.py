@@ -29,6 +29,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class CarriedByFew:
+    """A difference whose mean few seeds carry, see `Contrast.carried_by_few`."""
+
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
 class Answers:
     """All comparisons of a metric together."""
 
@@ -114,7 +121,7 @@ class Statement:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-Fact = Comparison | Answers | Range | Change | Count | Tally | Trend | NotMeasured | Statement
+Fact = Comparison | CarriedByFew | Answers | Range | Change | Count | Tally | Trend | NotMeasured | Statement
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,20 @@ def effect(results: Results, metric: str, table: pd.DataFrame | None = None) -> 
         return compared(metric, results.contrasts(metric, table))
     values = means(results.averaged if table is None else results.counted(table), metric)
     return Range(metric, values, "without a control no difference is tested") if values else NotMeasured(metric)
+
+
+def effect_on_clients(results: Results, own: str, shared: str) -> Fact:
+    """`effect` on a metric of the clients' own test texts, where runs that are compared have the same ones; else on its
+    counterpart of texts that all runs share."""
+    return effect(results, own if results.tested_alike else shared)
+
+
+def carried_by_few(results: Results, metric: str) -> tuple[Fact, ...]:
+    """The comparison of a metric, if there is one, whose mean lies furthest from the typical difference, carried there
+    by few seeds."""
+    rows = [row for row in results.comparisons(metric) if row.carried_by_few]
+    furthest = max(rows, key=lambda row: abs(row.mean_difference - row.difference), default=None)
+    return () if furthest is None else (CarriedByFew(furthest),)
 
 
 def compared(metric: str, contrasts: pd.DataFrame, parts: Sequence[str] = ()) -> Fact:

@@ -38,12 +38,12 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
     figure = chart(f"difference to the control{unit}", "", hovermode="closest")
     hover = [pair(row).replace(": ", "<br>", 1).replace(" (", "<br>(", 1) for row in typed(rows)]
     rows = rows.assign(hover=hover, **{name: rows[name].astype(float) / metric.scale for name in NUMBERS})
-    margin = float(rows["margin"].iloc[0])
-    if not np.isnan(margin):
-        figure.add_vrect(x0=-margin, x1=margin, fillcolor=GRID, opacity=0.75, line_width=0, layer="below")
+    for place, margin in enumerate(rows["margin"]):
+        if not np.isnan(margin):
+            figure.add_shape(_band(place, margin))
     figure.add_vline(x=0, line=ZERO_LINE)
-    ends = rows[["difference", "low_holm", "high_holm"]].to_numpy(float).ravel()
-    figure.update_xaxes(range=with_room([0.0, *(x for x in (*ends, -margin, margin) if np.isfinite(x))]))
+    ends = rows.assign(below=-rows["margin"])[["difference", "low_holm", "high_holm", "margin", "below"]]
+    figure.update_xaxes(range=with_room([0.0, *(x for x in ends.to_numpy(float).ravel() if np.isfinite(x))]))
     for shows, key in KEYS.items():
         figure.add_traces(_points(rows[rows["shows"] == shows], key) if (rows["shows"] == shows).any() else [])
     cells = rows["cell"].tolist()
@@ -52,6 +52,12 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
         names = [f"{name}<br>{SHOWS[shows]}" for name, shows in zip(names, rows["shows"], strict=True)]
     in_rows(figure, cells, names)
     return figure
+
+
+def _band(place: int, margin: float) -> go.layout.Shape:
+    """The band of differences smaller than the margin, over the height of one row."""
+    ends = {"x0": -margin, "x1": margin, "y0": place - 0.5, "y1": place + 0.5}
+    return go.layout.Shape(type="rect", fillcolor=GRID, opacity=0.75, line_width=0, layer="below", **ends)
 
 
 def _points(rows: pd.DataFrame, key: LegendEntry) -> list[go.Scatter]:

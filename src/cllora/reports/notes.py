@@ -4,13 +4,26 @@ import re
 
 from cllora.analysis import Results
 from cllora.analysis.names import LEAKS
+from cllora.stats import BY_RANKS
 
 NO_TESTS = "Clients kept no test texts of their own (partition.local_test is 0)"
+BY_WHAT = f"Student's t interval of the mean, from {BY_RANKS} pairs on that of the typical difference by signed ranks"
+"""The interval of differences."""
 
 
 def bands(results: Results) -> str:
     """The meaning of a band, where there are several seeds to draw one of."""
     return "The band is the mean plus and minus one standard deviation over seeds." if len(results.seeds) > 1 else ""
+
+
+def other_tests(results: Results) -> str:
+    """A word on what is compared where cells test their clients on other texts than the control does."""
+    if results.tested_alike:
+        return ""
+    return (
+        "Clients of a cell have other test texts than those of its control here, so numbers of clients' own texts are "
+        "not compared; what is compared is of the global test set."
+    )
 
 
 def leaks(results: Results) -> str:

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
-from cllora.analysis import Contrast
+from cllora.analysis import Contrast, seeds_text
 from cllora.errors import counted
-from cllora.metrics.formats import capital, listed, number, span
+from cllora.metrics import metrics
+from cllora.metrics.formats import capital, listed, number
 from cllora.reports.columns import cell, column
 from cllora.reports.facts import (
     Answers,
+    CarriedByFew,
     Change,
     Comparison,
     Count,
@@ -65,6 +67,18 @@ def _(fact: Comparison) -> str:
     return capital(f"{_apposed(subject)} {was} ({doubt}).")
 
 
+@say.register
+def _(fact: CarriedByFew) -> str:
+    row, metric = fact.contrast, column(fact.contrast.metric)
+    higher = metrics.metric(row.metric).better == "higher"
+    many, worst = (row.seeds - row.above, row.least) if higher else (row.above, row.most)
+    mean, typical, furthest = (metric.signed(x) for x in (row.mean_difference, row.difference, worst))
+    return (
+        f"Few seeds carry the mean of the difference at {row.cell}: it is {mean}, the typical one {typical}; {many} of "
+        f"{row.seeds} seeds were worse, the worst by {furthest}."
+    )
+
+
 def _subject(metric: str, part: str = "") -> str:
     return f"the {column(metric).title.removeprefix('the ')}{f' on {part}' if part else ''}"
 
@@ -94,8 +108,10 @@ def interval(fact: Comparison) -> str:
     row = fact.contrast
     if row.seeds < 2:
         return "one seed: no interval"
-    low, high = (column(row.metric).signed(end, digits_of(fact)) for end in (row.low_holm, row.high_holm))
     over = f" over all {row.comparisons} comparisons" if row.comparisons > 1 else ""
+    if math.isnan(row.low_holm):
+        return f"{row.seeds} seeds are too few for a 95 % interval{over}"
+    low, high = (column(row.metric).signed(end, digits_of(fact)) for end in (row.low_holm, row.high_holm))
     seeds = "only 2 seeds" if row.seeds == 2 else f"{row.seeds} seeds"
     return f"95 % interval{over} {low} to {high}, {seeds}"
 
@@ -140,9 +156,12 @@ def _named(rows: Sequence[Contrast], total: int) -> str:
 
 
 def _needed(rows: Sequence[Contrast]) -> str:
-    """About how many seeds it would take: of all these comparisons, from the least to the most."""
-    seeds = [int(row.needed) for row in rows if row.needed <= MOST_SEEDS]
-    return f" (about {span(min(seeds), max(seeds))} needed)" if seeds else ""
+    """The number of seeds that it would take: of all these comparisons, from the least to the most."""
+    few = [row for row in rows if row.needed <= MOST_SEEDS]
+    if not few:
+        return ""
+    least, most = min(row.needed for row in few), max(row.needed_most for row in few)
+    return f" ({seeds_text(least, most)} needed)"
 
 
 @say.register

@@ -10,13 +10,14 @@ from cllora.analysis import Results
 from cllora.analysis import results as read
 from cllora.claims import verdict_table, verdicts
 from cllora.errors import counted, visible
-from cllora.metrics import metrics
+from cllora.metrics import PRIMARY, metrics
 from cllora.metrics.formats import listed
 from cllora.reports.columns import cell as text_of
+from cllora.reports.facts import carried_by_few
 from cllora.reports.notes import begun
 from cllora.reports.say import say
-from cllora.reports.sections.results import MAIN, finished_seeds, result_table
-from cllora.reports.sections.verdicts import facts
+from cllora.reports.sections.results import finished_seeds, result_table
+from cllora.reports.sections.verdicts import answered, facts
 from cllora.reports.sheet import Sheet
 
 
@@ -43,7 +44,7 @@ def results_table(source: Path | Results) -> Sheet:
 
 def _short(value: object, name: str) -> str:
     """A value without what there is no room for: the deviation of all but the main metric, and an interval."""
-    plain = value if name == MAIN else getattr(value, "value", value)
+    plain = value if name == PRIMARY else getattr(value, "value", value)
     return text_of(plain, name).replace(" ", "")
 
 
@@ -58,7 +59,7 @@ def result_rows(source: Path | Results) -> list[dict[str, Any]]:
 
 def verdict_rows(results: Results) -> list[dict[str, Any]]:
     """The comparisons of every claim that a study tests, with their verdicts, as plain data."""
-    return _plain(verdict_table(verdicts(results)))
+    return _plain(verdict_table(answered(verdicts(results))))
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -73,10 +74,8 @@ def _caption(results: Results, shown: dict[str, str]) -> str:
     if len(results.seeds) == 1:
         sentences.append("One seed: no difference can be told from chance.")
     else:
-        sentences += _answers(results)
-    sentences += (
-        say(fact) for fact in facts([verdict for verdict in verdicts(results) if verdict.kind != "not tested"])
-    )
+        sentences += [*_answers(results), *(say(fact) for fact in carried_by_few(results, PRIMARY))]
+    sentences += (say(fact) for fact in facts(answered(verdicts(results))))
     unfinished = sum(not run.finished for run in results.members) + len(results.missing)
     if unfinished:
         seeds = {results.short(cell): finished_seeds(results, cell) for cell in results.cells}
@@ -88,8 +87,8 @@ def _caption(results: Results, shown: dict[str, str]) -> str:
 def _answers(results: Results) -> list[str]:
     """The answers on each cell's difference to its control, cells of one answer together."""
     cells: dict[str, list[str]] = {}
-    for row in results.comparisons(MAIN):
+    for row in results.comparisons(PRIMARY):
         name = results.short(row.cell)
         cells.setdefault(row.answer, []).append(f"({name})" if len(results.axes) > 1 else name)
     sentences = "; ".join(f"{listed(names)}: {answer}" for answer, names in cells.items())
-    return [f"{metrics.metric(MAIN).short.capitalize()} against the control: {sentences}."] if sentences else []
+    return [f"{metrics.metric(PRIMARY).short.capitalize()} against the control: {sentences}."] if sentences else []

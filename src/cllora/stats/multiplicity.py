@@ -62,16 +62,16 @@ def adjust_for_multiplicity(differences: Sequence[Numbers], margin: ArrayLike, l
     alpha, paired = 1 - level, np.array([len(values) > 0 for values in differences], bool)
     comparisons = int(paired.sum())
     p, adjusted = _adjusted(np.array([p_of_difference(values) for values in differences]), paired)
-    each = [p_of_equivalence(values, m) for values, m in zip(differences, margins, strict=True)]
-    _, equivalent = _adjusted(np.array(each), paired)
+    within = [p_of_equivalence(values, m) for values, m in zip(differences, margins, strict=True)]
+    _, equivalent = _adjusted(np.array(within), paired)
     rejected = int((adjusted <= alpha).sum())
     before = np.minimum(np.argsort(np.argsort(p, kind="stable"), kind="stable"), rejected)
     levels = 1 - alpha / np.maximum(comparisons - before, 1)
     ends = [interval(values, float(at)) for values, at in zip(differences, levels, strict=True)]
     decided, strictest = (adjusted <= alpha) | (equivalent <= alpha), alpha / max(comparisons, 1)
     seeds = [
-        (math.nan, math.nan) if told else needed(values, m, strictest)
-        for values, m, told in zip(differences, margins, decided, strict=True)
+        (math.nan, math.nan) if done else needed(values, m, strictest)
+        for values, m, done in zip(differences, margins, decided, strict=True)
     ]
     low, high = np.array(ends, float).reshape(-1, 2).T
     about, most = np.array(seeds, float).reshape(-1, 2).T

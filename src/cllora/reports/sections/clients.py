@@ -4,8 +4,8 @@ import pandas as pd
 
 from cllora.analysis import Results
 from cllora.metrics.formats import span
-from cllora.reports.facts import NotMeasured, effect
-from cllora.reports.notes import NO_TESTS
+from cllora.reports.facts import NotMeasured, effect, effect_on_clients
+from cllora.reports.notes import NO_TESTS, other_tests
 from cllora.reports.section import Dots, Section, sections
 
 PLACES = {"own_gap": "On the client's own test texts", "test_gap": "On everyone's test texts"}
@@ -25,10 +25,10 @@ def local_against_global(results: Results) -> Section | NotMeasured:
     own = bool(gaps["own_gap"].notna().any())
     dots = dots.assign(where=dots["where"].map(PLACES))
     return Section(
-        facts=(effect(results, "own_gap" if own else "test_gap"),),
+        facts=(effect_on_clients(results, "own_gap", "matched_gap") if own else effect(results, "test_gap"),),
         figures=(Dots(dots, "gap", units=("client", "seed", "round"), box=True, zero=True, facet="where"),),
         table=gaps,
-        notes=("" if own else f"{NO_TESTS}.",),
+        notes=(other_tests(results) if own else f"{NO_TESTS}.",),
     )
 
 
@@ -44,10 +44,13 @@ def client_spread(results: Results) -> Section | NotMeasured:
         return NotMeasured("spread over clients", NO_TESTS)
     tested = span(int(clients["samples"].min()), int(clients["samples"].max()))
     return Section(
-        facts=(effect(results, "change_std"),),
+        facts=(effect_on_clients(results, "change_std", "excess_spread"),),
         figures=(Dots(clients, "change", units=("client", "seed", "samples"), box=True),),
         table=_with_contexts(clients, results),
-        notes=(f"A client is tested on {tested} of its own texts: part of the spread is the chance of which texts.",),
+        notes=(
+            f"A client is tested on {tested} of its own texts: part of the spread is the chance of which texts.",
+            other_tests(results),
+        ),
     )
 
 

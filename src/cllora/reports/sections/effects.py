@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from cllora.analysis import Results
+from cllora.analysis import Results, typed
+from cllora.errors import counted
 from cllora.metrics import metrics
 from cllora.metrics.formats import capital
 from cllora.reports import notes
@@ -11,12 +12,13 @@ from cllora.reports.facts import Interval, NotMeasured, Tally
 from cllora.reports.section import Forest, Section, sections
 
 NUMBERS = ("difference", "low", "high", "low_holm", "high_holm", "seeds", "margin")
+MEANS = ("mean_difference", "mean_low", "mean_high", "above", "least", "most")
 KINDS = {
     "differs": "that differ",
     "equivalent": "shown to be equivalent to none",
     "undecided": "with not enough seeds to tell",
 }
-DECIDED = ("p_holm", "p_equivalent_holm", "needed", "answer", "shows")
+DECIDED = ("p_holm", "p_equivalent_holm", "needed", "needed_most", "answer", "shows")
 
 
 @sections.register(title="Effects against the control", after="global_loss")
@@ -24,7 +26,8 @@ def effects(results: Results) -> Section | NotMeasured:
     """Every cell minus its control, paired by seed, one picture an outcome, each on its own scale; left of zero is
     lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
     which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
-    it differs. The grey band is the margin: an effect that is shown to lie within it is called equivalent to none."""
+    it differs. The grey band is the margin, for losses a share of what training gained in the control: an effect that
+    is shown to lie within it is called equivalent to none."""
     parts = [results.contrasts(metric.name).dropna(subset=["difference"]) for metric in metrics.shown_in("forest")]
     parts = [rows for rows in parts if len(rows)]
     if not parts:
@@ -37,7 +40,7 @@ def effects(results: Results) -> Section | NotMeasured:
         facts=(Tally(len(rows), "comparison", kinds, among),),
         figures=(Forest(rows.assign(title=titles), facet="title"),),
         table=_table(rows),
-        file=rows[["metric", "cell", "control", *NUMBERS, *DECIDED]],
+        file=rows[["metric", "cell", "control", *NUMBERS, *MEANS, *DECIDED]],
         notes=_notes(results, rows),
     )
 
@@ -55,13 +58,17 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(results: Results, rows: pd.DataFrame) -> tuple[str, ...]:
-    most = int(rows["seeds"].max())
+    most, few = int(rows["seeds"].max()), sum(row.carried_by_few for row in typed(rows))
     return (
         "One seed: points without intervals, and nothing can be told." if most < 2 else "",
-        "Two seeds: t intervals are that wide because two seeds hardly know their own spread." if most == 2 else "",
+        "Two seeds: intervals are that wide because two seeds hardly know their own spread." if most == 2 else "",
         "Comparisons of one outcome are corrected for being several; outcomes are not: each is a question of its own.",
         "A run that never reached its control's final loss counts its last round."
         if (rows["metric"] == "rounds_to_control").any()
+        else "",
+        f"In {few} of {counted(len(rows), 'comparison')} few seeds carry the mean, which the typical difference and "
+        "its interval do not follow; the file has both."
+        if few
         else "",
         notes.leaks(results),
     )

@@ -2,8 +2,8 @@
 
 from cllora.analysis import Results
 from cllora.metrics.fairness import fairness as over_clients
-from cllora.reports.facts import NotMeasured, effect
-from cllora.reports.notes import NO_TESTS, bands
+from cllora.reports.facts import NotMeasured, effect_on_clients
+from cllora.reports.notes import NO_TESTS, bands, other_tests
 from cllora.reports.section import Lines, Section, sections
 from cllora.reports.sections.signatures import marks
 
@@ -18,11 +18,11 @@ def fairness(results: Results) -> Section | NotMeasured:
         return NotMeasured("spread over clients", NO_TESTS)
     collapsed = marks(results, rows, ["fairness collapse"])
     return Section(
-        facts=(effect(results, "change_worst_tenth"),),
+        facts=(effect_on_clients(results, "change_worst_tenth", "excess_worst_tenth"),),
         figures=(
             Lines(rows, "round", "change_worst_tenth", zero=True, title="The worst tenth"),
             Lines(rows, "round", "change_std", marks=collapsed, title="Spread over clients"),
         ),
         table=rows,
-        notes=(bands(results),),
+        notes=(other_tests(results), bands(results)),
     )

@@ -1,6 +1,7 @@
 """The global model after every round."""
 
 from cllora.analysis import Results
+from cllora.metrics import PRIMARY
 from cllora.metrics.formats import listed
 from cllora.reports.facts import effect
 from cllora.reports.notes import bands, leaks
@@ -19,7 +20,7 @@ def global_loss(results: Results) -> Section:
     rows = curve.join(first, on=["cell", "seed"]).assign(loss_change=lambda table: table["loss"] - table["base"])
     marked = marks(results, rows, ["global oscillation", "divergence"])
     return Section(
-        facts=(effect(results, "final_loss"),),
+        facts=(effect(results, PRIMARY),),
         figures=(
             Lines(rows, "round", "loss", band=False, marks=marked, title="Loss"),
             Lines(rows, "round", "loss_change", marks=marked, title="Change against the base"),

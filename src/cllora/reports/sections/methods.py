@@ -6,23 +6,25 @@ import pandas as pd
 
 from cllora.analysis import Results, environment
 from cllora.errors import counted
-from cllora.metrics import MARGIN, metrics
-from cllora.metrics.formats import listed
+from cllora.metrics import PRIMARY, metrics
+from cllora.metrics.formats import listed, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Fact, Statement
 from cllora.reports.section import Section, sections
+from cllora.stats import BY_RANKS
 
 DEFINITIONS = {
     "loss per token": "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the "
     "perplexity",
     "base": "the untrained model on the same texts: round 0, where the adapter changes nothing",
-    "difference": "cell minus control, paired by seed; Student's t interval over the pairs, 95 %: in tables for each "
-    "comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
-    "differs, clear": "p of the paired t test at most 0.05 after Holm's correction over all N comparisons",
-    "equivalent within m": f"two one-sided t tests find the difference smaller than m, {MARGIN:g} for losses (1 % of "
-    "perplexity), at 5 % after Holm's correction",
-    "seeds needed": "at the observed spread of differences, to find one as large as m, or to show equivalence where "
-    "there is none, with 80 % power: a rough number, as the spread of few seeds is",
+    "difference": f"cell minus control, paired by seed: from {BY_RANKS} pairs on the typical one (Hodges and Lehmann) "
+    "with the interval of Wilcoxon's signed ranks, of fewer the mean with Student's t interval; 95 %, in tables for "
+    "each comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
+    "differs, clear": "p of the test of no difference at most 0.05 after Holm's correction over all N comparisons",
+    "equivalent within m": "two one-sided tests find the difference smaller than the margin m at 5 % after Holm's "
+    "correction",
+    "seeds needed": "to find a difference as large as m, or to show equivalence where there is none, with 80 % power: "
+    "at the spread of differences that was observed, and at its upper 80 % limit, as few seeds know their spread badly",
     "means": "over the finished runs of a cell; where none is finished, over all that it has",
 }
 STARTED = {
@@ -37,7 +39,8 @@ def methods(results: Results) -> Section:
     """The meaning of the words, and the machine, the versions and the data that the numbers come from."""
     shown = [m for m in metrics.every() if "table" in m.places or "forest" in m.places]
     defined = {metric.title: _titled(metrics.help(metric.name)) for metric in shown}
-    words = {**DEFINITIONS, **(STARTED if results.has_start else {}), **defined}
+    margin = f"of losses {percent(results.margin)} of what training gained in the control, mean over pairs"
+    words = {**DEFINITIONS, "margin m": margin, **(STARTED if results.has_start else {}), **defined}
     meanings = pd.DataFrame(words.items(), columns=["what", "value"])
     return Section(
         facts=(_strength(results),),
@@ -55,7 +58,7 @@ def _strength(results: Results) -> Fact:
     if len(results.seeds) == 1:
         text = "One seed: no interval is given, and a second seed may turn a difference round."
         return Statement(text, {"seeds": 1})
-    pairs = results.contrasts("final_loss")["seeds"]
+    pairs = results.contrasts(PRIMARY)["seeds"]
     if pairs.empty:
         fewest = int(results.averaged.groupby("cell")["seed"].nunique().min())
         text = f"Every cell has at least {counted(fewest, 'seed')}, which differ in {_redrawn(results)}."

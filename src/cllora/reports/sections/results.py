@@ -3,15 +3,11 @@
 import pandas as pd
 
 from cllora.analysis import Results
-from cllora.metrics import NATS, Place, metrics
+from cllora.metrics import NATS, PRIMARY, Place, metrics
 from cllora.reports import notes
-from cllora.reports.facts import Interval, Mean, effect
+from cllora.reports.facts import Interval, Mean, effect_on_clients
+from cllora.reports.notes import BY_WHAT
 from cllora.reports.section import Section, sections
-
-MAIN = "final_loss"
-"""The metric that cells are compared by first."""
-AFTER = 2
-"""The metrics that stand before the difference of the main one."""
 
 
 @sections.register(title="Results", after="effects")
@@ -20,10 +16,10 @@ def results(results: Results) -> Section:
     deviation over seeds where there are several. Losses in nats per token. Worst tenth: the clients that training
     helped least. Jain's index of loss over base loss is 1 where all clients are helped in the same proportion."""
     return Section(
-        facts=(effect(results, "change_worst_tenth"),),
+        facts=(effect_on_clients(results, "change_worst_tenth", "excess_worst_tenth"),),
         table=result_table(results, "table"),
         file=results.summary,
-        notes=(notes.leaks(results), _weak(results)),
+        notes=(notes.leaks(results), notes.other_tests(results), _weak(results)),
     )
 
 
@@ -34,11 +30,11 @@ def result_table(results: Results, place: Place) -> pd.DataFrame:
     rows = []
     for cell in results.cells:
         row: dict[str, object] = {"cell": cell, "finished_seeds": finished_seeds(results, cell)}
-        for i, metric in enumerate(shown):
-            if i == AFTER:
-                row |= {"difference": difference(results, cell), "answer": _answer(results, cell)}
+        for metric in shown:
             mean = Mean.over(results.averaged.loc[results.averaged["cell"] == cell, metric.name])
             row[metric.name] = mean if metric.format is NATS.show else mean.value
+            if metric.name == PRIMARY:
+                row |= {"difference": difference(results, cell), "answer": _answer(results, cell)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -51,15 +47,15 @@ def finished_seeds(results: Results, cell: str) -> str:
 
 
 def difference(results: Results, cell: str) -> Interval | str:
-    """A cell's difference in final global loss to its control, with the interval if there is one."""
+    """A cell's difference to its control in the primary metric, with the interval if there is one."""
     if cell in results.controls:
         return "control"
-    rows = results.contrasts(MAIN).query("cell == @cell")
+    rows = results.contrasts(PRIMARY).query("cell == @cell")
     return "–" if rows.empty else Interval(*rows.iloc[0][["difference", "low", "high"]])
 
 
 def _answer(results: Results, cell: str) -> str:
-    return str(next(iter(results.contrasts(MAIN).query("cell == @cell")["answer"]), "–"))
+    return str(next(iter(results.contrasts(PRIMARY).query("cell == @cell")["answer"]), "–"))
 
 
 def _weak(results: Results) -> str:
@@ -67,6 +63,6 @@ def _weak(results: Results) -> str:
     if len(results.seeds) == 1:
         return "One seed: no interval can be given, and no difference told from chance."
     return (
-        "In brackets: 95 % t interval of the difference, paired by seed, for each comparison by itself "
-        "(not adjusted for there being several); the answer is adjusted."
+        f"In brackets: 95 % interval of the difference, paired by seed ({BY_WHAT}), for each comparison by "
+        "itself (not adjusted for there being several); the answer is adjusted."
     )

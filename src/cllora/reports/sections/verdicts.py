@@ -13,18 +13,25 @@ from cllora.metrics.formats import capital, listed, span
 from cllora.reports.facts import Fact, NotMeasured, Statement
 from cllora.reports.section import Section, sections
 
-MARKS: Mapping[VerdictKind, str] = {"supported": "✔", "contradicted": "✘", "undecided": "?", "not tested": "–"}
+MARKS: Mapping[VerdictKind, str] = {
+    "supported": "✔",
+    "contradicted": "✘",
+    "undecided": "?",
+    "not applicable": "∅",
+    "not tested": "–",
+}
 MOST_COMPARISONS = 3
 """Comparisons of a claim that the page shows; the file has all."""
 
 
 @sections.register(title="Claims", after="results")
 def verdicts(results: Results) -> Section | NotMeasured:
-    """The claims that this study tests. A verdict is by where the 95 % interval lies: supported (✔) or contradicted (✘)
-    if it lies wholly on one side, undecided (?) otherwise. Differences below the margin count as none. Intervals are of
-    pairs of equal seed, and hold for all comparisons of a claim at once."""
+    """The claims that this study tests. A claim is supported (✔) if every comparison that it rests on bears it out,
+    each at 5 %; contradicted (✘) if any tells against it, at 5 % over all of them; undecided (?) otherwise; not
+    applicable (∅) where a study such as this says nothing of it, whatever comes out. Differences below the margin count
+    as none. Intervals are of pairs of equal seed."""
     every = claims.verdicts(results)
-    tested = [verdict for verdict in every if verdict.kind != "not tested"]
+    tested = answered(every)
     sources = list(dict.fromkeys(verdict.claim.source for verdict in tested))
     if not tested:
         return NotMeasured("verdict on claims", asked=False)
@@ -35,6 +42,13 @@ def verdicts(results: Results) -> Section | NotMeasured:
         file=claims.verdict_table(tested),
         notes=(*(source.note for source in sources if source), _untested(every, sources)),
     )
+
+
+def answered(every: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts on claims that the study tests, and, of sources of which it tests any, on those that it cannot say
+    anything of."""
+    sources = {verdict.claim.source for verdict in every if verdict.kind not in ("not tested", "not applicable")}
+    return [verdict for verdict in every if verdict.kind != "not tested" and verdict.claim.source in sources]
 
 
 def facts(tested: Sequence[Verdict]) -> tuple[Fact, ...]:
@@ -50,7 +64,8 @@ def _fact(source: Source | None, verdicts: Sequence[Verdict]) -> Fact:
     asked = f"{counted(own, 'claim')} of your own" if source is None else source.counted
     labels_of = {kind: [f"({verdict.claim.label})" for verdict in verdicts if verdict.kind == kind] for kind in MARKS}
     verdicts_text = "; ".join(f"{kind}: {listed(labels)}" for kind, labels in labels_of.items() if labels)
-    text = f"Of {asked} this study tests {len(verdicts)}; {verdicts_text}."
+    many = sum(verdict.kind != "not applicable" for verdict in verdicts)
+    text = f"Of {asked} this study tests {many}; {verdicts_text}."
     return Statement(text, {kind: len(labels) for kind, labels in labels_of.items()})
 
 
@@ -59,7 +74,7 @@ def _row(verdict: Verdict) -> dict[str, str]:
     return {
         "claim": f"({asked.label}) {capital(asked.title)}",
         "verdict": f"{MARKS[verdict.kind]} {verdict.kind}",
-        "effect [95 % interval]": _effects(verdict),
+        "effect [95 % interval]": _effects(verdict) or "–",
         "of what": f"{asked.computed} ({asked.unit.name})" if asked.unit.name else asked.computed,
         "why": verdict.why or "–",
         "runs behind it": _behind(verdict),
@@ -82,7 +97,7 @@ def _effect(verdict: Verdict, comparison: ComparisonVerdict) -> str:
         return f"{name}not measured"
     doubt = f" [{unit.signed(comparison.low)}, {unit.signed(comparison.high)}]"
     if math.isnan(comparison.low):
-        doubt = " (one seed: no interval)"
+        doubt = f" ({'one seed' if comparison.seeds < 2 else 'too few seeds'}: no interval)"
     return f"{name}{unit.signed(comparison.difference)}{doubt}"
 
 
@@ -90,6 +105,8 @@ def _behind(verdict: Verdict) -> str:
     if verdict.claim.rule == "at least":
         return ", ".join(verdict.cells)
     seeds = [comparison.seeds for comparison in verdict.comparisons]
+    if not seeds:
+        return "–"
     return f"{', '.join(verdict.cells)}; {span(min(seeds), max(seeds))} pair{'' if max(seeds) == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""What the paper says in passing, in comparing its own figures."""
+"""The claims that the paper makes in passing, in comparing its own figures."""
 
 from collections.abc import Sequence
 

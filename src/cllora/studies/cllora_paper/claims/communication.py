@@ -34,8 +34,8 @@ def communication_is_saved(results: Results) -> Evidence:
         return Evidence(lacking=f"nothing was sent at rank {PAPER_RANK}")
     sizes = [size for run in runs if not math.isnan(size := parameters(run))]
     if sizes and max(sizes) < SMALLEST_OF_PAPER / 2:
-        here = f"{max(sizes) / 1e6:.1f} million parameters, the paper's smallest has 125 million"
-        return Evidence(not_applicable=f"what is saved is a matter of size: {here}")
+        largest = f"{max(sizes) / 1e6:.1f} million parameters, the paper's smallest has 125 million"
+        return Evidence(not_applicable=f"what is saved is a matter of size: {largest}")
     models: dict[str, list[Run]] = {}
     for run in runs:
         if not parameters(run) < SMALLEST_OF_PAPER / 2:

@@ -1,4 +1,4 @@
-"""What the paper's claims have in common: their source, the skew that is strong enough, and the runs behind them."""
+"""The source of the paper's claims, the skew that is strong enough for them, and the models they are of."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ def sizes_of(settings: Sequence[Setting]) -> dict[str, float]:
 
 
 def cannot_be_ordered(sizes: Mapping[str, float]) -> str:
-    """Why models cannot be told apart by their size; or nothing."""
+    """The reason why models cannot be told apart by their size; or nothing."""
     if len(sizes) == 1:
         return "one model only"
     unknown = any(math.isnan(size) for size in sizes.values()) or len(set(sizes.values())) < 2

@@ -111,8 +111,8 @@ def larger_models_are_more_robust(results: Results) -> Evidence:
 
 
 def _pretrained_unlike(sizes: Mapping[str, float]) -> str:
-    """Why models cannot be compared by size, where they are the package's own and saw unlike amounts of text before; or
-    nothing."""
+    """The reason why models cannot be compared by size, where they are the package's own and saw unlike amounts of text
+    before; or nothing."""
     seen = {name: tokens for name in sizes if (tokens := pretraining_tokens(name)) is not None}
     if len(set(seen.values())) < 2:
         return ""
