@@ -139,9 +139,7 @@ def forgetting_at_end(run: RunRecord) -> float:
     return float(run.forgetting["forgotten_at_end"].mean())
 
 
-@metrics.register(
-    title="local loss, own texts", unit=NATS, better="lower", short="local", places=("table", "terminal"), texts="own"
-)
+@metrics.register(title="local loss, own texts", unit=NATS, better="lower", places=("table",), texts="own")
 def local_loss(run: RunRecord) -> float:
     """The loss of a client's own adapter after its last local training on its own test texts, mean over clients."""
     return float(run.last_gaps["own_local"].mean())
@@ -170,8 +168,8 @@ def own_gap(run: RunRecord) -> float:
     title="local loss minus the base's, texts like its own",
     unit=NATS,
     better="lower",
-    short="local training",
-    places=("forest",),
+    short="local",
+    places=("terminal", "forest"),
     format=signed,
 )
 def matched_change(run: RunRecord) -> float:

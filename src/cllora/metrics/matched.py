@@ -15,8 +15,8 @@ from cllora.metrics.record import RunRecord
 from cllora.types import Array, Partition
 
 Reference = Literal["base", "sent", "global"]
-"""The model that a client's own adapter is set against: the untrained base, the global model that it was sent (that of the round
-before), or the global model of the same round."""
+"""The model that a client's own adapter is set against: the untrained base, the global model that it was sent (that of
+the round before), or the global model of the same round."""
 
 LOSSES = {"token": ("loss", "tokens"), "text": ("loss_per_sample", "samples")}
 """The columns of a class's loss and of its weight, where every token or every text counts once."""

@@ -101,8 +101,8 @@ def ratio_jain(run: RunRecord) -> float:
     title="spread over clients beyond the control's",
     unit=NATS,
     better="lower",
-    short="excess spread",
-    places=("forest",),
+    short="spread",
+    places=("terminal", "forest"),
     format=lambda x: number(x, 4),
 )
 def excess_spread(run: RunRecord, control: RunRecord) -> float:
@@ -116,8 +116,8 @@ def excess_spread(run: RunRecord, control: RunRecord) -> float:
     title="change for the worst tenth of clients beyond the control's",
     unit=NATS,
     better="lower",
-    short="worst, beyond",
-    places=("forest",),
+    short="worst",
+    places=("terminal", "forest"),
     format=signed,
 )
 def excess_worst_tenth(run: RunRecord, control: RunRecord) -> float:

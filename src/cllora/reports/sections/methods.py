@@ -17,9 +17,10 @@ DEFINITIONS = {
     "loss per token": "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the "
     "perplexity",
     "base": "the untrained model on the same texts: round 0, where the adapter changes nothing",
-    "difference": f"cell minus control, paired by seed: from {BY_RANKS} pairs on the typical one (Hodges and Lehmann) "
+    "difference": f"cell minus control, paired by seed: from {BY_RANKS} pairs on the typical one (Hodges, Lehmann) "
     "with the interval of Wilcoxon's signed ranks, of fewer the mean with Student's t interval; 95 %, in tables for "
-    "each comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose from",
+    "each comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose "
+    "from",
     "differs, clear": "p of the test of no difference at most 0.05 after Holm's correction over all N comparisons",
     "equivalent within m": "two one-sided tests find the difference smaller than the margin m at 5 % after Holm's "
     "correction",

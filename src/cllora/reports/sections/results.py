@@ -3,7 +3,7 @@
 import pandas as pd
 
 from cllora.analysis import Results
-from cllora.metrics import NATS, PRIMARY, Place, metrics
+from cllora.metrics import NATS, PRIMARY, Metric, Place, metrics
 from cllora.reports import notes
 from cllora.reports.facts import Interval, Mean, effect_on_clients
 from cllora.reports.notes import BY_WHAT
@@ -27,6 +27,8 @@ def result_table(results: Results, place: Place) -> pd.DataFrame:
     """A row per cell with the metrics of a place of which anything was measured, the main one beside its difference to
     the control; losses with their standard deviation over seeds."""
     shown = [metric for metric in metrics.shown_in(place) if results.averaged[metric.name].notna().any()]
+    if place == "terminal":
+        shown = [metric for metric in shown if _is_told(metric, results.tested_alike)]
     rows = []
     for cell in results.cells:
         row: dict[str, object] = {"cell": cell, "finished_seeds": finished_seeds(results, cell)}
@@ -37,6 +39,12 @@ def result_table(results: Results, place: Place) -> pd.DataFrame:
                 row |= {"difference": difference(results, cell), "answer": _answer(results, cell)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _is_told(metric: Metric, tested_alike: bool) -> bool:
+    """Whether there is room for a metric: those of clients' own texts where they are the same everywhere, else those
+    that set a run against its control on shared ones."""
+    return tested_alike if metric.texts == "own" else not (metric.against_control and tested_alike)
 
 
 def finished_seeds(results: Results, cell: str) -> str:
