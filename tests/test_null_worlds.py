@@ -29,7 +29,9 @@ SEEDS = 8
 ALARMS = 0.05
 """The false-alarm rate that signatures state (docs/method.md)."""
 COMPARED = [
-    metric.name for metric in metrics.every() if metric.texts == "shared" and metric.unit in (NATS, SQUARED_NATS)
+    metric.name
+    for metric in metrics.every()
+    if metric.texts == "shared" and metric.unit.name in (NATS.name, SQUARED_NATS.name)
 ]
 OWN = [metric.name for metric in metrics.every() if metric.texts == "own"]
 

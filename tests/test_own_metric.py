@@ -50,7 +50,8 @@ def test_a_user_s_metric_is_in_the_results(folder: Path) -> None:
     assert "worst_text" in results.summary["metric"].tolist()
     (comparison,) = results.comparisons("worst_text")
     assert (comparison.cell, comparison.against) == ("alpha = 0.1", "alpha = iid")
-    assert comparison.margin == NATS.margin
+    gain = -results.metrics.loc[results.metrics["alpha"] == "iid", "change"].mean()
+    assert comparison.margin == pytest.approx(0.1 * gain)
 
 
 def test_a_user_s_metric_is_in_the_report(folder: Path) -> None:

@@ -71,6 +71,8 @@ MARGIN = 0.1
 """The margin of losses, as a share of what training gains in the control, where a study names none."""
 
 NATS = Unit("nats per token", None, number, of_gain=True)
+SCATTER = Unit("nats per token", None, number)
+"""Losses of which no margin is known, such as how far a loss swings."""
 SQUARED_NATS = Unit("squared nats per token", None, lambda x: number(x, 5))
 BITS = Unit("bits per byte", None, number)
 ROUNDS = Unit("rounds", None, lambda x: number(x, 0 if float(x).is_integer() else 1))

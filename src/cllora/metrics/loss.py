@@ -3,7 +3,7 @@
 import math
 
 from cllora.metrics import curves
-from cllora.metrics.catalogue import LOG_RATIO, NATS, RATIO, ROUNDS, metrics
+from cllora.metrics.catalogue import LOG_RATIO, NATS, RATIO, ROUNDS, SCATTER, metrics
 from cllora.metrics.formats import signed
 from cllora.metrics.matched import local_difference
 from cllora.metrics.record import RunRecord
@@ -101,7 +101,7 @@ def reached_control(run: RunRecord, control: RunRecord) -> float:
 
 
 @metrics.register(
-    title="oscillation of the global loss", unit=NATS, better="lower", short="oscillation", places=("forest",)
+    title="oscillation of the global loss", unit=SCATTER, better="lower", short="oscillation", places=("forest",)
 )
 def oscillation(run: RunRecord) -> float:
     """The oscillation of the global loss from round to round, whatever its trend, in nats per token."""

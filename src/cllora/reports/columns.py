@@ -97,7 +97,7 @@ def column(name: str) -> Column:
     if name in metrics.names():
         metric = metrics.metric(name)
         unit = "" if metric.unit is SHARE else metric.unit.name
-        return Column(metric.title, metric.format, unit, metric.unit.scale, decimals=metric.unit is NATS)
+        return Column(metric.title, metric.format, unit, metric.unit.scale, decimals=metric.unit.name == NATS.name)
     return COLUMNS.get(name) or Column(name.replace("_", " "))
 
 
