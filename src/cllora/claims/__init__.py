@@ -2,7 +2,16 @@
 
 from cllora.claims.claim import Claim, ClaimFacts, Rule, Source, claim, claims
 from cllora.claims.contrasts import Comparison, Contrast, Evidence, against_control, compared, difference, paired
-from cllora.claims.judging import ComparisonVerdict, Verdict, VerdictKind, decide, judged, over_all
+from cllora.claims.judging import (
+    ComparisonVerdict,
+    Evidenced,
+    Verdict,
+    VerdictKind,
+    decide,
+    evidenced,
+    judged,
+    over_all,
+)
 from cllora.claims.verdicts import verdict, verdict_table, verdicts
 
 __all__ = [
@@ -12,6 +21,7 @@ __all__ = [
     "ComparisonVerdict",
     "Contrast",
     "Evidence",
+    "Evidenced",
     "Rule",
     "Source",
     "Verdict",
@@ -22,6 +32,7 @@ __all__ = [
     "compared",
     "decide",
     "difference",
+    "evidenced",
     "judged",
     "over_all",
     "paired",

@@ -24,7 +24,7 @@ from cllora.stats.paired import (
     t_interval,
 )
 from cllora.stats.power import MOST_SEEDS, chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
-from cllora.stats.ranks import hodges_lehmann, signed_rank_interval
+from cllora.stats.ranks import hodges_lehmann, p_typical_differs, p_typical_equivalent, signed_rank_interval
 
 __all__ = [
     "BY_RANKS",
@@ -47,6 +47,8 @@ __all__ = [
     "p_equivalent",
     "p_of_difference",
     "p_of_equivalence",
+    "p_typical_differs",
+    "p_typical_equivalent",
     "paired_interval",
     "seeds_needed",
     "seeds_to_tell",

@@ -22,27 +22,28 @@ BY_RANKS = 8
 def estimate(differences: ArrayLike) -> float:
     """The typical difference; of fewer than `BY_RANKS` the mean; NaN of none."""
     values = np.asarray(differences, float)
-    return hodges_lehmann(values) if len(values) >= BY_RANKS else summary(values)[0]
+    return float(hodges_lehmann(values)) if len(values) >= BY_RANKS else summary(values)[0]
 
 
 def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """The interval of `estimate`; NaN where there are too few differences for the level."""
     if len(np.atleast_1d(differences)) >= BY_RANKS:
-        return signed_rank_interval(differences, level)
+        low, high = signed_rank_interval(differences, level)
+        return float(low), float(high)
     return paired_interval(differences, level)[1:]
 
 
 def p_of_difference(differences: ArrayLike) -> float:
     """The two-sided p value of there being no difference; NaN of fewer than two."""
     if len(np.atleast_1d(differences)) >= BY_RANKS:
-        return p_typical_differs(differences)
+        return float(p_typical_differs(differences))
     return float(p_differs(*summary(differences)))
 
 
 def p_of_equivalence(differences: ArrayLike, margin: float) -> float:
     """The p value of a difference of at least the margin, either way; NaN of fewer than two, or without a margin."""
     if len(np.atleast_1d(differences)) >= BY_RANKS:
-        return p_typical_equivalent(differences, margin)
+        return float(p_typical_equivalent(differences, margin))
     mean, spread, n = summary(differences)
     return math.nan if math.isnan(margin) else float(p_equivalent(mean, spread, n, margin))
 

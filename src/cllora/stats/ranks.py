@@ -3,9 +3,10 @@
 They are of the *typical* difference, Hodges and Lehmann's estimate: the median of the means of all pairs of differences
 (each with itself included), which is the median and the mean where differences are symmetric. One seed in five that
 comes out far off moves it little, whereas a mean and its t interval are not held to their level by so few values.
+
+All functions take the differences of a comparison, (n,), or of several with as many each, (..., n).
 """
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -15,49 +16,53 @@ from cllora.stats.paired import Numbers
 
 
 def walsh_averages(differences: ArrayLike) -> Numbers:
-    """The means of all pairs of differences (n,), each with itself included, in order (n (n + 1) / 2,)."""
+    """The means of all pairs of differences (..., n), each with itself included (..., n (n + 1) / 2)."""
     values = np.asarray(differences, float)
-    first, second = np.triu_indices(len(values))
-    return np.sort((values[first] + values[second]) / 2)
+    first, second = np.triu_indices(values.shape[-1])
+    return np.asarray((values[..., first] + values[..., second]) / 2)
 
 
-def hodges_lehmann(differences: ArrayLike) -> float:
+def hodges_lehmann(differences: ArrayLike) -> Numbers:
     """The typical difference: the median of the `walsh_averages` (Hodges and Lehmann 1963)."""
-    return float(np.median(walsh_averages(differences)))
+    return np.asarray(np.median(walsh_averages(differences), axis=-1))
 
 
-def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[Numbers, Numbers]:
     """The interval of the typical difference that inverts Wilcoxon's test (Tukey 1949): the k-th smallest and k-th
     largest of the `walsh_averages`, with P(W <= k - 1) <= (1 - level) / 2 where W is the signed-rank sum.
 
     Exact for symmetric distributions. NaN where there are too few differences for the level: it takes
     2^-n <= (1 - level) / 2.
     """
-    averages = walsh_averages(differences)
-    k = int(np.searchsorted(_rank_sums(len(np.atleast_1d(differences))), (1 - level) / 2 + 1e-12, side="right"))
-    return (float(averages[k - 1]), float(averages[-k])) if k else (math.nan, math.nan)
+    averages = np.sort(walsh_averages(differences), axis=-1)
+    n = np.shape(differences)[-1]
+    k = int(np.searchsorted(_rank_sums(n), (1 - level) / 2 + 1e-12, side="right"))
+    if k == 0:
+        return np.full(averages.shape[:-1], np.nan), np.full(averages.shape[:-1], np.nan)
+    return averages[..., k - 1], averages[..., -k]
 
 
-def p_typical_differs(differences: ArrayLike) -> float:
+def p_typical_differs(differences: ArrayLike) -> Numbers:
     """The two-sided p value of Wilcoxon's test that the typical difference is none; a difference of just nothing counts
     half to either side."""
-    return min(1.0, 2 * min(_below(differences, 0.0), _below(-np.asarray(differences, float), 0.0)))
+    values = np.asarray(differences, float)
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(_below(values, 0.0), _below(-values, 0.0))))
 
 
-def p_typical_equivalent(differences: ArrayLike, margin: float) -> float:
+def p_typical_equivalent(differences: ArrayLike, margin: float) -> Numbers:
     """The p value of two one-sided signed-rank tests: of a typical difference of at least the margin, either way. NaN
     without a margin."""
-    if math.isnan(margin):
-        return math.nan
-    return max(_below(differences, margin), _below(-np.asarray(differences, float), margin))
+    values = np.asarray(differences, float)
+    if np.isnan(margin):
+        return np.full(values.shape[:-1], np.nan)
+    return np.maximum(_below(values, margin), _below(-values, margin))
 
 
-def _below(differences: ArrayLike, bound: float) -> float:
+def _below(differences: Numbers, bound: float) -> Numbers:
     """The one-sided p value of a typical difference of at least the bound: small says that it is below."""
     averages = walsh_averages(differences)
-    above = (averages > bound).sum() + (averages == bound).sum() / 2
-    sums = _rank_sums(len(np.atleast_1d(differences)))
-    return float(sums[min(math.ceil(above), len(sums) - 1)])
+    above = (averages > bound).sum(axis=-1) + (averages == bound).sum(axis=-1) / 2
+    return np.asarray(_rank_sums(differences.shape[-1])[np.ceil(above).astype(int)])
 
 
 @lru_cache(maxsize=256)
