@@ -111,6 +111,12 @@ def test_without_own_adapters_or_classes_there_is_nothing_or_one_class() -> None
     assert metrics.metric("matched_change").value(one) == pytest.approx(np.mean(changes))
 
 
+def test_a_client_of_no_tested_class_is_left_out() -> None:
+    """Client 1 holds a class of which the global test set has no text; then all is of client 0's adapter."""
+    other = replace(PARTITION, class_of=np.array([0, 0, 1, 0, 0, 0, 1, 2, 0, 1]))
+    assert metrics.metric("matched_change").value(record(partition=other)) == pytest.approx((-1.0 + 2 * -0.25) / 3)
+
+
 def test_the_standard_error_of_a_client_s_change() -> None:
     """Client 0: texts of 1 and 3 tokens that change by -2 and -4, -1.5 per token; 0.5 off either way. Client 1: one."""
     tested = Partition(

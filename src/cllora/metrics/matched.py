@@ -41,7 +41,8 @@ def local_difference(run: RunRecord, reference: Reference, count: Count = "token
 
     sum_c p_c sum_k q_kc (L_c(k) - L_c(reference)) / sum_k q_kc over the clients that were trained, each after its last
     turn; p_c is the class's share of the global test set. Where all adapters are one, partitions do not matter: the
-    classes weigh p_c whoever holds them. Classes that no trained client holds are left out.
+    classes weigh p_c whoever holds them. Classes that no trained client holds are left out,
+    and clients that hold none of the global test set's.
     """
     column, weight = LOSSES[count]
     turns = run.tables.local_classes
@@ -56,7 +57,7 @@ def local_difference(run: RunRecord, reference: Reference, count: Count = "token
         return math.nan
     classes = np.unique(rows["class"])
     place = np.searchsorted(classes, rows["class"])
-    held = class_mixes(run.partition, classes)[rows["client"], place]
+    held = np.nan_to_num(class_mixes(run.partition, classes)[rows["client"], place])
     sums = np.bincount(place, held * (rows[column] - rows[f"{column}_"]), len(classes))
     owners, shares = np.bincount(place, held, len(classes)), np.zeros(len(classes))
     shares[place] = rows[weight]
