@@ -91,17 +91,22 @@ class Comparison:
 
 
 def compared(
-    contrasts: Sequence[Contrast], measured: Mapping[str, Measured], margin: float | None, share: float = MARGIN
+    contrasts: Sequence[Contrast],
+    measured: Mapping[str, Measured],
+    margin: float | None,
+    share: float = MARGIN,
+    in_full: bool = False,
 ) -> list[Comparison]:
-    """Every contrast in every metric; a comparison is called by the metric's name and, where there are several, by the
-    contrast's.
+    """Every contrast in every metric; a comparison is called by the metric's name and, where there are several or
+    `in_full`, by the contrast's.
 
     Args:
         margin: differences smaller than this count as none; None: a share of what training gained in the controls.
     """
+    in_full = in_full or len(contrasts) > 1
     return [
         Comparison(
-            ", ".join(part for part in (name, contrast.name if len(contrasts) > 1 or not name else "") if part),
+            ", ".join(part for part in (name, contrast.name if in_full or not name else "") if part),
             contrast.values(metric),
             contrast.cells,
             contrast.margin(share) if margin is None else margin,

@@ -25,7 +25,7 @@ def verdict(name: str, results: Results) -> Verdict:
         return untested(asked, evidence.lacking)
     try:
         comparisons, beside = (
-            compared(contrasts, asked.metrics, asked.margin, results.margin)
+            compared(contrasts, asked.metrics, asked.margin, results.margin, in_full=contrasts is evidence.beside)
             for contrasts in (evidence.contrasts, evidence.beside)
         )
     except UsageError:

@@ -27,9 +27,9 @@ from cllora.studies.cllora_paper.skew import QUANTITY, settings_of
     label="e",
     title="quantity skew hurts local training and the global model",
     metrics={
-        "local, per token": "matched_change",
-        "local, per text": "matched_change_per_sample",
-        **{f"global, {weighting}": metric for weighting, metric in GLOBAL_LOSS.items()},
+        "local per token": "matched_change",
+        "local per text": "matched_change_per_sample",
+        **{f"global {weighting}": metric for weighting, metric in GLOBAL_LOSS.items()},
     },
     rule="raises",
     computed="loss, skewed minus control: clients' own adapters on global test texts of the classes that they hold, "
