@@ -89,7 +89,7 @@ def test_a_study_over_doses_compares_equal_data_and_goes_on(tiny_models, texts, 
     runs = read_runs(folder)
     assert len({run.fingerprint for run in runs.members}) == 1
     assert len(list(folder.glob("base-*.npy"))) == 1
-    assert runs.contrasts("final_loss")["seeds"].tolist() == [1]
+    assert runs.contrasts("late_loss")["seeds"].tolist() == [1]
     tables = [pd.read_parquet(folder / f"share={share},seed=0" / "partition.parquet") for share in ("0", "0.5")]
     owned = [table[table["client"] >= 0] for table in tables]
     assert owned[0]["sample"].max() < 400 <= owned[1]["sample"].max()

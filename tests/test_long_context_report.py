@@ -120,15 +120,14 @@ def test_the_claim_is_told_with_its_interval_and_what_it_saved(runs: Runs) -> No
     assert claim.numbers == {"difference": pytest.approx(0.001, abs=1e-3), "time_ratio": pytest.approx(0.25)}
     assert "comes as far as full fine-tuning: perplexity 17." in claim.text
     assert "(95 % interval over all 5 comparisons" in claim.text
-    assert "only 2 seeds); equivalent within 0.01. " in claim.text
+    margin = claims.verdict("longlora/as-far", runs).comparisons[0].margin
+    assert f"only 2 seeds); equivalent within {margin:.2g}. " in claim.text
 
 
 def test_longlora_s_claim_is_judged(runs: Runs) -> None:
     verdict = claims.verdict("longlora/as-far", runs)
     row = runs.contrasts("position_loss").set_index("cell").loc[verdict.cells[0]]
-    assert verdict.kind == (
-        "supported" if max(abs(verdict.low), abs(verdict.high)) < verdict.claim.margin else "undecided"
-    )
+    assert verdict.kind == ("supported" if row["p_equivalent"] <= 0.05 else "undecided")
     assert verdict.effect == pytest.approx(row["difference"])
     other = replace(runs, control={"train": "lora"})
     assert claims.verdict("longlora/as-far", other).kind == "not tested"
@@ -197,7 +196,7 @@ def test_training_under_a_pattern_that_leaks_is_labelled_everywhere(tmp_path: Pa
         assert [note.count("attention = s2_roll") for note in drawn(name, runs).notes if leak in note] == [2]
     assert long.shown is not None
     assert long.shown["loss against control"].tolist()[1::2] == ["–", "–"]
-    assert runs.contrasts("final_loss")["cell"].tolist() == ["train = lora, attention = full"]
+    assert runs.contrasts("late_loss")["cell"].tolist() == ["train = lora, attention = full"]
     assert "s2_roll" not in " ".join(say(fact) for fact in answer(runs).section.facts)
 
 
@@ -205,7 +204,7 @@ def test_a_study_of_leaks_alone_compares_nothing(tmp_path: Path) -> None:
     model = {"name": "embedded", "context": 256, "attention": "s2_roll"}
     study = long_study(1, model=model, grid={"lora.train": ["full", "lora"]}, control={"lora.train": "full"})
     runs = read_runs(write_long(tmp_path / "study", study))
-    assert runs.contrasts("final_loss").empty
+    assert runs.contrasts("late_loss").empty
     assert section("effects", runs).figures == ()
 
 

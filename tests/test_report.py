@@ -190,7 +190,7 @@ def test_without_a_study_the_axes_are_what_differs(folders: dict[str, Path], tmp
 
 
 def test_two_axes_compare_within_the_other_axis(read: dict[str, Runs]) -> None:
-    found = read["two axes"].contrasts("final_loss")
+    found = read["two axes"].contrasts("late_loss")
     assert found["cell"].tolist() == [
         "alpha = 0.1, strategy = fedavg",
         "alpha = 0.1, strategy = fedadam(server_lr=0.1)",
@@ -201,7 +201,7 @@ def test_two_axes_compare_within_the_other_axis(read: dict[str, Runs]) -> None:
 def test_one_seed_says_so_and_gives_no_interval(read: dict[str, Runs]) -> None:
     (fact,) = section("global_loss", read["study"]).facts
     assert isinstance(fact, Comparison)
-    assert (fact.contrast.metric, fact.contrast.seeds, fact.clear) == ("final_loss", 1, False)
+    assert (fact.contrast.metric, fact.contrast.seeds, fact.clear) == ("late_loss", 1, False)
     assert math.isnan(fact.contrast.low)
 
 
@@ -209,7 +209,7 @@ def made_up(read: dict[str, Runs], losses: dict[tuple[str, int], float]) -> Runs
     """The runs with two seeds, but with these final losses."""
     runs = read["seeds"]
     members = [
-        replace(run, outcome={**run.outcome, "final_loss": losses[run.labels["alpha"], run.seed]})
+        replace(run, outcome={**run.outcome, "late_loss": losses[run.labels["alpha"], run.seed]})
         for run in runs.members
     ]
     return replace(runs, members=members)
@@ -250,7 +250,7 @@ def test_without_a_control_no_difference_is_claimed(read: dict[str, Runs]) -> No
 def test_unfinished_runs_are_named_and_not_compared(read: dict[str, Runs]) -> None:
     made = section("global_loss", read["unfinished"])
     assert made.notes[0].startswith("Unfinished: alpha = 0.1, seed 0 stopped after round 1 of 3.")
-    assert made.facts == (NotMeasured("final_loss", "No cell can be compared with its control yet"),)
+    assert made.facts == (NotMeasured("late_loss", "No cell can be compared with its control yet"),)
 
 
 def test_cells_not_begun_are_named(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from cllora.analysis import Results as Runs
 from cllora.analysis import results as read_runs
 from cllora.analysis.names import class_names, feature_text
 from cllora.errors import UsageError
-from cllora.reports import Comparison, Range, Statement, effect, say
+from cllora.reports import Comparison, Range, Statement, effect, results_table, say
 from cllora.reports.answer import answer
 from cllora.reports.page import page
 from cllora.reports.section import in_order
@@ -35,7 +36,7 @@ def runs(folder: Path) -> Runs:
 
 
 def fact_of(runs: Runs) -> Comparison:
-    fact = effect(runs, "final_loss")
+    fact = effect(runs, "late_loss")
     assert isinstance(fact, Comparison)
     return fact
 
@@ -59,7 +60,7 @@ def test_what_failed_is_on_the_page_with_its_reason(folder: Path, tmp_path: Path
 
 def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) -> None:
     many = [
-        replace(run, labels={"alpha": f"{k}"}, outcome={**run.outcome, "final_loss": 3 + 0.01 * k * (-1) ** k})
+        replace(run, labels={"alpha": f"{k}"}, outcome={**run.outcome, "late_loss": 3 + 0.01 * k * (-1) ** k})
         for k in range(1, 21)
         for run in runs.members
         if run.labels["alpha"] == "0.1"
@@ -68,6 +69,45 @@ def test_the_first_figure_has_room_for_the_largest_differences_only(runs: Runs) 
     (forest,) = answer(replace(runs, members=[*many, *controls])).section.figures
     assert "the 12 largest of 20 differences" in forest.title
     assert len(forest.table) == 12
+
+
+def of_seeds(runs: Runs, losses: tuple[float, ...]) -> Runs:
+    """The runs at 0.1 and their controls, over as many seeds, with these differences in global loss."""
+    of = {run.labels["alpha"]: run for run in runs.members}
+    members = [
+        replace(
+            of[alpha],
+            experiment=of[alpha].experiment.model_copy(update={"seed": seed}),
+            outcome={**of[alpha].outcome, "late_loss": 3 + (alpha == "0.1") * loss},
+        )
+        for alpha in ("0.1", "iid")
+        for seed, loss in enumerate(losses)
+    ]
+    return replace(runs, members=members, asked_seeds=tuple(range(len(losses))))
+
+
+LOTTERY = (0.001, 0.002, 0.0, 0.003, -0.001, 0.002, 0.001, 2.0, 0.0, 1.9)
+"""Two of ten seeds are far off: the mean is not what a seed comes to."""
+
+
+def test_a_mean_that_few_seeds_carry_is_told_beside_the_typical_difference(runs: Runs) -> None:
+    few = of_seeds(runs, LOTTERY)
+    said = [say(fact) for fact in answer(few).section.facts]
+    assert (
+        "Few seeds carry the mean of the difference at alpha = 0.1: it is +0.391, the typical one +0.002; 7 of 10 "
+        "seeds were worse, the worst by +2.000."
+    ) in said
+    assert "the worst by +2.000." in results_table(few).caption
+    assert any(note.startswith("In ") and "few seeds carry the mean" in note for note in section("effects", few).notes)
+    calm = [say(fact) for fact in answer(of_seeds(runs, tuple(x / 2000 for x in LOTTERY))).section.facts]
+    assert not any("Few seeds" in text for text in calm)
+
+
+def test_where_seeds_are_too_few_for_an_interval_over_all_comparisons_that_is_said(runs: Runs) -> None:
+    """Of eight seeds ranks have no interval at a level beyond 99.2 %: none is given, and none without ends."""
+    (row,) = [fact_of(of_seeds(runs, LOTTERY[:8])).contrast]
+    nine = replace(row, comparisons=9, low_holm=math.nan, high_holm=math.nan)
+    assert "(the largest of 9; 8 seeds are too few for a 95 % interval over all 9 comparisons)" in say(Comparison(nine))
 
 
 def test_the_first_screen_names_cells_so_that_they_can_be_told_apart(runs: Runs) -> None:
@@ -105,7 +145,7 @@ def test_means_are_over_finished_runs(folder: Path, tmp_path: Path) -> None:
     shown = drawn("results", runs).shown
     assert shown is not None
     assert shown["finished seeds"].tolist() == ["2 of 3", "0 of 3", "3"]
-    assert runs.contrasts("final_loss")["seeds"].tolist() == [2, 0]
+    assert runs.contrasts("late_loss")["seeds"].tolist() == [2, 0]
     assert set(runs.final("curve").query("cell == 'alpha = 0.1'")["round"]) == {3}
 
 
@@ -146,7 +186,7 @@ def test_only_runs_on_the_same_data_are_paired(runs: Runs) -> None:
         for run in runs.members
     ]
     mixed = replace(runs, members=members)
-    assert mixed.contrasts("final_loss")["seeds"].tolist() == [2, 2]
+    assert mixed.contrasts("late_loss")["seeds"].tolist() == [2, 2]
     assert numbers_of(mixed, "sets of data") == [2]
     assert numbers_of(runs, "sets of data") == []
 
@@ -208,7 +248,7 @@ def test_the_results_are_written_as_numbers(runs: Runs) -> None:
     table = pd.read_csv(io.StringIO(section("results", runs).numbers.to_csv(index=False)))
     numbers = ["mean", "sd", "seeds", "difference", "low", "high", "pairs"]
     assert all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers)
-    loss = table[table["metric"] == "final_loss"].set_index("cell")
+    loss = table[table["metric"] == "late_loss"].set_index("cell")
     assert loss["pairs"].to_dict() == {"alpha = 0.1": 3, "alpha = 1": 3, "alpha = iid": 0}
     shown = drawn("communication", runs).shown
     assert shown is not None

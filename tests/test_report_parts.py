@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     read = read_runs(write_study(tmp_path_factory.mktemp("runs") / "study", study))
     shift = {"0.1": (0.5, 0.51, 0.49), "1": (0.3, -0.2, 0.1), "100": (0.0001, -0.0001, 0.0), "iid": (0.0, 0.0, 0.0)}
     members = [
-        replace(run, outcome={**run.outcome, "final_loss": 3 + shift[run.labels["alpha"]][run.seed]})
+        replace(run, outcome={**run.outcome, "late_loss": 3 + shift[run.labels["alpha"]][run.seed]})
         for run in read.members
     ]
     return replace(read, members=members)
@@ -86,11 +86,14 @@ def test_a_forest_tells_its_answers_in_words_and_shapes(runs: Runs) -> None:
     ]
     dots = [trace for trace in plot.chart.data if trace.mode == "markers"]
     assert [trace.marker.symbol for trace in dots] == ["diamond", "square", "circle-open"]
-    assert "equivalent within 0.01" in plot.alt
+    margin = runs.contrasts("late_loss")["margin"]
+    assert f"equivalent within {margin.iloc[2]:.2g}" in plot.alt
+    bands = [(shape.x1, shape.y0, shape.y1) for shape in plot.chart.layout.shapes if shape.type == "rect"]
+    assert bands == [(margin.iloc[row], row - 0.5, row + 0.5) for row in range(3)]
 
 
 def test_thin_intervals_leave_out_zero_just_where_it_differs(runs: Runs) -> None:
-    rows = section("effects", runs).figures[0].table.query("metric == 'final_loss'")
+    rows = section("effects", runs).figures[0].table.query("metric == 'late_loss'")
     assert ((rows["low_holm"] > 0) | (rows["high_holm"] < 0)).tolist() == [True, False, False]
     assert ((rows["low_holm"] <= rows["low"]) & (rows["high"] <= rows["high_holm"])).all()
 

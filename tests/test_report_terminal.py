@@ -25,7 +25,7 @@ def test_results_fit_80_columns(tmp_path: Path) -> None:
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
-    assert rows["iid"][3] == "control"
+    assert rows["iid"][2] == "control"
     assert "±" in rows["0.1"][1]
     assert rows["0.1"][-1].endswith("%")
     assert "One seed" not in text
@@ -39,9 +39,18 @@ def test_results_of_one_seed_say_so(tmp_path: Path) -> None:
 
 def test_what_stands_in_a_column_is_told_below(tmp_path: Path) -> None:
     text = " ".join(printed(results_table(read_runs(write_study(tmp_path, make_study())))).split())
-    for name in ("change", "local_loss", "change_std", "change_worst_tenth", "bytes_sent"):
+    for name in ("change", "matched_change", "excess_spread", "excess_worst_tenth", "bytes_sent"):
         shown = metrics.metric(name)
         assert f"{shown.short}: {shown.title}" in text
+
+
+def test_clients_own_texts_are_shown_where_they_are_the_same_everywhere(tmp_path: Path) -> None:
+    axis = {"federation.strategy": ["fedprox", "fedavg"]}
+    alike = make_study(grid=axis, control={"federation.strategy": "fedavg"}, num_seeds=2)
+    text = " ".join(printed(results_table(write_study(tmp_path, alike))).split())
+    for name in ("change_std", "change_worst_tenth"):
+        assert f"{metrics.metric(name).short}: {metrics.metric(name).title}" in text
+    assert metrics.metric("excess_spread").title not in text
 
 
 @pytest.mark.parametrize("clients", [4, 60])

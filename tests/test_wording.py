@@ -44,7 +44,7 @@ def sentences(runs: Results) -> Iterator[tuple[str, str]]:
     for case, losses in LOSSES.items():
         seen = with_losses(runs, losses)
         headline = answer(seen).headline
-        yield f"final loss, {case}", say(effect(seen, "final_loss"))
+        yield f"final loss, {case}", say(effect(seen, "late_loss"))
         yield f"in short, {case}", say(headline) if headline else ""
     one = replace(runs, members=[run for run in runs.members if run.seed == 0 and run.labels["alpha"] != "1"])
     for kind, some in {"three seeds": runs, "one seed": one, "no control": replace(runs, control={})}.items():

@@ -11,11 +11,11 @@ __all__ = ["drawn", "figures_of", "section", "with_losses"]
 
 
 def with_losses(runs: Results, losses: Mapping[str, tuple[float, ...]]) -> Results:
-    """These runs with other final losses, by alpha and seed; a seed without one is left out."""
+    """These runs with other global losses, by alpha and seed; a seed without one is left out."""
     return replace(
         runs,
         members=[
-            replace(run, outcome={**run.outcome, "final_loss": losses[run.labels["alpha"]][run.seed]})
+            replace(run, outcome={**run.outcome, "late_loss": losses[run.labels["alpha"]][run.seed]})
             for run in runs.members
             if run.seed < len(losses[run.labels["alpha"]])
         ],

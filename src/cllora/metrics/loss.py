@@ -22,9 +22,7 @@ def base_loss(run: RunRecord) -> float:
     return float(first["loss"]) if first["round"] == 0 else math.nan
 
 
-@metrics.register(
-    title="global loss, mean of the last half of the rounds", unit=NATS, better="lower", short="late loss"
-)
+@metrics.register(title="global loss late in training", unit=NATS, better="lower", short="late loss")
 def late_loss(run: RunRecord) -> float:
     """The mean global loss over the evaluated rounds after half of the last one, in nats per token.
 
@@ -34,7 +32,7 @@ def late_loss(run: RunRecord) -> float:
 
 
 @metrics.register(
-    title="global loss, mean of the last half of the rounds and over texts",
+    title="global loss late in training, mean over texts",
     unit=NATS,
     better="lower",
     places=("forest",),
