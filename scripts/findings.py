@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 import cllora
-from cllora.metrics import metrics
+from cllora.metrics import PRIMARY, metrics
+from cllora.metrics.formats import capital
 from cllora.presets import find_study
 from cllora.reports import drawn
 
@@ -39,12 +40,12 @@ LONG_COLUMNS += ["loss against control", "of the control's", "peak memory (MB)",
 CALLED = {"of the control's": "training time of the control's", "peak memory (MB)": "peak MB"}
 CALLED |= {"bytes of a message (MB)": "MB a message"}
 VERDICTS = "-verdicts"
-JUDGED = {"paper/length": "abcdh", "paper/quantity": "efgh", "ablate/context": "i", "ablate/context-s2": "i"}
+JUDGED = {"paper/length": "abcdhjklm", "paper/quantity": "efghm", "ablate/context": "i", "ablate/context-s2": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
-TOLD = ("final_loss", "local_change", "change_std", "oscillation")
-"""The metrics that are told."""
+TOLD = (PRIMARY, f"{PRIMARY}_per_sample", "matched_change", "excess_spread", "oscillation")
+"""The metrics that are told of new runs; of a table on disk those that it has, the first of which is its main one."""
 KEPT = ["cell", "metric", "mean", "sd", "seeds", "control", "pairs", "difference", "low", "high", "size", "margin"]
-KEPT += ["p", "p_holm", "p_equivalent_holm", "needed", "answer"]
+KEPT += ["mean_difference", "above", "most", "p", "p_holm", "p_equivalent_holm", "needed", "needed_most", "answer"]
 
 
 def measured(folder: Path) -> pd.DataFrame:
@@ -80,13 +81,13 @@ def plain_block(table: pd.DataFrame) -> str:
 
 def block(name: str, table: pd.DataFrame) -> str:
     """A study's table as Markdown, with its figure above: one row per cell."""
-    of = {metric: rows.set_index("cell") for metric, rows in table.groupby("metric")}
+    of = {metric: rows.set_index("cell") for metric, rows in table.groupby("metric", sort=False)}
     lines = [f"![{alt(table)}](images/findings-{file_name(name)}.svg)", ""]
-    lines += [f"| cell | seeds | {' | '.join(f'{metrics.metric(name).short}, difference' for name in TOLD)} | answer |"]
-    lines += ["|" + "---|" * (3 + len(TOLD))]
+    lines += [f"| cell | seeds | {' | '.join(f'{metrics.metric(name).short}, difference' for name in of)} | answer |"]
+    lines += ["|" + "---|" * (3 + len(of))]
     for cell in dict.fromkeys(table["cell"]):
-        told = [difference(of[name].loc[cell]) for name in TOLD]
-        row = of["final_loss"].loc[cell]
+        told = [difference(rows.loc[cell]) for rows in of.values()]
+        row = of[main_of(table)].loc[cell]
         answer = row["answer"] if isinstance(row["answer"], str) else f"control: {row['mean']:.3f}"
         lines.append(f"| {cell} | {int(row['seeds'])} | {' | '.join(told)} | {answer} |")
     return "\n".join(lines)
@@ -104,10 +105,16 @@ def thousandths(nats: float, digits: int = 1) -> str:
     return f"{1e3 * nats:+.{digits}f}".replace("-", "−")
 
 
+def main_of(table: pd.DataFrame) -> str:
+    """The metric that a table's cells are compared by first."""
+    return str(table["metric"].iloc[0])
+
+
 def alt(table: pd.DataFrame) -> str:
-    rows = table[(table["metric"] == "final_loss") & table["difference"].notna()]
+    rows = table[(table["metric"] == main_of(table)) & table["difference"].notna()]
     told = "; ".join(f"{row['cell']} {difference(row)}" for _, row in rows.iterrows())
-    return f"Final global loss against the control, in thousandths of a nat per token, with 95 % intervals: {told}"
+    title = capital(metrics.metric(main_of(table)).title)
+    return f"{title} against the control, in thousandths of a nat per token, with 95 % intervals: {told}"
 
 
 STYLE = """<style>text{font:13px system-ui,sans-serif;fill:#222}.grey{fill:#666}.zero{stroke:#888}.margin{fill:#8882}
@@ -118,8 +125,8 @@ KINDS = {"clear": "differs", "none": "equivalent within the margin", "open": "no
 
 
 def forest(table: pd.DataFrame) -> str:
-    """The final global loss against the control: a point, its interval and the margin of equivalence, as SVG."""
-    rows = table[(table["metric"] == "final_loss") & table["low"].notna()]
+    """The main metric against the control: a point, its interval and the margin of equivalence, as SVG."""
+    rows = table[(table["metric"] == main_of(table)) & table["low"].notna()]
     margin = float(rows["margin"].max())
     most = 1.1 * max(margin, float(rows[["low", "high"]].abs().max().max()))
     left, width, high = 280, 440, 26
@@ -150,8 +157,8 @@ def forest(table: pd.DataFrame) -> str:
         for t, said in zip(ticks, (thousandths(-most / 1.1, 0), "0", thousandths(most / 1.1, 0)), strict=True)
     ]
     parts += [
-        f'<text class="grey" x="{x(0)}" y="{bottom + 36}" text-anchor="middle">final global loss minus the control\'s, '
-        "thousandths of a nat per token (shaded: margin)</text>"
+        f'<text class="grey" x="{x(0)}" y="{bottom + 36}" text-anchor="middle">{metrics.metric(main_of(table)).title} '
+        "minus the control's, thousandths of a nat per token (shaded: margin)</text>"
     ]
     for i, (kind, said) in enumerate(KINDS.items()):
         at = 110 + 150 * i + 90 * (i == 2)
