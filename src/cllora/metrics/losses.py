@@ -6,10 +6,12 @@ sample is the mean of the texts' own means, so every text weighs the same; a tex
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cllora.metrics.loss_rows import LossRows, grouped, rows_of
 from cllora.types import Ids, Losses, Partition
 
 GLOBAL = "global"
@@ -52,17 +54,20 @@ def tables(losses: pd.DataFrame, partition: Partition) -> Tables:
     Args:
         losses: a run's loss table: round, model, sample, nll (nats, summed over the sample), tokens.
     """
-    texts = _rows(losses, GLOBAL, partition.global_test)
-    curve, own_rows = _means(texts, ["round"]), _own_rows(losses, partition, GLOBAL)
-    own = _means(own_rows, ["round", "client"])
+    of_global, local = rows_of(losses, GLOBAL), rows_of(losses, "local")
+    texts, own_rows = of_global.on(partition.global_test), _own(of_global, partition)
+    curve, own = _by_round(texts), _by_client(own_rows)
+    on_test = local.on(partition.global_test)
+    personal = _by_client(_own(rows_of(losses, "personal"), partition))
+    columns = {"round": texts.round, "sample": texts.sample, "nll": texts.nll, "tokens": texts.tokens}
     return Tables(
         curve=curve,
-        classes=class_curve(losses, partition),
+        classes=_of_classes(_by_class(texts, partition)),
         clients=_with_errors(_against_base(own, own), own_rows),
-        gaps=_gaps(losses, partition, curve, own),
-        personal=_against_base(_own_means(losses, partition, "personal"), own),
-        texts=texts[["round", "sample", "nll", "tokens"]],
-        local_classes=class_losses(_local_on_test(losses, partition), partition, ["round", "client"]),
+        gaps=_gaps(_by_client(on_test), _by_client(_own(local, partition)), curve, own),
+        personal=_against_base(personal, own),
+        texts=pd.DataFrame(columns),
+        local_classes=_by_class(on_test, partition, client=on_test.client),
     )
 
 
@@ -72,19 +77,20 @@ def global_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     Returns columns round, loss (nats per token), loss_per_sample (nats per token, mean of the texts' means),
     samples, tokens.
     """
-    return _means(_rows(losses, GLOBAL, partition.global_test), ["round"])
+    return _by_round(rows_of(losses, GLOBAL).on(partition.global_test))
 
 
 def class_curve(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """`global_curve` for each class of text, with a column `class`; empty if the partition knows no classes."""
-    rows = class_losses(_rows(losses, GLOBAL, partition.global_test), partition, ["round"])
-    return rows[rows["class"] >= 0].reset_index(drop=True)
+    return _of_classes(_by_class(rows_of(losses, GLOBAL).on(partition.global_test), partition))
 
 
-def class_losses(rows: pd.DataFrame, partition: Partition, keys: list[str]) -> pd.DataFrame:
-    """The mean losses of rows of the loss table by `keys` and class, as in `global_curve`; class -1 where the partition
-    knows none."""
-    return _means(rows.assign(**{"class": class_numbers(partition, rows["sample"].to_numpy())}), [*keys, "class"])
+def class_losses(texts: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """The mean losses of `Tables.texts` by round and class, as in `global_curve`; class -1 where the partition knows
+    none."""
+    columns = [texts[name].to_numpy() for name in ("round", "sample", "nll", "tokens")]
+    number, sample, nll, tokens = columns
+    return _by_class(LossRows(number, np.full(len(number), -1), sample, nll, tokens), partition)
 
 
 def class_numbers(partition: Partition, samples: Ids) -> Ids:
@@ -101,23 +107,64 @@ def client_losses(losses: pd.DataFrame, partition: Partition, model: str = GLOBA
     change = loss - base, and ratio = loss / base; of the global model also error, the standard error of the change that
     comes of the client having no more test texts, see docs/method.md.
     """
-    rows = _own_rows(losses, partition, GLOBAL)
-    own = _means(rows, ["round", "client"])
+    rows = _own(rows_of(losses, GLOBAL), partition)
+    own = _by_client(rows)
     if model == GLOBAL:
         return _with_errors(_against_base(own, own), rows)
-    return _against_base(_own_means(losses, partition, model), own)
+    return _against_base(_by_client(_own(rows_of(losses, model), partition)), own)
 
 
-def _with_errors(clients: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
+    """A client's adapter just after its local training against the global model that came out of the same round.
+
+    One row per evaluated round and client trained in it, all in nats per token: own_local, own_global and own_gap =
+    own_local - own_global on the client's own test texts (missing if it has none); test_local, test_global and
+    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there. own_base
+    is the untrained base on the client's own test texts, and own_change = own_local - own_base what local training came
+    to there: clients with other texts have other losses to begin with.
+    """
+    of_global, local = rows_of(losses, GLOBAL), rows_of(losses, "local")
+    on_test, own_local = _by_client(local.on(partition.global_test)), _by_client(_own(local, partition))
+    own = _by_client(_own(of_global, partition))
+    return _gaps(on_test, own_local, _by_round(of_global.on(partition.global_test)), own)
+
+
+def _own(rows: LossRows, partition: Partition) -> LossRows:
+    """The rows on each client's own test texts, with the client; a text may have several owners."""
+    return rows.of_owners(partition.test_offsets, partition.test_ids)
+
+
+def _by_round(rows: LossRows) -> pd.DataFrame:
+    return rows.means({"round": rows.round})
+
+
+def _by_client(rows: LossRows) -> pd.DataFrame:
+    return rows.means({"round": rows.round, "client": rows.client})
+
+
+def _by_class(rows: LossRows, partition: Partition, **more: Ids) -> pd.DataFrame:
+    return rows.means({"round": rows.round, **more, "class": class_numbers(partition, rows.sample)})
+
+
+def _of_classes(by_class: pd.DataFrame) -> pd.DataFrame:
+    """The rows of classes that the partition knows."""
+    return by_class[by_class["class"] >= 0].reset_index(drop=True)
+
+
+def _with_errors(clients: pd.DataFrame, rows: LossRows) -> pd.DataFrame:
     """The clients' losses with `error`: s / sqrt(tokens), s^2 the mean over texts, in a round, of (the text's change
     minus its client's, summed over its tokens)^2 / tokens."""
-    base = rows[rows["round"] == 0].drop_duplicates("sample").set_index("sample")["nll"]
-    texts = rows.merge(clients[["round", "client", "change"]], on=["round", "client"])
-    apart = texts["nll"] - texts["sample"].map(base) - texts["change"] * texts["tokens"]
-    squares = (apart**2 / texts["tokens"].where(texts["tokens"] > 0)).groupby(texts["round"])
-    freedom = squares.count() - clients.groupby("round")["client"].count()
-    variance = clients["round"].map(squares.sum() / freedom.where(freedom > 0))
-    return clients.assign(error=np.sqrt(variance / clients["tokens"].where(clients["tokens"] > 0)))
+    _, client = grouped([rows.round, rows.client])  # in the order of the table
+    rounds, number = np.unique(rows.round, return_inverse=True)
+    begun, seen = rows.round == 0, rows.tokens > 0
+    base = np.full(int(rows.sample.max(initial=-1)) + 1, np.nan)
+    base[rows.sample[begun]] = rows.nll[begun]
+    apart = rows.nll - base[rows.sample] - clients["change"].to_numpy()[client] * rows.tokens
+    squares = np.divide(apart**2, rows.tokens, where=seen, out=np.zeros(len(apart)))
+    freedom = np.bincount(number, seen, len(rounds)) - clients.groupby("round").size().to_numpy()
+    variance = np.bincount(number, squares, len(rounds)) / np.where(freedom > 0, freedom, np.nan)
+    at, tokens = np.searchsorted(rounds, clients["round"]), clients["tokens"].to_numpy()
+    return clients.assign(error=np.sqrt(variance[at] / np.where(tokens > 0, tokens, np.nan)))
 
 
 def _against_base(measured: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -130,75 +177,28 @@ def _of_base(own: pd.DataFrame) -> "pd.Series[float]":
     return own[own["round"] == 0].set_index("client")["loss"]
 
 
-def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
-    """A client's adapter just after its local training against the global model that came out of the same round.
-
-    One row per evaluated round and client trained in it, all in nats per token: own_local, own_global and own_gap =
-    own_local - own_global on the client's own test texts (missing if it has none); test_local, test_global and
-    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there. own_base
-    is the untrained base on the client's own test texts, and own_change = own_local - own_base what local training came
-    to there: clients with other texts have other losses to begin with.
-    """
-    return _gaps(losses, partition, global_curve(losses, partition), _own_means(losses, partition, GLOBAL))
-
-
-def _local_on_test(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
-    """The rows of clients' own adapters on the global test set, with the client."""
-    rows = losses[losses["model"].str.startswith("local/") & losses["sample"].isin(partition.global_test)]
-    return rows.assign(client=_client_of(rows["model"]))
-
-
-def _gaps(losses: pd.DataFrame, partition: Partition, curve: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    local = losses[losses["model"].str.startswith("local/")]
-    on_test = _means(_local_on_test(losses, partition), ["round", "client"])
-    gaps = _renamed(on_test, "test_local").merge(
-        curve[["round", "loss"]].rename(columns={"loss": "test_global"}), on="round"
+def _gaps(on_test: pd.DataFrame, own_local: pd.DataFrame, curve: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    places = [(int(t), int(k)) for t, k in zip(on_test["round"], on_test["client"], strict=True)]
+    of_round, local, of_global = _losses_by(curve, "round"), _losses_by(own_local), _losses_by(own)
+    gaps = pd.DataFrame(
+        {
+            **on_test[["round", "client"]],
+            "test_local": on_test["loss"],
+            "test_global": [of_round.get(t, math.nan) for t, _ in places],
+            "own_local": [local.get(place, math.nan) for place in places],
+            "own_global": [of_global.get(place, math.nan) for place in places],
+            "own_base": [of_global.get((0, k), math.nan) for _, k in places],
+        }
     )
-    for measured, column in ((_own_means(local, partition, "local"), "own_local"), (own, "own_global")):
-        gaps = gaps.merge(_renamed(measured, column), on=["round", "client"], how="left")
-    own_base = gaps["client"].map(_of_base(own))
+    gaps = gaps.dropna(subset=["test_global"]).reset_index(drop=True)
     return gaps.assign(
-        own_base=own_base,
         own_gap=gaps["own_local"] - gaps["own_global"],
-        own_change=gaps["own_local"] - own_base,
+        own_change=gaps["own_local"] - gaps["own_base"],
         test_gap=gaps["test_local"] - gaps["test_global"],
     )
 
 
-def _rows(losses: pd.DataFrame, model: str, samples: Ids) -> pd.DataFrame:
-    return losses[(losses["model"] == model) & losses["sample"].isin(samples)]
-
-
-def _own_means(losses: pd.DataFrame, partition: Partition, model: str) -> pd.DataFrame:
-    """Means over the texts that each client is tested on."""
-    return _means(_own_rows(losses, partition, model), ["round", "client"])
-
-
-def _own_rows(losses: pd.DataFrame, partition: Partition, model: str) -> pd.DataFrame:
-    """The rows of one kind of model on each client's own test texts, with the client; a text may have several
-    owners."""
-    owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.test_offsets))
-    own = pd.DataFrame({"client": owners, "sample": partition.test_ids})
-    if model == GLOBAL:
-        return losses[losses["model"] == GLOBAL].merge(own, on="sample")
-    rows = losses[losses["model"].str.startswith(f"{model}/")]
-    return rows.assign(client=_client_of(rows["model"])).merge(own, on=["client", "sample"])
-
-
-def _client_of(model: "pd.Series[str]") -> "pd.Series[int]":
-    return model.str.partition("/")[2].astype("int64") if len(model) else model.astype("int64")
-
-
-def _means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    nll, tokens = rows["nll"].to_numpy(), rows["tokens"].to_numpy()
-    seen = tokens > 0
-    own_means = np.divide(nll, tokens, where=seen, out=np.zeros(len(rows)))
-    parts = {"nll": nll, "tokens": tokens, "samples": 1, "seen": seen, "own_means": own_means}
-    sums = pd.DataFrame({**{key: rows[key].to_numpy() for key in keys}, **parts}).groupby(keys, as_index=False).sum()
-    sums["loss"] = sums["nll"] / sums["tokens"]
-    sums["loss_per_sample"] = sums["own_means"] / sums["seen"]
-    return sums[[*keys, "loss", "loss_per_sample", "samples", "tokens"]]
-
-
-def _renamed(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    return frame[["round", "client", "loss"]].rename(columns={"loss": column})
+def _losses_by(table: pd.DataFrame, *keys: str) -> dict[Any, float]:
+    """The losses of a table by round and client, or by other keys."""
+    columns = [table[key].tolist() for key in keys or ("round", "client")]
+    return dict(zip(columns[0] if len(columns) == 1 else zip(*columns, strict=True), table["loss"], strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 
 from cllora.metrics.losses import class_losses, class_numbers
 from cllora.metrics.record import RunRecord
-from cllora.types import Array, Partition
+from cllora.types import Array, Ids, Partition
 
 Reference = Literal["base", "sent", "global"]
 """The model that a client's own adapter is set against: the untrained base, the global model that it was sent (that of
@@ -45,22 +45,23 @@ def local_difference(run: RunRecord, reference: Reference, count: Count = "token
     and clients that hold none of the global test set's.
     """
     column, weight = LOSSES[count]
-    turns = run.tables.local_classes
-    if turns.empty:
+    if run.tables.local_classes.empty:
         return math.nan
-    last = turns[turns["round"] == turns.groupby("client")["round"].transform("max")]
+    last, under = run.last_local_classes, run.class_losses
     number = last["round"].to_numpy()
     after = {"base": np.zeros_like(number), "sent": number - 1, "global": number}[reference]
-    under = class_losses(run.tables.texts, run.partition, ["round"])[["round", "class", column, weight]]
-    rows = last[["client", "class", column]].assign(round=after).merge(under, on=["round", "class"], suffixes=("", "_"))
-    if rows.empty:
-        return math.nan
-    classes = np.unique(rows["class"])
-    place = np.searchsorted(classes, rows["class"])
-    held = np.nan_to_num(class_mixes(run.partition, classes)[rows["client"], place])
-    sums = np.bincount(place, held * (rows[column] - rows[f"{column}_"]), len(classes))
-    owners, shares = np.bincount(place, held, len(classes)), np.zeros(len(classes))
-    shares[place] = rows[weight]
+    classes, rounds = np.unique(under["class"]), np.unique(under["round"])
+    losses = np.full((len(rounds) + 1, len(classes)), np.nan)  # the last row: of a round that was not evaluated
+    losses[np.searchsorted(rounds, under["round"]), np.searchsorted(classes, under["class"])] = under[column]
+    shares = under.loc[under["round"] == rounds[0], weight].to_numpy(float)
+    place, row = np.searchsorted(classes, last["class"]), np.searchsorted(rounds, after)
+    row = np.where(rounds[np.minimum(row, len(rounds) - 1)] == after, row, len(rounds))
+    difference = last[column].to_numpy() - losses[row, place]
+    measured = ~np.isnan(difference)
+    mixes = np.nan_to_num(class_mixes(run.partition, classes))
+    held = np.where(measured, mixes[last["client"].to_numpy(), place], 0.0)
+    sums = np.bincount(place, held * np.where(measured, difference, 0.0), len(classes))
+    owners = np.bincount(place, held, len(classes))
     kept = owners > 0
     return float(np.average(sums[kept] / owners[kept], weights=shares[kept])) if kept.any() else math.nan
 
@@ -71,7 +72,8 @@ def expected_changes(run: RunRecord, model: RunRecord) -> Array:
 
     sum_c q_kc t_c (L_c - L_c(base)) / sum_c q_kc t_c, t_c the mean tokens of a test text of the class.
     """
-    under = class_losses(model.tables.texts, run.partition, ["round"])
+    same = _alike(run.partition.class_of, model.partition.class_of, run.partition.global_test)
+    under = model.class_losses if same else class_losses(model.tables.texts, run.partition)
     last, base = (under[under["round"] == number].set_index("class") for number in (model.last_round, 0))
     change = (last["loss"] - base["loss"]).dropna()
     classes = np.asarray(change.index)
@@ -83,3 +85,10 @@ def expected_changes(run: RunRecord, model: RunRecord) -> Array:
 def same_test(run: RunRecord, control: RunRecord) -> bool:
     """Whether two runs have the same global test set."""
     return np.array_equal(run.partition.global_test, control.partition.global_test)
+
+
+def _alike(classes: Ids | None, others: Ids | None, samples: Ids) -> bool:
+    """Whether samples have the same classes in two partitions."""
+    if classes is None or others is None:
+        return classes is others
+    return np.array_equal(classes[samples], others[samples])

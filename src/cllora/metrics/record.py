@@ -12,7 +12,7 @@ import pandas as pd
 
 from cllora.metrics.curves import forgetting
 from cllora.metrics.fairness import fairness
-from cllora.metrics.losses import Tables
+from cllora.metrics.losses import Tables, class_losses
 from cllora.spec import Experiment
 from cllora.store import read_losses
 from cllora.types import Environment, Partition
@@ -86,6 +86,17 @@ class RunRecord:
     def last_gaps(self) -> pd.DataFrame:
         """Each client's last row of `Tables.gaps`: its adapter just after the last time that it trained."""
         return self.tables.gaps.sort_values("round").groupby("client").tail(1)
+
+    @cached_property
+    def class_losses(self) -> pd.DataFrame:
+        """`class_losses` of the global model on the global test set, by round and class."""
+        return class_losses(self.tables.texts, self.partition)
+
+    @cached_property
+    def last_local_classes(self) -> pd.DataFrame:
+        """Each client's last rows of `Tables.local_classes`: its adapter just after the last time that it trained."""
+        turns = self.tables.local_classes
+        return turns[turns["round"] == turns.groupby("client")["round"].transform("max")]
 
     @cached_property
     def forgetting(self) -> pd.DataFrame:
