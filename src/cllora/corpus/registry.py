@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cllora.corpus.docstrings import docstrings
+from cllora.corpus.docstrings import docstrings, functions
 from cllora.corpus.long_texts import long_texts
 from cllora.corpus.packages import PACKAGES, fingerprint_of
 from cllora.errors import deprecated
@@ -57,4 +57,5 @@ def packages_version(*, packages: Sequence[str] | None = None) -> str:
 
 
 corpora.register(version=packages_version)(docstrings)
+corpora.register(version=packages_version)(functions)
 corpora.register(version=packages_version)(long_texts)

@@ -72,14 +72,19 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
     return client_turns(federation.strategy, federation.learner, experiment.local, experiment.seed, clients)
 
 
+def is_evaluated(number: int, experiment: Experiment) -> bool:
+    """Whether the models are evaluated after a round: before the first, after the last, and by the schedule between."""
+    asked, rounds = experiment.evaluation, experiment.federation.num_rounds
+    return number in (0, rounds) or (number > asked.after * rounds and number % asked.every == 0)
+
+
 def _measured(federation: Federation, after: Round, turns: Sequence[ClientTurn], began: float) -> Round:
     """The round with its losses, and with their means in its record."""
     experiment, record = federation.experiment, after.record
     parts = tuple(turn.part for turn in turns)
     losses: tuple[Losses, ...] = ()
-    last = after.number == experiment.federation.num_rounds
-    if last or after.number % experiment.evaluation.every == 0:
-        losses = evaluated(federation, after, parts, last)
+    if is_evaluated(after.number, experiment):
+        losses = evaluated(federation, after, parts, after.number == experiment.federation.num_rounds)
         record = with_losses(record, losses, federation.partition)
     record = dataclasses.replace(record, seconds=round(time.perf_counter() - began, 4))
     return dataclasses.replace(after, losses=losses, record=record, participants=parts)

@@ -117,6 +117,7 @@ class LocalSpec(Section):
 
 class EvaluationSpec(Section):
     """The schedule and the probes of evaluation: every so many rounds, and always before the first and after the last.
+    Only rounds `after` a share of all of them are evaluated: with 0.5 the last half, of which the primary outcome is.
 
     `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
@@ -128,6 +129,7 @@ class EvaluationSpec(Section):
     """
 
     every: PositiveInt = 1
+    after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     local_models: bool = True
     attention: bool = False
     surface: NonNegativeInt = 0
@@ -135,7 +137,7 @@ class EvaluationSpec(Section):
     by_position: bool = False
     passkey: NonNegativeInt = 0
     probes: tuple[Choice, ...] = ()
-    OMIT_IF_DEFAULT = ("pattern", "by_position", "passkey", "probes")
+    OMIT_IF_DEFAULT = ("after", "pattern", "by_position", "passkey", "probes")
 
     @model_validator(mode="before")
     @classmethod
