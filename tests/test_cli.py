@@ -61,7 +61,7 @@ def test_partition_shows_who_gets_what_and_trains_nothing(command, study_file, t
 
 
 def test_show_prints_a_study_that_reads_back_as_itself(command, tmp_path):
-    code, out, _ = command("show", "demo", "--set", "model.context=64", "--set", "partition.alpha=[1, iid]")
+    code, out, _ = command("show", "paper/quantity", "--set", "model.context=64", "--set", "partition.alpha=[1, iid]")
     assert code == 0
     (tmp_path / "mine.yaml").write_text(out)
     assert command("show", tmp_path / "mine.yaml")[1] == out
@@ -70,7 +70,7 @@ def test_show_prints_a_study_that_reads_back_as_itself(command, tmp_path):
 
 def test_a_control_is_set_by_its_field(command):
     axis = ("--set", "grid.partition.alpha=[1, 5]", "--set", "control.partition.alpha=5")
-    code, out, err = command("show", "demo", *axis)
+    code, out, err = command("show", "paper/quantity", *axis)
     assert code == 0, err
     assert yaml.safe_load(out)["control"] == {"partition.alpha": 5}
 
@@ -88,7 +88,9 @@ def test_an_interruption_is_one_line_that_says_how_to_go_on(command, study_file,
 
 
 def test_an_axis_is_changed_and_added_by_its_field(command):
-    code, out, _ = command("show", "demo", "--set", "grid.partition.alpha=[1, iid]", "--set", "grid.lora.r=[1, 2]")
+    code, out, _ = command(
+        "show", "paper/quantity", "--set", "grid.partition.alpha=[1, iid]", "--set", "grid.lora.r=[1, 2]"
+    )
     assert code == 0
     assert yaml.safe_load(out)["grid"] == {"partition.alpha": [1, "iid"], "lora.r": [1, 2]}
 

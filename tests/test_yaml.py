@@ -332,7 +332,10 @@ PRESET_IDS = json.loads((Path(__file__).parent / "preset_ids.json").read_text())
 
 @pytest.mark.parametrize("name", PRESET_IDS)
 def test_presets_are_the_experiments_that_they_were_in_0_1_0(name):
-    """`preset_ids.json` was made by the code of commit 8cce163: names and ids of all cells, and the first of them."""
+    """`preset_ids.json` was made by the code of commit 8cce163: names and ids of all cells, and the first of them.
+
+    All but the demo, which is another study since.
+    """
     before = PRESET_IDS[name]
     cells = [(cell.name, cell.experiment.id) for cell in find_study(name).cells()]
     assert (len(cells), list(cells[0])) == (before["cells"], before["first"])

@@ -1,8 +1,6 @@
 """The command line: results on stdout, progress on stderr, one clear line and exit code 2 for a user's mistake."""
 
-import json
 import logging
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ import typer
 from cllora.door import ended
 from cllora.errors import UsageError, say, visible
 from cllora.places import expanded
+from cllora.printing import print_json, print_wide
 
 if TYPE_CHECKING:
     from cllora.spec import Study
@@ -37,10 +36,6 @@ Settings = Annotated[
 Load = Annotated[
     list[Path] | None, typer.Option("--load", metavar="FILE", help="Your own Python file of presets, features, ...")
 ]
-NARROWEST = 20
-PROSE = 80
-"""Columns of prose where there is no terminal."""
-
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -85,11 +80,43 @@ def partition(study: StudyName, set_: Settings = None, load: Load = None, as_jso
     with study_progress() as (_, on_read):
         dealt = partitions_of([cell.experiment for cell in cells], on_read)
     if as_json:
-        _print_json({cell.name: to_plain(p.heterogeneity) for cell, p in zip(cells, dealt, strict=True)})
+        print_json({cell.name: to_plain(p.heterogeneity) for cell, p in zip(cells, dealt, strict=True)})
         return
     for cell, partition_of_cell in zip(cells, dealt, strict=True):
-        _print(f"\n{visible(cell.name)}")
-        _print(partition_view(partition_of_cell, cell.experiment))
+        print_wide(f"\n{visible(cell.name)}")
+        print_wide(partition_view(partition_of_cell, cell.experiment))
+
+
+@app.command()
+def plan(
+    study: StudyName,
+    set_: Settings = None,
+    load: Load = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the runs; runs/NAME by default.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder of runs that are like the study's, in place of a pilot."),
+    ] = None,
+    pilot: Annotated[int, typer.Option(metavar="N", help="Seeds of the pilot, which are none of the study's.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Say what a study can decide and what it costs, from a pilot, and register that before it is run."""
+    from cllora.progress import study_progress
+    from cllora.reports import plan_rows, plan_view
+    from cllora.runs.planning import plan as plan_study
+    from cllora.runs.planning import register
+
+    asked_study = _find(study, set_, load)
+    folder = _at(out) or Path("runs") / asked_study.name
+    similar = _at(like)
+    with study_progress() as (on_progress, on_corpus):
+        made = plan_study(asked_study, folder, like=similar, pilot=pilot, on_progress=on_progress, on_corpus=on_corpus)
+    written = register(asked_study, folder, made.registration)
+    if as_json:
+        print_json({"study": str(written), **plan_rows(made)})
+    else:
+        print_wide(plan_view(made))
+        print_wide(f"Registered in {visible(str(written))}; run it with the same command and `run` in place of `plan`.")
 
 
 @app.command()
@@ -121,9 +148,9 @@ def inspect(
         )
     findings = sentences(owners, curves)
     if as_json:
-        _print_json({**owners.to_mapping(), "said": findings})
+        print_json({**owners.to_mapping(), "said": findings})
     else:
-        _print(inspection_view(owners, findings))
+        print_wide(inspection_view(owners, findings))
 
 
 @app.command()
@@ -163,12 +190,12 @@ def list_(
         raise UsageError(f"there is no list of '{kind}'; {guess(kind, every)}")
     chosen = {kind: every[kind]} if kind else every
     if as_json:
-        _print_json(
+        print_json(
             {k: {n: {"help": r.help(n), "options": options_of(r, n)} for n in r.names()} for k, r in chosen.items()}
         )
         return
     for title, registry in chosen.items():
-        _print(listing(title, registry))
+        print_wide(listing(title, registry))
 
 
 @app.command()
@@ -179,7 +206,7 @@ def show(study: StudyName, set_: Settings = None, load: Load = None, as_json: Js
     asked_study = _find(study, set_, load)
     check(asked_study)
     if as_json:
-        _print_json(asked_study.to_mapping())
+        print_json(asked_study.to_mapping())
     else:
         text = asked_study.to_yaml()
         try:
@@ -202,9 +229,9 @@ def export(
 
     written = export_run(expanded(run_folder), expanded(out), merged=merged, model=model)
     if as_json:
-        _print_json({"folder": str(written)})
+        print_json({"folder": str(written)})
     else:
-        _print(f"Wrote {visible(str(written))}")
+        print_wide(f"Wrote {visible(str(written))}")
 
 
 @app.command()
@@ -229,7 +256,7 @@ def generate(
             passages.append(asdict(passage))
             sys.stdout.write("" if as_json else passage.to_text())
     if as_json:
-        _print_json({"run": str(run_folder), **asdict(asked), "models": passages})
+        print_json({"run": str(run_folder), **asdict(asked), "models": passages})
 
 
 def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "Study":
@@ -248,37 +275,14 @@ def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) 
     runs = results(folder)
     if as_json:
         rows = {"results": result_rows(runs), "verdicts": verdict_rows(runs)}
-        _print_json({"folder": str(folder), "report": str(page), **rows})
+        print_json({"folder": str(folder), "report": str(page), **rows})
     else:
-        _print(results_table(runs))
-        _print(f"Report: {visible(str(page))}")
+        print_wide(results_table(runs))
+        print_wide(f"Report: {visible(str(page))}")
 
 
 def _at(place: Path | None) -> Path | None:
     return None if place is None else expanded(place)
-
-
-def _print(value: object) -> None:
-    """Print for people: no wider than the terminal; where a program or a file takes it, with tables whole."""
-    from rich.console import Console, ConsoleDimensions
-
-    columns = os.environ.get("COLUMNS", "")
-
-    class Output(Console):
-        whole = not columns.isdecimal() and not sys.stdout.isatty()
-
-        def on_broken_pipe(self) -> None:
-            raise  # rather than rich's own way out
-
-    console = Output(soft_wrap=isinstance(value, str), markup=False, emoji=False, highlight=False)
-    natural = PROSE if console.whole else console.width
-    # The height too, or rich takes a dumb terminal for one of 80 columns, whatever it is told.
-    console.size = ConsoleDimensions(max(int(columns) if columns.isdecimal() else natural, NARROWEST), console.height)
-    console.print(value, crop=False)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 class _Notices(logging.Handler):

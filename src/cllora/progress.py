@@ -52,12 +52,13 @@ class Tally:
     total: int = 0
     cells: int = 0
     failed: int = 0
+    _announced: int = 0  # the study's total so far: one that goes on after a look has more
     _reached: dict[int, int] = field(default_factory=dict)  # rounds by the cell's place
 
     def count(self, progress: "Progress") -> None:
-        """Take in one event; the first one brings the study's total."""
-        if not self._reached:
-            self.total = progress.total
+        """Take in one event; the first one brings the study's total, later ones what was added to it."""
+        self.total += max(0, progress.total - self._announced)
+        self._announced = max(self._announced, progress.total)
         if progress.index not in self._reached:
             # An event of round r says that rounds 0 to r - 1 are there, in this process or from one before.
             before = progress.rounds + 1 if progress.resumed else 0 if progress.failed else progress.round

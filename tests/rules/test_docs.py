@@ -121,6 +121,7 @@ def test_the_set_of_commands_is_what_the_design_says():
 
     assert set(typer.main.get_command(app).commands) == {
         "run",
+        "plan",
         "partition",
         "inspect",
         "report",

@@ -23,7 +23,7 @@ ROWS = [
     {"claims"},
     {"runs", "reports"},
     {"studies"},
-    {"progress", "door", "catalog"},
+    {"progress", "door", "catalog", "printing"},
     {"cli"},
     {"__main__"},
 ]

@@ -7,6 +7,7 @@
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,7 @@ import pandas as pd
 import cllora
 from cllora.metrics import RunRecord, tables
 from cllora.partition.assign import assign
-from cllora.presets import find_study
-from cllora.spec import Experiment
+from cllora.spec import Experiment, Study
 from cllora.types import Samples
 
 FILE = Path(__file__).parents[1] / "data" / "null_losses.csv"
@@ -25,6 +25,13 @@ SKEWS = {
     "quantity": {"scheme": "quantity", "by": "length"},
 }
 ROUNDS = 4
+FIELDS: dict[str, Any] = {
+    "model": {"name": "embedded-64", "context": 128},
+    "lora": {"r": 2, "lora_alpha": 16, "lora_dropout": 0, "target_modules": ["q_proj", "v_proj"]},
+    "data": {"corpus": {"name": "docstrings", "per_package": 100}},
+    "federation": {"num_rounds": 8, "clients_per_round": 2},
+    "local": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3},
+}
 
 
 @lru_cache(maxsize=1)
@@ -43,10 +50,7 @@ def samples() -> Samples:
 
 
 def experiment(seed: int, **partition: object) -> Experiment:
-    study = find_study("demo").to_mapping()
-    asked = {**study["partition"], **partition}
-    fields = {key: study[key] for key in ("model", "lora", "data", "federation", "local")}
-    return Experiment.parse({**fields, "partition": asked, "seed": seed})
+    return Experiment.parse({**FIELDS, "partition": {"num_clients": 20, **partition}, "seed": seed})
 
 
 def run(seed: int, **partition: object) -> RunRecord:
@@ -72,12 +76,8 @@ def _block(number: int, model: str, column: str, ids: np.ndarray) -> pd.DataFram
 
 def main(folder: Path) -> None:
     """Train on even clients, and write down what the global test texts lose before and after."""
-    study = find_study(
-        "demo",
-        ["model.name=embedded-64", "partition.alpha=iid", "data.test=0.5", "evaluation.local_models=false", "grid={}"],
-    )
-    study = type(study).parse({**study.to_mapping(), "grid": {}, "control": {}})
-    cllora.run(study, folder)
+    asked = {"data": {**FIELDS["data"], "test": 0.5}, "evaluation": {"local_models": False}}
+    cllora.run(Study.parse({**FIELDS, **asked, "partition": {"scheme": "iid", "num_clients": 20}}), folder)
     (one,) = cllora.results(folder).members
     losses = one.losses[one.losses["sample"].isin(one.partition.global_test) & (one.losses["model"] == "global")]
     wide = losses.pivot(index="sample", columns="round", values="nll")

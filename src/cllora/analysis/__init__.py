@@ -5,6 +5,7 @@ from cllora.analysis.contrasts import Contrast, as_family, contrasts, margin_of,
 from cllora.analysis.environment import environment
 from cllora.analysis.pairing import control_values
 from cllora.analysis.partitions import partitions, texts_by_class, unlikeness
+from cllora.analysis.plan import Cost, Likely, Plan, plan_of
 from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run
 from cllora.analysis.settings import settings
@@ -12,7 +13,10 @@ from cllora.analysis.tables import Results
 
 __all__ = [
     "Contrast",
+    "Cost",
     "Curve",
+    "Likely",
+    "Plan",
     "Results",
     "Run",
     "as_family",
@@ -22,6 +26,7 @@ __all__ = [
     "environment",
     "margin_of",
     "partitions",
+    "plan_of",
     "read_record",
     "results",
     "seeds_text",

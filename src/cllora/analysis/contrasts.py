@@ -38,6 +38,7 @@ class Contrast:
     cell, control: their names.
     against: what sets the control apart, such as `alpha = iid`.
     metric: its name; all numbers below are in its unit unless said otherwise.
+    level: of the intervals and tests; 95 % unless the study is looked at more than once.
     mean: the cell's own mean over the pairs.
     by_seed: cell minus control of every pair, in the order of the seeds.
     difference: the typical one of these (Hodges and Lehmann's estimate); of fewer than 8 pairs their mean; NaN without
@@ -60,6 +61,8 @@ class Contrast:
         difference is shown.
     p_holm, p_equivalent_holm: the p values adjusted by Holm's method.
     differs, equivalent: whether these are at most 0.05.
+    registered: whether it was registered before the study was run (`cllora plan`); where something was, all else is
+        exploratory.
     needed, needed_most: the seeds in all that it would take to tell, and what it may take as the spread is not known
         well; NaN where it is decided, or one seed says nothing.
     shows: `differs`, `equivalent` or `undecided`; a difference within the margin counts as `differs`.
@@ -70,6 +73,7 @@ class Contrast:
     control: str
     against: str
     metric: str
+    level: float
     mean: float
     by_seed: tuple[float, ...]
     difference: float
@@ -98,6 +102,7 @@ class Contrast:
     needed_most: float
     shows: Shows
     answer: str
+    registered: bool
 
     @property
     def carried_by_few(self) -> bool:
@@ -148,10 +153,11 @@ def contrasts(
     columns = {
         **{axis: [labels[i] for labels in cells] for i, axis in enumerate(axes)},
         "metric": [metric] * len(paired),
+        "level": [level] * len(paired),
         "mean": [summary(values[rows])[0] for rows in paired],
         **_alone([differences[rows] for rows in paired], margins, level),
     }
-    return as_family(pd.DataFrame(columns), level)[[*axes, *NUMBERS]]
+    return as_family(pd.DataFrame(columns))[[*axes, *NUMBERS]]
 
 
 def _margins(
@@ -202,14 +208,14 @@ def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: floa
     }
 
 
-def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """Contrasts as one family: all that is of a comparison among others is made anew, see `Contrast`.
+def as_family(rows: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts of one level as one family: all that is of a comparison among others is made anew, see `Contrast`.
 
     Args:
         rows: those of one metric or, put below each other, of several numbers that are one question.
     """
     differences, margins = [np.asarray(own, float) for own in rows["by_seed"]], rows["margin"].to_numpy(float)
-    family = adjust_for_multiplicity(differences, margins, level)
+    family = adjust_for_multiplicity(differences, margins, float(rows["level"].iloc[0]) if len(rows) else LEVEL)
     of_each = (differences, margins, family.differs, family.equivalent, family.needed, family.needed_most)
     answers = [_answer_of(*numbers) for numbers in zip(*of_each, strict=True)]
     return rows.assign(
@@ -224,6 +230,7 @@ def as_family(rows: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
         needed_most=family.needed_most,
         shows=[shows for shows, _ in answers],
         answer=[answer for _, answer in answers],
+        registered=rows.get("registered", False),
     )
 
 

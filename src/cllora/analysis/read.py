@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from cllora import store
+from cllora.analysis.contrasts import LEVEL
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.errors import UsageError
 from cllora.metrics import MARGIN, RunRecord, measured, metrics
 from cllora.metrics.losses import tables
 from cllora.registry import load_plugins
-from cllora.spec import Experiment, Study, axis_text
+from cllora.spec import Cell, Experiment, Registration, Study, axis_text, without_seed
+from cllora.stats import level_after, level_of_look, looks
 
 log = logging.getLogger("cllora")
 
@@ -39,10 +41,12 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         study = Study.parse(store.read_json(folder / "study.json"))
         _load_what_can_be(study)
         name, paths, margin = study.name, list(study.grid), study.margin
-        written, asked_seeds = dict(study.control), study.seeds
-        wanted = [(folder / cell.name, cell.labels) for cell in study.cells()]
+        written, registration = dict(study.control), _as_signed(study.registration)
+        cells, level = _looked_at(study, store.read_looks(folder))
+        asked_seeds = sorted({cell.experiment.seed for cell in cells})
+        wanted = [(folder / cell.name, cell.labels) for cell in cells]
     else:
-        asked_seeds, margin = (), MARGIN
+        asked_seeds, margin, level, registration = [], MARGIN, LEVEL, None
         places = sorted(path.parent for path in folder.rglob("spec.json"))
         experiments = [store.read_experiment(place) for place in places]
         name, (paths, settings) = folder.resolve().name, _differing(experiments)
@@ -67,7 +71,32 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         failed={path.name: _reason(path) for path, _ in wanted if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
         margin=margin,
+        level=level,
+        registration=registration,
     )
+
+
+def _as_signed(registration: Registration | None) -> Registration | None:
+    """A study's registration, unless it was changed since it was signed."""
+    if registration is not None and registration.digest != registration.hashed:
+        log.warning("the registration in study.json was changed after it was made: everything counts as exploratory")
+        return registration.model_copy(update={"comparisons": ()})
+    return registration
+
+
+def _looked_at(study: Study, seen: store.Looks) -> tuple[list[Cell], float]:
+    """The cells that count at the last look at a study, and the level of its intervals.
+
+    Seeds beyond the last look of a study that goes on until it is decided do not count before the next: to look at them
+    between would be one look more than was planned.
+    """
+    if study.until is None:
+        earlier = [number for number in seen.at if number != len(study.seeds)]
+        return study.cells(), level_after(len(earlier))
+    planned = looks(study.until.most, study.until.first)
+    last = seen.at[-1] if seen.at and seen.planned == len(planned) else planned[0]
+    counted = [cell for cell in study.cells() if cell.experiment.seed < seen.seeds_of(without_seed(cell.name), last)]
+    return counted, level_of_look(len(planned))
 
 
 def read_record(folder: Path) -> RunRecord:

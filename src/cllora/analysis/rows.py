@@ -8,6 +8,7 @@ import pandas as pd
 from cllora.analysis.pairing import control_values
 from cllora.analysis.run import Run
 from cllora.metrics import metrics
+from cllora.spec import Registration, without_seed
 
 
 def described(run: Run) -> dict[str, Any]:
@@ -38,3 +39,19 @@ def with_relative(
     }
     about = [column for column in rows if column not in metrics.names()]
     return rows.assign(**relative)[[*about, *metrics.names()]]
+
+
+def with_registered(
+    compared: pd.DataFrame, metric: str, registration: Registration, first: Mapping[str, Run]
+) -> pd.DataFrame:
+    """The rows of comparisons with `registered`: whether each was, before the study was run. The answers of the others
+    say that they are exploratory.
+
+    Args:
+        first: a run of each cell.
+    """
+    names = [without_seed(first[cell].folder.name) for cell in compared["cell"]]
+    registered = [metric in registration.primary and name in registration.comparisons for name in names]
+    answers = zip(compared["answer"], registered, strict=True)
+    marked = [text if planned else f"{text}, exploratory" for text, planned in answers]
+    return compared.assign(registered=registered, answer=marked)

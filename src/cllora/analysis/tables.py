@@ -9,13 +9,14 @@ import pandas as pd
 from cllora import metrics as measured
 from cllora import store
 from cllora.analysis import names
-from cllora.analysis.contrasts import Contrast, contrasts, typed
+from cllora.analysis.contrasts import LEVEL, Contrast, contrasts, typed
 from cllora.analysis.pairing import control_values
-from cllora.analysis.rows import described, with_relative
+from cllora.analysis.rows import described, with_registered, with_relative
 from cllora.analysis.run import Run
 from cllora.errors import UsageError
 from cllora.metrics.signatures import signatures
 from cllora.registry import guess
+from cllora.spec import Registration
 
 ROUND = ("round", "global_loss", "global_loss_per_sample", "bytes_up", "bytes_down", "seconds")
 ALONE = ("difference", "low", "high", "mean_difference", "mean_low", "mean_high", "above", "least", "most", "size")
@@ -38,6 +39,8 @@ class Results:
     failed: why some could not be finished.
     asked_seeds: the study's seeds.
     margin: the share of what training gains in a control below which a difference in loss counts as none.
+    registration: what was registered before the study was run; all else is exploratory. None: nothing was.
+    level: of intervals and tests: 95 %, or more where the study is looked at more than once (`cllora.stats.looks`).
     """
 
     name: str
@@ -48,6 +51,8 @@ class Results:
     failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
     margin: float = measured.MARGIN
+    level: float = LEVEL
+    registration: Registration | None = None
 
     def cell(self, labels: Mapping[str, str]) -> str:
         """A cell's name as it is shown; a run of no axis goes by the study's name."""
@@ -181,12 +186,15 @@ class Results:
         if metric not in rows:
             raise UsageError(f"there is no metric '{metric}'; {guess(metric, measured.metrics.names())}")
         counted = rows[~rows["cell"].isin(self.leaking)]
-        compared = contrasts(counted, list(self.axes), self.control, metric, share=self.margin)
+        asked = self.registration
+        of_gain = metric in measured.metrics and measured.metrics.metric(metric).unit.of_gain
+        margin = asked.margin if asked is not None and of_gain else None
+        compared = contrasts(counted, list(self.axes), self.control, metric, margin, self.margin, self.level)
         labels = [dict(zip(self.axes, values, strict=True)) for values in compared[list(self.axes)].to_numpy()]
         compared.insert(0, "cell", [self.cell(values) for values in labels])
         compared.insert(1, "control", [self.cell({**values, **self.control}) for values in labels])
         compared.insert(2, "against", self.against)
-        return compared
+        return compared if asked is None else with_registered(compared, metric, asked, self.first)
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -103,22 +103,26 @@ def decide(shown: Evidenced, contradicting: Evidenced, rule: Rule) -> VerdictKin
 
 
 def judged(
-    claim: Claim, comparisons: Sequence[Comparison], remark: str = "", beside: Sequence[Comparison] = ()
+    claim: Claim,
+    comparisons: Sequence[Comparison],
+    remark: str = "",
+    beside: Sequence[Comparison] = (),
+    alpha: float = ALPHA,
 ) -> Verdict:
     """The verdict on a claim: `over_all` of the verdicts on its comparisons.
 
     That a claim holds in all of its comparisons is wrong only if it is wrong in one of them, so each may support it at
-    the level 0.05 by itself (Berger 1982); that it fails in any of them is corrected for their number N: 0.05 / N. A
+    the level `alpha` by itself (Berger 1982); that it fails in any is corrected for their number N: `alpha` / N. A
     claim without any numbers is not tested. The effect shown is that of the deciding comparison. For a supported claim,
-    and for one that is undecided only because other comparisons have no numbers, this is the comparison nearest to
-    failing; else it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged
-    by the same rule and at the same levels.
+    and for one that is undecided only because others have no numbers, this is the comparison nearest to failing; else
+    it is the largest one with the claim's verdict. Comparisons `beside` decide nothing; they are judged by the
+    same rule and at the same levels.
     """
     if not comparisons:
         return untested(claim)
     numbers = [_measured(comparison) for comparison in comparisons]
     many = max(1, sum(len(values) > 0 for values in numbers))
-    verdicts = [_of_comparison(claim, *pair, many) for pair in zip(comparisons, numbers, strict=True)]
+    verdicts = [_of_comparison(claim, *pair, many, alpha) for pair in zip(comparisons, numbers, strict=True)]
     if not any(verdict.seeds for verdict in verdicts):
         unpaired = any(not comparison.differences for comparison in comparisons)
         return untested(claim, "no finished run has its control's yet" if unpaired else "not measured")
@@ -127,7 +131,7 @@ def judged(
         verdict for verdict in verdicts if verdict.seeds
     ]
     chosen = _deciding(claim, deciding)
-    aside = [_of_comparison(claim, comparison, _measured(comparison), many) for comparison in beside]
+    aside = [_of_comparison(claim, comparison, _measured(comparison), many, alpha) for comparison in beside]
     reasons = (_why(claim, kind, verdicts), *(_aside(verdict) for verdict in aside), remark)
     every = (*verdicts, *aside)
     return Verdict(
@@ -161,18 +165,18 @@ def _measured(comparison: Comparison) -> Numbers:
     return values_of(comparison.differences)
 
 
-def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, many: int) -> ComparisonVerdict:
+def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, many: int, alpha: float) -> ComparisonVerdict:
     """The verdict on one of `many` comparisons of a claim."""
     if not len(values):
-        return _judged_as(comparison, "not tested", (math.nan, math.nan), values, ALPHA)
+        return _judged_as(comparison, "not tested", (math.nan, math.nan), values, alpha)
     if claim.rule == "at least":
         kind: VerdictKind = "supported" if values.min() >= comparison.margin else "contradicted"
-        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values, ALPHA)
-    at = [evidenced(values, comparison.margin, alpha) for alpha in (ALPHA, ALPHA / many)]
+        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values, alpha)
+    at = [evidenced(values, comparison.margin, level) for level in (alpha, alpha / many)]
     kind = decide(at[0], at[1], claim.rule) if len(values) > 1 else "undecided"
-    ends = interval(values, 1 - (ALPHA / many if kind == "contradicted" else ALPHA))
+    ends = interval(values, 1 - (alpha / many if kind == "contradicted" else alpha))
     # That there is no effect supports this rule, and contradicts the others.
-    of_none = ALPHA if claim.rule == "barely" else ALPHA / many
+    of_none = alpha if claim.rule == "barely" else alpha / many
     return _judged_as(comparison, kind, ends, values, of_none)
 
 

@@ -32,7 +32,7 @@ def verdict(name: str, results: Results) -> Verdict:
         raise
     except Exception as error:
         raise UsageError(f"claim '{name}' failed: {type(error).__name__}: {error}") from error
-    return judged(asked, comparisons, evidence.remark, beside)
+    return judged(asked, comparisons, evidence.remark, beside, 1 - results.level)
 
 
 def verdicts(results: Results) -> list[Verdict]:

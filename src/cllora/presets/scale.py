@@ -1,11 +1,19 @@
 """`PRESET@embedded`: the same study on what comes with the package, for two cores."""
 
-from cllora.presets.demo import demo
 from cllora.presets.registry import stand_ins
 from cllora.spec import Fields, Study
 
 FASTER = 60
-"""Learning rates at embedded scale over those of large pretrained models: the demo's 3e-3 over 5e-5."""
+"""Learning rates at embedded scale over those of large pretrained models: 3e-3 over 5e-5."""
+
+SMALL: Fields = {
+    "model": {"name": "embedded", "context": 128},
+    "lora": {"lora_dropout": 0},
+    "data": {"corpus": {"name": "docstrings", "per_package": 50}},
+    "federation": {"num_rounds": 8},
+    "local": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3},
+}
+"""The model, texts, rounds and local training of studies at embedded scale."""
 
 LONG: Fields = {
     "model": {"name": "embedded-rotary", "context": 4096},
@@ -15,7 +23,7 @@ LONG: Fields = {
     "local": {"steps": 10, "batch_size": 1, "learning_rate": 1.2e-3},
     "evaluation": {"passkey": 1},
 }
-"""In place of the demo for studies that stretch their base (`model.positions`): a rotary base at eight times its 512
+"""In place of `SMALL` for studies that stretch their base (`model.positions`): a rotary base at eight times its 512
 tokens, on long texts. 1.2e-3 is `FASTER` than the 2e-5 that large models are stretched with."""
 
 LOCAL = ("epochs", "steps", "batch_size", "learning_rate")
@@ -23,9 +31,6 @@ LOCAL = ("epochs", "steps", "batch_size", "learning_rate")
 
 SOURCE = ("corpus", "path", "hub", "split", "text", "answer", "loss_on", "end", "template", "test")
 """The fields of `data` that say where texts come from and which part is read."""
-
-PER_PACKAGE = 50
-"""Docstrings of each package: half of the demo's, since these studies have many more cells."""
 
 PACKAGES = (
     ("numpy", "scipy", "sympy"),
@@ -36,23 +41,23 @@ PACKAGES = (
 
 
 def at_embedded_scale(study: Study) -> Study:
-    """The study with the `demo`'s model, texts, rounds and local training; those of `LONG` if it stretches its base.
+    """The study with the model, texts, rounds and local training of `SMALL`; those of `LONG` if it stretches its base.
 
     - `model.name` is `embedded`; an axis over models becomes one over their stand-ins, which presets state, without
-      those that have none. Of what goes with a model only `local.epochs` stays, in proportion: the fewest are the
-      demo's.
-    - `data` is the demo's docstrings, `PER_PACKAGE` of each package, with what else the study asks of texts (`limit`,
+      those that have none. Of what goes with a model only `local.epochs` stays, in proportion: the fewest are those of
+      `SMALL`.
+    - `data` is docstrings, so many of each package, with what else the study asks of texts (`limit`,
       ...); an axis over hub data sets becomes one over `PACKAGES`.
-    - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are the demo's, and
-      `federation.num_rounds` is at most the demo's. Axes over them stay as they are, but for learning rates, which grow
-      as the demo's has grown over the paper's.
+    - `lora.lora_dropout`, `local.epochs`, `local.batch_size` and `local.learning_rate` are those of `SMALL`, and
+      `federation.num_rounds` is at most its. Axes over them stay as they are, but for learning rates, which are
+      `FASTER` times as high.
     - A stretched base is `embedded-rotary` at `LONG`'s context, with its steps; `evaluation.passkey` is at most its.
 
     What the study asks (partition, axes, control, seeds, rank, participation, context) stays.
     """
     fields = study.to_mapping()
     stretched = study.base.model.stretched
-    small = Study.parse(LONG).to_mapping() if stretched else demo().to_mapping()
+    small = Study.parse(LONG if stretched else SMALL).to_mapping()
     _stand_in(fields, small["local"]["epochs"])
     _small_texts(fields, small["data"])
     rates = "local.learning_rate"
@@ -79,8 +84,6 @@ def _small_texts(fields: Fields, small: Fields) -> None:
     """Put the small study's texts, and kinds of docstrings for an axis over data sets of the hub."""
     data = {key: value for key, value in fields["data"].items() if key not in SOURCE}
     data |= {key: value for key, value in small.items() if key in SOURCE}
-    if data["corpus"]["name"] == "docstrings":
-        data["corpus"] = {**data["corpus"], "per_package": PER_PACKAGE}
     if "data.hub" in fields["grid"]:
         data["corpus"] = {"name": "docstrings", "per_package": 600}
         kinds = ("data.corpus.packages", [list(group) for group in PACKAGES])

@@ -23,6 +23,7 @@ from cllora.reports.figure import Figure, LegendEntry, Plot
 from cllora.reports.figures import Runs, figures
 from cllora.reports.mixes import inspection_view, partition_view
 from cllora.reports.page import drawn, report
+from cllora.reports.plan import plan_rows, plan_view
 from cllora.reports.say import interval, say
 from cllora.reports.section import Bars, Dots, Forest, Heatmap, Lines, Section, sections
 from cllora.reports.terminal import result_rows, results_table, verdict_rows
@@ -57,6 +58,8 @@ __all__ = [
     "inspection_view",
     "interval",
     "partition_view",
+    "plan_rows",
+    "plan_view",
     "report",
     "result_rows",
     "results_table",

@@ -20,6 +20,7 @@ from cllora.places import expanded
 from cllora.presets import find_study
 from cllora.probes import probes
 from cllora.registry import AnyRegistry, code_files, guess, load_plugins
+from cllora.runs.deciding import batches, check_primary
 from cllora.runs.engines import Engine, Progress, Setting, engines
 from cllora.runs.extras import how_to_install, installed
 from cllora.runs.failures import CellsFailed
@@ -71,6 +72,7 @@ def check(study: Study) -> None:
     load_plugins(study.base.load)
     try:
         _check_engine(study.engine)
+        check_primary(study)
         for name in study.report_to:
             if name not in trackers.names():
                 raise FieldError(f"unknown tracker '{name}'; {guess(name, trackers.names())}", "report_to")
@@ -137,25 +139,28 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
 
 
 def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], None], on_corpus: OnRead | None) -> None:
-    cells = order_by_shared_inputs(study.cells())
     cache = StudyCache(folder, on_corpus, round(study.activations_gb * 1e9))
     cache.hold_files(study.base.load)
-    failed: dict[str, str] = {}
     with Tracking(study, folder) as tracking:
-        for progress in _computed(study, folder, cells, cache):
-            if progress.failed is not None:
-                failed[progress.cell.name] = progress.failed
-            tracking.follow(progress)
-            on_progress(progress)
-    if failed:
-        raise CellsFailed(folder, failed, len(cells))
+        begun: list[Progress] = []
+        for batch in batches(study, folder):
+            failed: dict[str, str] = {}
+            begun += _beginnings(order_by_shared_inputs(batch), begun)
+            for progress in _computed(study, folder, begun[len(begun) - len(batch) :], cache):
+                if progress.failed is not None:
+                    failed[progress.cell.name] = progress.failed
+                tracking.follow(progress)
+                on_progress(progress)
+            if failed:
+                raise CellsFailed(folder, failed, len(batch))
     shutil.rmtree(folder / ACTIVATIONS, ignore_errors=True)  # of use to cells that are left to do alone
 
 
-def _computed(study: Study, folder: Path, cells: Sequence[Cell], cache: StudyCache) -> Iterator[Progress]:
-    """Yield the progress of all cells: of those that are finished, then of those that the engine computes."""
+def _computed(study: Study, folder: Path, cells: Sequence[Progress], cache: StudyCache) -> Iterator[Progress]:
+    """Yield the progress of cells from their beginnings: of those that are finished, then of those that the engine
+    computes."""
     left = []
-    for begin in _beginnings(cells):
+    for begin in cells:
         if _is_done(folder, begin.cell):
             yield replace(begin, round=begin.rounds, resumed=True)
         else:
@@ -197,11 +202,13 @@ def _only_here(load: Sequence[str], cells: Sequence[Cell]) -> str | None:
     return None
 
 
-def _beginnings(cells: Sequence[Cell]) -> list[Progress]:
-    """Every cell at its beginning."""
+def _beginnings(cells: Sequence[Cell], before: Sequence[Progress]) -> list[Progress]:
+    """Every cell at its beginning, counted on from those of the study that begun before."""
     rounds = [cell.experiment.federation.num_rounds for cell in cells]
+    total = (before[-1].total if before else 0) + sum(rounds) + len(rounds)
+    many = len(before) + len(cells)
     return [
-        Progress(cell, len(cells), index, 0, rounds[index], resumed=False, total=sum(rounds) + len(rounds))
+        Progress(cell, many, len(before) + index, 0, rounds[index], resumed=False, total=total)
         for index, cell in enumerate(cells)
     ]
 
@@ -231,6 +238,9 @@ def _study_folder(folder: Path, study: Study) -> Iterator[None]:
         path = folder / "study.json"
         if path.exists() and not _extends(study, Study.parse(read_json(path))):
             raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
+        if path.exists() and study.registration is None:  # What was registered stays so.
+            before = Study.parse(read_json(path))
+            study = study.model_copy(update={"registration": before.registration})
         record = json.loads(json.dumps(study.to_mapping()))
         del record["engine"], record["activations_gb"]  # Where and how fast is no part of what a study is.
         if not path.exists() or read_json(path) != record:

@@ -11,41 +11,36 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PrivateAttr, Valid
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
 from cllora.spec.aliases import canonical, fields_today, name_today
+from cllora.spec.cell import Cell
 from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
+from cllora.spec.registration import Registration
 from cllora.spec.scalars import to_yaml
 from cllora.spec.section import Choice, Section
 from cllora.spec.sections import Experiment
+from cllora.spec.seeds import Until, seed_fields
 from cllora.spec.settings import apply_settings, with_source, written_grid
 from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
-MOST_SEEDS = 10_000
-STUDY_FIELDS = ("name", "grid", "where", "control", "seeds", "margin", "report_to", "engine", "activations_gb")
+STUDY_FIELDS = (
+    *("name", "grid", "where", "control", "seeds", "primary", "registration", "margin", "report_to"),
+    *("engine", "activations_gb"),
+)
 """A study's own fields; the others are sections of its base experiment."""
+
+PRIMARY = "late_loss"
+"""The metric that decides, where a study names none."""
 
 LONGEST_NAME = 255
 """Bytes of a folder's name."""
 
 
-class Cell(Section):
-    """One experiment of a study and the axis values that set it apart (without the seed)."""
-
-    labels: dict[str, object]
-    experiment: Experiment
-
-    @property
-    def name(self) -> str:
-        """The cell's folder, such as `alpha=0.1,seed=0`."""
-        short = {axis: axis.split(".")[-1] for axis in self.labels}
-        unique = len(set(short.values())) == len(short)
-        parts = [f"{short[axis] if unique else axis}={axis_text(value)}" for axis, value in self.labels.items()]
-        text = ",".join([*parts, f"seed={self.experiment.seed}"])
-        return "".join(c if c.isalnum() or c in "=,.-_+" else "-" for c in text)
-
-
 class Study(Section):
     """A base experiment, the axes varied over it, the seeds, and which cell is the control.
 
+    `seeds` are all that there may be; `until` says that they are added until every primary comparison is decided: that
+    of each cell with its control in each of the metrics `primary`. `registration` is what `cllora plan` wrote down of
+    that before the study was run.
     `where` has fields that go with the value of another; `margin` is the share of what training gains in the control
     below which a difference in loss counts as none; `report_to` the trackers that are told of every round; `engine` is
     where cells are computed. `activations_gb` is the room on the disk (in 10^9 bytes, 0 for none) for what layers below
@@ -58,6 +53,9 @@ class Study(Section):
     where: Where = Field(default_factory=dict)
     control: dict[str, object] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] = (0,)
+    until: Until | None = None
+    primary: tuple[str, ...] = (PRIMARY,)
+    registration: Registration | None = None
     margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
     report_to: tuple[str, ...] = ()
     engine: Choice = Choice(name="auto")
@@ -110,7 +108,9 @@ class Study(Section):
             "grid": {axis: list(values) for axis, values in self.grid.items()},
             "where": _plain(self.where),
             "control": dict(self.control),
-            "seeds": list(self.seeds),
+            "seeds": list(self.seeds) if self.until is None else self.until.model_dump(mode="json"),
+            "primary": list(self.primary),
+            **({} if self.registration is None else {"registration": self.registration.model_dump(mode="json")}),
             "margin": self.margin,
             "report_to": list(self.report_to),
             "engine": self.engine.model_dump(mode="json"),
@@ -173,7 +173,8 @@ class Study(Section):
                 {
                     **fields,
                     "base": Experiment.parse(with_source(sections, grid)),
-                    "seeds": _seeds(fields.get("seeds", 1)),
+                    **seed_fields(fields.get("seeds", 1)),
+                    "primary": _names(fields.get("primary", PRIMARY)),
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
                     "where": where,
                     "control": _as_in_grid(control, grid) if isinstance(control, dict) else control,
@@ -186,6 +187,8 @@ class Study(Section):
         return study
 
     def _check_grid(self) -> None:
+        if self.until is not None and not self.control:
+            raise FieldError("seeds: until decided needs a control to decide against; give control", "seeds")
         if not self.seeds:
             raise FieldError("seeds: give at least one", "seeds")
         once: dict[str, Sequence[object]] = {"seeds": self.seeds, "report_to": self.report_to, "load": self.base.load}
@@ -240,15 +243,6 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
     return Study.parse(fields, settings, places)
 
 
-def _seeds(value: object) -> object:
-    """The seeds of a number of them, or those that are listed."""
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_SEEDS:
-        raise FieldError(f"seeds: give a number from 1 to {MOST_SEEDS:,}, or a list", "seeds", value)
-    return tuple(range(value))
-
-
 def _as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> dict[str, object]:
     """The control in the grid's own writing: 1 where the grid has 1.0."""
     named = {axis: canonical(axis, value) for axis, value in control.items()}
@@ -283,7 +277,7 @@ def _check_once(field: str, values: Sequence[object], prefix: str = "") -> None:
 
 
 def _names(value: object) -> object:
-    """`report_to` as a list: one name stands for itself, and nothing or `none` for none."""
+    """A field of names as a list: one name stands for itself, and nothing or `none` for none."""
     if value in (None, "none"):
         return []
     return [value] if isinstance(value, str) else value

@@ -25,23 +25,29 @@ from cllora.stats.paired import (
 )
 from cllora.stats.power import MOST_SEEDS, chance_of_differs, chance_of_equivalent, seeds_needed, seeds_to_tell
 from cllora.stats.ranks import hodges_lehmann, p_typical_differs, p_typical_equivalent, signed_rank_interval
+from cllora.stats.sequential import Chances, chances, level_after, level_of_look, looks
 
 __all__ = [
     "BY_RANKS",
     "MOST_SEEDS",
     "Adjusted",
     "Block",
+    "Chances",
     "Correlation",
     "Numbers",
     "adjust_for_multiplicity",
     "chance_of_differs",
     "chance_of_equivalent",
+    "chances",
     "dyadic_correlation",
     "estimate",
     "hedges_g",
     "hodges_lehmann",
     "holm",
     "interval",
+    "level_after",
+    "level_of_look",
+    "looks",
     "needed",
     "p_differs",
     "p_equivalent",

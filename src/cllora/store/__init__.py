@@ -18,11 +18,13 @@ from cllora.store.folder import (
     save_round,
     write_partition,
 )
+from cllora.store.looks import Looks, read_looks, write_looks
 from cllora.store.probes import ProbeTables, probe_names, read_probe, read_probes_of, write_probe
 from cllora.store.wire import message_bytes, serialise
 
 __all__ = [
     "FAILED",
+    "Looks",
     "ProbeTables",
     "atomic_write",
     "begin",
@@ -38,6 +40,7 @@ __all__ = [
     "read_environment",
     "read_experiment",
     "read_json",
+    "read_looks",
     "read_losses",
     "read_partition",
     "read_probe",
@@ -46,6 +49,7 @@ __all__ = [
     "save_round",
     "serialise",
     "write_json",
+    "write_looks",
     "write_partition",
     "write_probe",
 ]
