@@ -25,6 +25,7 @@ from cllora.runs.engines import Setting, engines
 from cllora.runs.engines import auto as choosing
 from cllora.runs.engines.following import Followed
 from cllora.runs.engines.processes import Processes
+from cllora.runs.study_cache import StudyCache
 from cllora.runs.work import CellWork
 from cllora.spec import Study
 from cllora.store import committed_round, read_json, read_rounds
@@ -74,14 +75,15 @@ def test_processes_give_the_same_folder_as_one_though_one_of_them_is_killed(
     assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
 
 
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine["name"])
-def test_every_engine_gives_the_same_folder(engine, tiny_models, texts, tmp_path):
+def test_every_engine_gives_the_same_folder(engine, together, tiny_models, texts, tmp_path):
     package = engines.facts(engine["name"]).package
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1)
-    out = cllora.run(Study.parse({**fields, "engine": engine}), tmp_path / "out")
-    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1, local__batch_size=4)
+    out = cllora.run(Study.parse({**fields, "engine": {**engine, "together": together}}), tmp_path / "out")
+    here = cllora.run(Study.parse({**fields, "engine": {**HERE, "together": together}}), tmp_path / "here")
     assert numbers(out) == numbers(here)
     assert read_json(out / "pins.json") == read_json(here / "pins.json")
 
@@ -114,17 +116,18 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_study_goes_on(plugin, 
 
 
 class InThisProcess:
-    """Workers that are none: a cell is computed when it is handed out, or `fail` raises in its place."""
+    """Workers that are none: cells are computed when they are handed out, or `fail` raises in their place."""
 
     at_once = 1
 
     def __init__(self, fail):
         self.fail = fail
 
-    def submit(self, function, work, begin):
+    def submit(self, function, work, *begins):
         handle = Future()
         try:
-            handle.set_result(self.fail(begin) or function(work, begin))
+            failed = self.fail(begins[0])
+            handle.set_result(function(work, *begins) if failed is None else [failed])
         except (OSError, RuntimeError) as error:
             handle.set_exception(error)
         return handle
@@ -139,7 +142,10 @@ def failing(monkeypatch):
         def started():
             yield InThisProcess(fail)
 
-        engines.register("failing")(lambda setting: Followed(1, started, "give it more memory"))
+        def engine(setting, *, together: int = 1):
+            return Followed(1, started, "give it more memory", together)
+
+        engines.register("failing")(engine)
 
     return register
 
@@ -155,6 +161,23 @@ def test_a_cell_whose_worker_always_dies_is_recorded_and_the_others_are_finished
         cllora.run(asked, tmp_path)
     assert "give it more memory" in read_json(tmp_path / "alpha=0.1,seed=0" / "failed.json")["error"]
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
+
+
+def test_cells_whose_worker_always_dies_go_on_each_by_itself(failing, tiny_models, texts, tmp_path, caplog):
+    deaths = []
+
+    def fail(begin):
+        if begin.index == 0:
+            deaths.append(begin)
+            raise RuntimeError("killed by signal 9")
+
+    failing(fail)
+    fields = study_fields(tiny_models("opt"), texts, federation__num_rounds=1)
+    with pytest.raises(CellsFailed, match=r"alpha=0\.1,seed=0: its worker died 3 times"):
+        cllora.run(Study.parse({**fields, "engine": {"name": "failing", "together": 2}}), tmp_path)
+    assert len(deaths) == 6
+    assert "alpha=0.1,seed=0, alpha=iid,seed=0 died 3 times" in caplog.text
+    assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 2
 
 
 def test_a_full_disk_at_a_worker_stops_the_study_and_what_is_there_is_kept(failing, tiny_models, texts, tmp_path):
@@ -185,7 +208,7 @@ def test_a_damaged_cell_is_recorded_and_the_others_are_finished(engine, failing,
 def test_a_worker_computes_in_the_commands_own_folder(tmp_path, monkeypatch):
     """Paths in a study are relative to it; a worker of Ray, say, may be started anywhere."""
     monkeypatch.chdir(tmp_path)
-    work = CellWork(Path("out"), (), 1, None)
+    work = CellWork(Path("out"), (), 1, StudyCache(Path("out"), None))
     sent = pickle.dumps(work)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

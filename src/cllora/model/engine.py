@@ -44,6 +44,16 @@ class HeadEntropies:
     share: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation among several: what `Evaluator.evaluate` is given."""
+
+    model: str
+    adapter: Model | Vector
+    ids: Ids
+    context: int | None = None
+
+
 class Trainer(Protocol):
     """Trains adapters on clients' samples."""
 
@@ -57,7 +67,8 @@ class Trainer(Protocol):
         ...
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
-        """The result of each job, in the order of `jobs`. Draws depend on `seed` and the job's name alone."""
+        """The result of each job, in the order of `jobs`. Draws depend on `seed`, or the job's own, and on the job's
+        name alone."""
         ...
 
 
@@ -95,6 +106,10 @@ class Evaluator(Protocol):
 
         `context` is how many tokens of a text are read, None for the evaluator's own.
         """
+        ...
+
+    def evaluate_all(self, evaluations: Sequence[Evaluation]) -> Sequence[Losses]:
+        """The losses of each evaluation; some may be made in the same passes, and differ by rounding then."""
         ...
 
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:

@@ -21,37 +21,48 @@ from cllora.model.checkpointing import checkpoint_layers
 from cllora.model.compatible import check_tokens
 from cllora.model.description import description
 from cllora.model.device import on_device
-from cllora.model.engine import HeadEntropies, TokenLosses
+from cllora.model.engine import Evaluation, HeadEntropies, TokenLosses
 from cllora.model.load import Base, save_adapter
 from cllora.model.local import LocalTraining
 from cllora.model.machine import forget_peak, peak_memory
 from cllora.model.network import Network
+from cllora.model.passes import (
+    CELLS_TOGETHER,
+    EVALUATED_TOGETHER,
+    MOST_OF_CELLS,
+    MOST_TOGETHER,
+    SLOT_NUMBERS,
+    TOGETHER,
+    side_by_side,
+)
 from cllora.model.patterns import FULL, Pattern
 from cllora.model.stacked import stack_frozen
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
-from cllora.types import Environment, Ids, Job, Losses, Model, Samples, Trained, Vector, model_of, same_frozen
+from cllora.types import Environment, Ids, Job, Losses, Model, Samples, Trained, Vector, model_of
 
 TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
 EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
 """Tokens of one client, or of an evaluation, that go through the network at once. They decide which dropout mask falls
 where."""
-TOGETHER = {"cpu": 1536, "cuda": 16384}
-"""Tokens in a step of all clients that train together: more would make the products no faster."""
-MOST_TOGETHER = 8
-SLOT_NUMBERS = 2**24
-"""Clients that train together, and numbers that all their adapters may have."""
 _T = TypeVar("_T")
 
 
 class Learner:
     """One base, any number of adapters: an adapter is written into the base's LoRA layers when its turn comes.
 
-    Texts are trained on under one pattern of attention, `trained`, and evaluated under another, `evaluated`.
+    Texts are trained on under one pattern of attention, `trained`, and evaluated under another, `evaluated`. One that
+    is of `several_cells` has room for all their clients.
     """
 
     def __init__(
-        self, base: Base, samples: Samples, context: int, trained: Pattern = FULL, evaluated: Pattern = FULL
+        self,
+        base: Base,
+        samples: Samples,
+        context: int,
+        trained: Pattern = FULL,
+        evaluated: Pattern = FULL,
+        several_cells: bool = False,
     ) -> None:
         self.base = base
         check_tokens(samples, base.model, base.spec.name)
@@ -59,7 +70,8 @@ class Learner:
         self.context = context
         self.patterns = {"training": trained, "evaluation": evaluated}
         trainable = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
-        together = MOST_TOGETHER if only_lora(base.model) else 1
+        self._training_tokens, most = (CELLS_TOGETHER, MOST_OF_CELLS) if several_cells else (TOGETHER, MOST_TOGETHER)
+        together = most if only_lora(base.model) else 1
         self.adapters = Adapters(base.model, slots=max(1, min(together, SLOT_NUMBERS // trainable)))
         self.layout = self.adapters.layout
         if base.start is not None:
@@ -107,21 +119,38 @@ class Learner:
         peak = peak_memory(self.base.device) if measured else None
         return [dataclasses.replace(trained, peak_bytes=peak) for trained in done]
 
-    @torch.no_grad()
     def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
         """Summed negative log-likelihood and predicted tokens of every sample under an adapter."""
-        self.adapters.write(adapter)
-        nll = np.zeros(len(ids))
-        for row, losses in self._scored(ids, self.patterns["evaluation"], context):
+        return self._evaluate_together([Evaluation(model, adapter, ids, context)])[0]
+
+    def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[Losses]:
+        """Several evaluations; small ones in the same passes, which comes to the same but for rounding."""
+        models = [model_of(evaluation.adapter) for evaluation in evaluations]
+        tokens = [self.samples.seen(one.ids, one.context or self.context).sum() for one in evaluations]
+        groups = side_by_side(models, tokens, EVALUATED_TOGETHER[self.base.device.type], len(self.adapters.values))
+        return [losses for group in groups for losses in self._evaluate_together(evaluations[group])]
+
+    @torch.no_grad()
+    def _evaluate_together(self, evaluations: Sequence[Evaluation]) -> list[Losses]:
+        """Evaluations in the same passes, each model in a slot."""
+        for slot, one in enumerate(evaluations):
+            self.adapters.write(one.adapter, slot)
+        contexts = [one.context or self.context for one in evaluations]
+        ends = np.cumsum([len(one.ids) for one in evaluations])
+        nll = np.zeros(ends[-1])
+        for row, losses in self._scored([one.ids for one in evaluations], self.patterns["evaluation"], contexts):
             nll[row.places] = np.bincount(row.owner, losses, len(row.places))
-        return Losses(model, ids, nll, self.samples.predicted(ids, context or self.context))
+        return [
+            Losses(one.model, one.ids, part, self.samples.predicted(one.ids, context))
+            for one, part, context in zip(evaluations, np.split(nll, ends[:-1]), contexts, strict=True)
+        ]
 
     @torch.no_grad()
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> list[TokenLosses]:
         """The loss of every predicted token, in blocks that went through the network together."""
         self.adapters.write(adapter)
         blocks = []
-        for row, losses in self._scored(ids, pattern or self.patterns["evaluation"]):
+        for row, losses in self._scored([ids], pattern or self.patterns["evaluation"]):
             # A token's loss is that of predicting it from the one before.
             positions = 1 + row.positions[0, row.keep[: len(losses)]].cpu().numpy()
             blocks.append(TokenLosses(ids[row.places[row.owner]], positions, losses))
@@ -137,7 +166,7 @@ class Learner:
         self.adapters.write(adapter)
         recalled, nll = np.zeros(len(ids), bool), np.zeros(len(ids))
         pattern = self.patterns["evaluation"]
-        for row in self._begun(self._rows(ids, pattern), pattern):
+        for row in self._begun(self._rows([ids], pattern), pattern):
             losses, likeliest = (values.cpu().numpy() for values in self.network.judged(row))
             recalled[row.places] = np.bincount(row.owner, ~likeliest, len(row.places)) == 0
             nll[row.places] = np.bincount(row.owner, losses.astype(np.float64), len(row.places))
@@ -148,7 +177,7 @@ class Learner:
         """Entropy of every attention head under full attention, mean over the texts' positions (`model.entropy`)."""
         self.adapters.write(adapter)
         seen, passes = self.samples.seen(ids, self.context), []
-        for row in self._rows(ids, FULL):
+        for row in self._rows([ids], FULL):
             sums: list[torch.Tensor] = []
             self.network.watch(row, entropy.summing(seen[row.places].tolist(), sums))
             passes.append(sums)
@@ -184,10 +213,12 @@ class Learner:
         save_adapter(self.base, folder)
         stack_frozen(folder, self.layout, model_of(adapter).frozen)
 
-    def _rows(self, ids: Ids, pattern: Pattern, context: int | None = None) -> Iterator[Packed]:
-        """Samples packed for evaluation."""
+    def _rows(
+        self, batches: Sequence[Ids], pattern: Pattern, contexts: Sequence[int] | None = None
+    ) -> Iterator[Packed]:
+        """Samples packed for evaluation, a batch for each model."""
         budget = EVALUATION_BLOCK[self.base.device.type]
-        return packed(self.samples, [ids], context or self.context, budget, self.base.device, pattern)
+        return packed(self.samples, batches, contexts or self.context, budget, self.base.device, pattern)
 
     def _begun(self, rows: Iterable[Packed], pattern: Pattern) -> Iterator[Packed]:
         """Rows with the activations of their texts, where these are kept."""
@@ -195,12 +226,12 @@ class Learner:
         return iter(rows) if kept is None else map(kept.begun, rows)
 
     def _scored(
-        self, ids: Ids, pattern: Pattern, context: int | None = None
+        self, batches: Sequence[Ids], pattern: Pattern, contexts: Sequence[int] | None = None
     ) -> Iterator[tuple[Packed, NDArray[np.float64]]]:
         """Samples packed for evaluation, each row with the losses of its predicted tokens (L,)."""
         # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
-        rows = self._begun(self._rows(ids, pattern, context), pattern)
+        rows = self._begun(self._rows(batches, pattern, contexts), pattern)
         for row, losses in _one_behind((row, self.network.losses(row)) for row in rows):
             yield row, losses.cpu().numpy().astype(np.float64)
 
@@ -209,19 +240,12 @@ class Learner:
 
         Decided by the data and the kind of device, so that what is trained together never changes between runs.
         """
-        most = TOGETHER[self.base.device.type]
-        group: list[Job] = []
-        room = 0.0
-        for job in jobs:
-            step = self.samples.seen(job.ids, self._context(job)).mean() * min(local.batch_size, len(job.ids))
-            full = len(group) == len(self.adapters.values)
-            if group and (step > room or full or not same_frozen(group[0].start.frozen, job.start.frozen)):
-                yield group
-                group = []
-            room = (room if group else most) - step
-            group.append(job)
-        if group:
-            yield group
+        steps = [
+            self.samples.seen(job.ids, self._context(job)).mean() * min(local.batch_size, len(job.ids)) for job in jobs
+        ]
+        starts, most = [job.start for job in jobs], self._training_tokens[self.base.device.type]
+        for group in side_by_side(starts, steps, most, len(self.adapters.values)):
+            yield list(jobs[group])
 
     def _train_together(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> list[Trained]:
         """Training in the same passes: each job has its own batches, loss, clipping, optimiser and number of steps."""

@@ -18,6 +18,7 @@ class LocalTraining:
 
     def __init__(self, job: Job, local: LocalSpec, seed: int, adapters: Adapters, slot: int) -> None:
         adapters.write(job.start, slot)
+        seed = seed if job.seed is None else job.seed
         self.job, self._local = job, local
         self._values = torch.nn.Parameter(adapters.values[slot])
         self._gradient = self._values.grad = adapters.gradients[slot]

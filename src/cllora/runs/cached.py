@@ -1,6 +1,6 @@
 """Measurements of the base itself, made once for all cells of a study."""
 
-from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cllora.errors import UsageError
-from cllora.model.engine import Engine, HeadEntropies, TokenLosses
+from cllora.model.engine import Engine, Evaluation, HeadEntropies, TokenLosses
 from cllora.model.patterns import Pattern
-from cllora.model.tokenizer import ModelTokenizer
-from cllora.spec import LocalSpec
+from cllora.runs.wrapped import Wrapped
 from cllora.store import atomic_write, lock_of
-from cllora.types import Environment, Ids, Job, Layout, Losses, Model, Samples, Trained, Vector
+from cllora.types import Ids, Losses, Model, Samples, Vector
 
 _T = TypeVar("_T")
 Memo = MutableMapping[Hashable, Any]  # by what was measured, of the type that it gives
@@ -51,7 +50,7 @@ class LossFile:
             np.save(file, self._nll)
 
 
-class Cached:
+class Cached(Wrapped):
     """An engine that measures nothing twice under the untrained base, wrapped around another; it trains as that does.
 
     Losses of the engine's own samples are kept in `losses`. Everything else is kept in `memo`, which engines may share
@@ -59,44 +58,9 @@ class Cached:
     """
 
     def __init__(self, inner: Engine, losses: LossFile | None, memo: Memo) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._losses = losses
         self._memo = memo
-
-    @property
-    def layout(self) -> Layout:
-        return self._inner.layout
-
-    @property
-    def samples(self) -> Samples:
-        return self._inner.samples
-
-    @property
-    def context(self) -> int:
-        return self._inner.context
-
-    @property
-    def patterns(self) -> Mapping[str, Pattern]:
-        return self._inner.patterns
-
-    @property
-    def tokenizer(self) -> ModelTokenizer:
-        return self._inner.tokenizer
-
-    def initial(self, seed: int) -> Vector:
-        return self._inner.initial(seed)
-
-    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
-        return self._inner.train(jobs, local, seed)
-
-    def is_base(self, adapter: Model | Vector) -> bool:
-        return self._inner.is_base(adapter)
-
-    def describe(self) -> Environment:
-        return self._inner.describe()
-
-    def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
-        self._inner.save_adapter(adapter, folder)
 
     def over(self, samples: Samples) -> Self:
         """The same over other samples; their losses are in no file."""
@@ -106,10 +70,22 @@ class Cached:
 
     def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
         """Evaluate as any engine; where the adapter changes nothing, and all of the context is read, from the file."""
-        if self._losses is None or context not in (None, self.context) or not self.is_base(adapter):
-            return self._inner.evaluate(model, adapter, ids, context)
-        nll = self._losses.nll(ids, lambda missing: self._inner.evaluate(model, adapter, missing).nll)
-        return Losses(model, ids, nll, self.samples.predicted(ids, self.context))
+        kept = self._from_file(Evaluation(model, adapter, ids, context))
+        return self._inner.evaluate(model, adapter, ids, context) if kept is None else kept
+
+    def evaluate_all(self, evaluations: Sequence[Evaluation]) -> Sequence[Losses]:
+        kept = [self._from_file(evaluation) for evaluation in evaluations]
+        asked = [evaluation for evaluation, losses in zip(evaluations, kept, strict=True) if losses is None]
+        measured = iter(self._inner.evaluate_all(asked))
+        return [next(measured) if losses is None else losses for losses in kept]
+
+    def _from_file(self, asked: Evaluation) -> Losses | None:
+        """The losses of the base, where it is that which is asked for, and all of the context is read."""
+        if self._losses is None or asked.context not in (None, self.context) or not self.is_base(asked.adapter):
+            return None
+        measure = self._inner.evaluate
+        nll = self._losses.nll(asked.ids, lambda missing: measure(asked.model, asked.adapter, missing).nll)
+        return Losses(asked.model, asked.ids, nll, self.samples.predicted(asked.ids, self.context))
 
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
         pattern = pattern or self.patterns["evaluation"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,13 @@ from cllora.store import (
 from cllora.types import Model, Partition, Round, Samples, to_plain
 
 
-def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Engine) -> Iterator[Round]:
-    """Run an experiment into its folder from where it stopped, yielding each round once it is on disk."""
+def run_cell(
+    experiment: Experiment, folder: Path, samples: Samples, engine: Engine, may_save: Callable[[], None] = lambda: None
+) -> Iterator[Round]:
+    """Run an experiment into its folder from where it stopped, yielding each round once it is on disk.
+
+    `may_save` returns when a round that is done may be put on disk.
+    """
     begin(folder, experiment)
     last = last_round(folder)
     drop_unfinished(folder, last)
@@ -43,6 +48,7 @@ def run_cell(experiment: Experiment, folder: Path, samples: Samples, engine: Eng
     for after in rounds(federation, last):
         for name, table in probing.tables(after):
             write_probe(folder, name, after.number, table, every_round=probes.facts(name).when == "round")
+        may_save()
         save_round(folder, after)
         peaks += [client.peak_bytes for client in after.participants]
         # Measurements are on disk now; what goes on is the state.

@@ -28,13 +28,25 @@ class Pins:
         )
         return model.model_copy(update={"device": device, "precision": precision})
 
+    def together(self) -> int | None:
+        """Return how many cells are computed together, if the study has begun."""
+        pinned = self._read().get("together")
+        if pinned is not None:
+            return int(pinned[0])
+        return 1 if self._began() else None
+
+    def hold_together(self, number: int) -> None:
+        """Keep to so many from now on."""
+        if number > 1:
+            self._pin("together", lambda: [str(number)])
+
     def threads(self) -> int | None:
         """Return how many threads compute a cell of the study, if it has begun; of one from before this was pinned,
         those of its first run."""
         pinned = self._read().get("threads")
         if pinned is not None:
             return int(pinned[0])
-        began = sorted(self._path.parent.glob("*/environment.json"))
+        began = self._began()
         return read_environment(began[0].parent).hardware.threads if began else None
 
     def hold_threads(self, number: int) -> None:
@@ -86,6 +98,10 @@ class Pins:
                 pins[key] = decide()
                 write_json(self._path, pins)
             return pins[key]
+
+    def _began(self) -> list[Path]:
+        """The records of the environments that cells began on."""
+        return sorted(self._path.parent.glob("*/environment.json"))
 
     def _read(self) -> dict[str, list[str]]:
         return read_json(self._path) if self._path.exists() else {}

@@ -3,8 +3,8 @@
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cllora.presets import find_study
 from cllora.probes import probes
 from cllora.registry import AnyRegistry, code_files, guess, load_plugins
 from cllora.runs.deciding import batches, check_primary
-from cllora.runs.engines import Engine, Progress, Setting, engines
+from cllora.runs.engines import Engine, Progress, Setting, engines, together_of
 from cllora.runs.extras import how_to_install, installed
 from cllora.runs.failures import CellsFailed
 from cllora.runs.pins import Pins
@@ -139,24 +139,28 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
 
 
 def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], None], on_corpus: OnRead | None) -> None:
-    cache = StudyCache(folder, on_corpus, round(study.activations_gb * 1e9))
-    cache.hold_files(study.base.load)
+    pins = Pins(folder / "pins.json")
+    pins.hold_files(study.base.load)
+    begun: list[Progress] = []
     with Tracking(study, folder) as tracking:
-        begun: list[Progress] = []
         for batch in batches(study, folder):
             failed: dict[str, str] = {}
             begun += _beginnings(order_by_shared_inputs(batch), begun)
-            for progress in _computed(study, folder, begun[len(begun) - len(batch) :], cache):
-                if progress.failed is not None:
-                    failed[progress.cell.name] = progress.failed
-                tracking.follow(progress)
-                on_progress(progress)
+            cells = begun[len(begun) - len(batch) :]
+            with closing(_computed(study, folder, cells, pins, on_corpus)) as computed:
+                for progress in computed:
+                    if progress.failed is not None:
+                        failed[progress.cell.name] = progress.failed
+                    tracking.follow(progress)
+                    on_progress(progress)
             if failed:
                 raise CellsFailed(folder, failed, len(batch))
     shutil.rmtree(folder / ACTIVATIONS, ignore_errors=True)  # of use to cells that are left to do alone
 
 
-def _computed(study: Study, folder: Path, cells: Sequence[Progress], cache: StudyCache) -> Iterator[Progress]:
+def _computed(
+    study: Study, folder: Path, cells: Sequence[Progress], pins: Pins, on_corpus: OnRead | None
+) -> Generator[Progress]:
     """Yield the progress of cells from their beginnings: of those that are finished, then of those that the engine
     computes."""
     left = []
@@ -166,7 +170,8 @@ def _computed(study: Study, folder: Path, cells: Sequence[Progress], cache: Stud
         else:
             left.append(begin)
     if left:
-        engine = _engine_of(study, folder, [begin.cell for begin in left])
+        engine = _engine_of(study, folder, [begin.cell for begin in left], pins)
+        cache = StudyCache(folder, on_corpus, round(study.activations_gb * 1e9), together_of(engine))
         yield from engine(CellWork(folder, study.base.load, engine.threads, cache), left)
 
 
@@ -178,12 +183,13 @@ def _is_done(folder: Path, cell: Cell) -> bool:
         return False
 
 
-def _engine_of(study: Study, folder: Path, left: Sequence[Cell]) -> Engine:
-    """The study's engine for the cells that are left to do, with the threads that the study began with."""
-    pins = Pins(folder / "pins.json")
-    setting = Setting(folder, left, pins.threads(), _only_here(study.base.load, left))
+def _engine_of(study: Study, folder: Path, left: Sequence[Cell], pins: Pins) -> Engine:
+    """The study's engine for the cells that are left to do, as the study began: with as many threads, and cells
+    together."""
+    setting = Setting(folder, left, pins.threads(), _only_here(study.base.load, left), pins.together())
     engine: Engine = engines.bind(study.engine.name, study.engine.options)(setting)
     pins.hold_threads(engine.threads)
+    pins.hold_together(together_of(engine))
     return engine
 
 

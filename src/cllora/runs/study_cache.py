@@ -4,7 +4,7 @@ import gc
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,10 +31,12 @@ ACTIVATIONS = "activations"
 class StudyCache:
     """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had.
 
-    Each file of activations has at most `most_activations` bytes; with 0 there is none.
+    Each file of activations has at most `most_activations` bytes; with 0 there is none. As many as `together` of the
+    cells are computed together.
     """
 
-    def __init__(self, folder: Path, on_corpus: OnRead | None, most_activations: int = 0) -> None:
+    def __init__(self, folder: Path, on_corpus: OnRead | None, most_activations: int = 0, together: int = 1) -> None:
+        self.together = together
         self._folder = folder
         self.most_activations = most_activations
         self._pins = Pins(folder / "pins.json")
@@ -43,10 +45,6 @@ class StudyCache:
         self._engine: tuple[str, Engine] | None = None
         self._memos: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
-
-    def hold_files(self, files: Sequence[str]) -> None:
-        """Hold the user's own files against those that the study began with."""
-        self._pins.hold_files(files)
 
     def samples(self, experiment: Experiment) -> Samples:
         """The experiment's texts, held against those that the study began with."""
@@ -82,7 +80,8 @@ class StudyCache:
                 evaluated = experiment.evaluation.pattern.model_dump_json()
                 measured = f"{samples.fingerprint} {computed_by(base.device)}"
                 own = _short_hash(f"{own_model} {evaluated} {base.fingerprint} {start} {measured}")
-                learner = Learner(base, samples, settled.context, *attention_of(experiment))
+                attention = attention_of(experiment)
+                learner = Learner(base, samples, settled.context, *attention, several_cells=self.together > 1)
                 losses = LossFile(self._folder / f"base-{own}.npy", samples)
                 if self.most_activations:
                     identity = f"{own_model} {base.fingerprint} {measured}"

@@ -38,13 +38,14 @@ class Job:
     """A piece of work for a trainer: the samples it trains on, and the name that its draws go by.
 
     The work starts at a model. `context` is how many tokens of a text it sees, None for as many as the trainer's own
-    context.
+    context. `seed` is that of its draws, None for the one that all jobs are given to the trainer with.
     """
 
     work: Work
     ids: Ids
     name: tuple[str | int, ...]
     context: int | None = None
+    seed: int | None = None
 
     @property
     def start(self) -> Model:

@@ -2,7 +2,7 @@
 
 # Importing a module puts its engine into the registry.
 from cllora.runs.engines import auto, inline, on_ray, processes, slurm
-from cllora.runs.engines.engine import Engine, EngineFacts, Progress, Setting, Work, engines
+from cllora.runs.engines.engine import Engine, EngineFacts, Progress, Setting, Work, engines, groups_of, together_of
 
 __all__ = [
     "Engine",
@@ -12,8 +12,10 @@ __all__ = [
     "Work",
     "auto",
     "engines",
+    "groups_of",
     "inline",
     "on_ray",
     "processes",
     "slurm",
+    "together_of",
 ]

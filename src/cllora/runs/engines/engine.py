@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 from cllora.errors import UsageError
 from cllora.registry import Registry
+from cllora.runs.study_cache import shared_parts
 from cllora.spec import Cell
 
 
@@ -52,9 +54,16 @@ class Work(Protocol):
         """Compute the cell that stands at its beginning; a `Progress` for each round, once it is on disk."""
         ...
 
+    def together(self, begins: Sequence[Progress]) -> Iterator[Progress]:
+        """Compute the cells of a group (`groups_of`), in the same passes over their base."""
+        ...
+
 
 class Engine(Protocol):
-    """Computes cells, in any order and anywhere that can write their folders."""
+    """Computes cells, in any order and anywhere that can write their folders.
+
+    One that computes several in the same passes says how many at most in `together` (see `together_of`).
+    """
 
     @property
     def threads(self) -> int:
@@ -77,12 +86,14 @@ class Setting:
     cells: those that are not finished yet.
     threads: those of a cell, if the study began with a number of them.
     only_here: a name in the study that only this process knows, such as `strategy 'mine'`.
+    together: the number of cells that are computed in the same passes, if the study began with one.
     """
 
     folder: Path
     cells: Sequence[Cell]
     threads: int | None = None
     only_here: str | None = None
+    together: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,26 @@ class EngineFacts:
 
     package: str | None = None
     extra: str | None = None
+
+
+def together_of(engine: Engine) -> int:
+    """The number of cells that an engine computes in the same passes; 1 where it says nothing of it.
+
+    Products over more rows round differently: a study keeps to one number of these, as of threads.
+    """
+    return int(getattr(engine, "together", 1))
+
+
+def groups_of(cells: Sequence[Progress], together: int) -> list[list[Progress]]:
+    """The cells that are computed together: neighbours that share their texts and their base, `together` at most.
+
+    Decided by their places in the study, so that a study that was interrupted goes on in the same groups.
+    """
+
+    def group(begin: Progress) -> tuple[int, tuple[str, str]]:
+        return begin.index // together, shared_parts(begin.cell.experiment)
+
+    return [list(group) for _, group in groupby(cells, group)]
 
 
 def elsewhere(setting: Setting) -> None:

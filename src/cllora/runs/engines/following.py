@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cllora.errors import UsageError, counted, one_line
-from cllora.runs.engines.engine import Progress, Work
+from cllora.runs.engines.engine import Progress, Work, groups_of
 from cllora.runs.failures import record_failure, stops_the_study
 from cllora.runs.notices import Notices, kept_for_the_driver
 from cllora.store import committed_round, is_finished, read_rounds
@@ -30,7 +30,7 @@ LATE_SECONDS = 60
 
 
 class Handle(Protocol):
-    """One cell's computing: a future, or what a library has in its place."""
+    """The computing of one group of cells: a future, or what a library has in its place."""
 
     def done(self) -> bool: ...
     def result(self) -> Any: ...  # Any: what was computed; libraries differ
@@ -41,10 +41,10 @@ class Workers(Protocol):
 
     @property
     def at_once(self) -> int | None:
-        """The number of cells that they are handed at a time; None where they have a queue of their own."""
+        """The number of groups that they are handed at a time; None where they have a queue of their own."""
         ...
 
-    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle: ...
+    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle: ...
 
 
 Open = Callable[[], AbstractContextManager[Workers, bool | None]]
@@ -53,7 +53,7 @@ Open = Callable[[], AbstractContextManager[Workers, bool | None]]
 
 @dataclass(frozen=True)
 class Followed:
-    """An engine that hands cells out to workers and follows them.
+    """An engine that hands cells out to workers, `together` in one group, and follows them.
 
     `widely` says whether the workers may be on other machines, whose files take their time.
     """
@@ -61,6 +61,7 @@ class Followed:
     threads: int
     open: Open
     advice: str
+    together: int = 1
     widely: bool = False
 
     def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
@@ -69,13 +70,13 @@ class Followed:
             yield from _Following(self, work, workers, notices).all(cells)
 
 
-def computed(work: Work, begin: Progress) -> Progress:
-    """Compute all rounds of a cell, in a worker; returns the last one's progress."""
-    last = begin
+def computed(work: Work, *begins: Progress) -> Sequence[Progress]:
+    """Compute all rounds of a group of cells, in a worker; returns the progress of each one's last."""
+    last = {begin.index: begin for begin in begins}
     with kept_for_the_driver(work.folder), redirect_stdout(sys.stderr):
-        for progress in work(begin):
-            last = progress
-    return replace(last, record=None)
+        for progress in work.together(begins):
+            last[progress.index] = progress
+    return [replace(progress, record=None) for progress in last.values()]
 
 
 @dataclass
@@ -114,48 +115,49 @@ class _Following:
         self._workers = workers
         self._notices = notices
         self._deaths: Counter[str] = Counter()
-        self._running: dict[Handle, _Watched] = {}
+        self._running: dict[Handle, list[_Watched]] = {}
 
     def all(self, cells: Sequence[Progress]) -> Iterator[Progress]:
         """Hand out all cells, and yield what becomes of them."""
-        waiting = deque(cells)
+        waiting = deque(groups_of(cells, self._engine.together))
         while waiting or self._running:
             while waiting and self._has_room():
                 self._hand_out(waiting.popleft())
-            for handle, watched in list(self._running.items()):
+            for handle, group in list(self._running.items()):
                 done = handle.done()  # Asked first: what it wrote before it ended is there to be read then.
-                yield from watched.news()
+                for watched in group:
+                    yield from watched.news()
                 if done:
                     del self._running[handle]
-                    yield from self._ended(handle, watched, waiting)
+                    yield from self._ended(handle, group, waiting)
             self._notices.read()
             time.sleep(POLL_SECONDS)
 
     def _has_room(self) -> bool:
         return self._workers.at_once is None or len(self._running) < self._workers.at_once
 
-    def _hand_out(self, begin: Progress) -> None:
-        place = self._work.folder / begin.cell.name
-        watched = _Watched(begin, place)
-        list(watched.news())  # Its rounds of before are none.
-        self._running[self._workers.submit(computed, self._work, begin)] = watched
+    def _hand_out(self, begins: Sequence[Progress]) -> None:
+        group = [_Watched(begin, self._work.folder / begin.cell.name) for begin in begins]
+        for watched in group:
+            list(watched.news())  # Its rounds of before are none.
+        self._running[self._workers.submit(computed, self._work, *begins)] = group
 
-    def _ended(self, handle: Handle, watched: _Watched, waiting: deque[Progress]) -> Iterator[Progress]:
-        """Yield what a cell that is over comes to; one whose worker died waits again."""
-        begin = watched.begin
+    def _ended(self, handle: Handle, group: Sequence[_Watched], waiting: deque[list[Progress]]) -> Iterator[Progress]:
+        """Yield what a group that is over comes to; one whose worker died waits again."""
         try:
-            last: Progress = handle.result()
+            last: Sequence[Progress] = handle.result()
         except UsageError:
             raise
         except Exception as error:
             if stops_the_study(error):
                 raise
-            yield from self._died(begin, error, waiting)
+            yield from self._died([watched.begin for watched in group], error, waiting)
             return
-        if last.failed is not None:
-            yield replace(begin, failed=last.failed)
-            return
-        yield from self._rest(watched)
+        for watched, progress in zip(group, last, strict=True):
+            if progress.failed is not None:
+                yield replace(watched.begin, failed=progress.failed)
+            else:
+                yield from self._rest(watched)
 
     def _rest(self, watched: _Watched) -> Iterator[Progress]:
         """Yield the rounds of a finished cell that have not been reported; from another machine they may come late."""
@@ -172,16 +174,22 @@ class _Following:
         if watched.reported < 0:
             yield replace(watched.begin, round=watched.begin.rounds, resumed=True)
 
-    def _died(self, begin: Progress, error: Exception, waiting: deque[Progress]) -> Iterator[Progress]:
-        """Hand out again a cell whose worker was killed or failed; a few times, then the cell counts as failed."""
-        self._deaths[begin.cell.name] += 1
-        times = self._deaths[begin.cell.name]
+    def _died(self, begins: list[Progress], error: Exception, waiting: deque[list[Progress]]) -> Iterator[Progress]:
+        """Hand out again a group whose worker was killed or failed. After a few times each of its cells is computed by
+        itself, and one that was by itself counts as failed."""
+        names = ", ".join(begin.cell.name for begin in begins)
+        self._deaths[names] += 1
+        times = self._deaths[names]
         why = f"{type(error).__name__}: {one_line(error, 120)}"
         if times < DEATHS:
-            log.warning("the worker at %s died (%s); the cell goes on after its last whole round", begin.cell.name, why)
-            waiting.appendleft(begin)
-            return
-        died = UsageError(
-            f"its worker died {counted(times, 'time')}, killed or out of memory ({why}); {self._engine.advice}"
-        )
-        yield replace(begin, failed=record_failure(self._work.folder / begin.cell.name, died))
+            which = "the cell goes" if len(begins) == 1 else "each cell goes"
+            log.warning("the worker at %s died (%s); %s on after its last whole round", names, why, which)
+            waiting.appendleft(begins)
+        elif len(begins) > 1:
+            log.warning("the worker at %s died %s (%s); each goes on by itself", names, counted(times, "time"), why)
+            waiting.extendleft([begin] for begin in reversed(begins))
+        else:
+            died = UsageError(
+                f"its worker died {counted(times, 'time')}, killed or out of memory ({why}); {self._engine.advice}"
+            )
+            yield replace(begins[0], failed=record_failure(self._work.folder / names, died))

@@ -1,6 +1,6 @@
 """Cells over a Ray cluster: one that runs already, or one of this machine for as long as the study takes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -23,12 +23,15 @@ def ray(
     threads: PositiveInt = 1,
     gpus: Gpus = 0,
     address: str | None = None,
+    together: PositiveInt = 1,
 ) -> Engine:
     """Cells as tasks of Ray, each with `threads` cores and `gpus` GPUs (a share of one, such as 0.25, is admitted); on
-    the cluster at `address`, or else on this machine, `workers` at a time."""
+    the cluster at `address`, or else on this machine, `workers` at a time. Each task computes `together` cells in the
+    same passes over their base."""
     elsewhere(setting)
-    per_cell = setting.threads or threads
-    return Followed(per_cell, partial(_started, address, workers, per_cell, gpus), ADVICE, widely=address is not None)
+    per_task = setting.threads or threads
+    started = partial(_started, address, workers, per_task, gpus)
+    return Followed(per_task, started, ADVICE, setting.together or together, widely=address is not None)
 
 
 class _Tasks:
@@ -38,7 +41,7 @@ class _Tasks:
         self.at_once = at_once
         self._remote = remote
 
-    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle:
+    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
         handle: Handle = self._remote.remote(function, *arguments).future()
         return handle
 
@@ -56,5 +59,5 @@ def _started(address: str | None, workers: int | None, threads: int, gpus: float
         ray.shutdown()  # ends the tasks of this driver too
 
 
-def _run(function: Callable[..., Progress], *arguments: object) -> Progress:
+def _run(function: Callable[..., Sequence[Progress]], *arguments: object) -> Sequence[Progress]:
     return function(*arguments)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import loky
@@ -21,16 +21,24 @@ NEVER_RECYCLED = "1e15"
 
 
 @engines.register()
-def processes(setting: Setting, *, workers: PositiveInt | None = None, threads: PositiveInt | None = None) -> Engine:
-    """Several cells at a time, each in a process of its own on this machine."""
+def processes(
+    setting: Setting,
+    *,
+    workers: PositiveInt | None = None,
+    threads: PositiveInt | None = None,
+    together: PositiveInt = 1,
+) -> Engine:
+    """Several cells at a time, each in a process of its own on this machine; or in each process `together` cells, in
+    the same passes over their base."""
     elsewhere(setting)
-    at_once = workers or max(1, min(len(setting.cells), cores() // (setting.threads or threads or 1)))
+    together = setting.together or together
+    at_once = workers or max(1, min(-(-len(setting.cells) // together), cores() // (setting.threads or threads or 1)))
     per_cell = setting.threads or threads or max(1, cores() // at_once)
-    return Followed(per_cell, partial(_started, at_once, per_cell), ADVICE)
+    return Followed(per_cell, partial(_started, at_once, per_cell), ADVICE, together)
 
 
 class Processes:
-    """A pool of one process for each cell that is computed at once, so that one's death is no other's."""
+    """A pool of one process for each group of cells that is computed at once, so that one's death is no other's."""
 
     def __init__(self, at_once: int, threads: int) -> None:
         self.at_once = at_once
@@ -40,8 +48,8 @@ class Processes:
         for pool in self._pools:
             pool.submit(_imports)
 
-    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle:
-        """Hand a cell to a process that is free; one that died is started again."""
+    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
+        """Hand a group of cells to a process that is free; one that died is started again."""
         free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
         try:
             handle: Handle = self._pools[free].submit(function, *arguments)

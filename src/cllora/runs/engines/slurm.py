@@ -1,6 +1,6 @@
 """Cells as jobs of Slurm, by submitit."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,17 +29,20 @@ def slurm(
     account: str | None = None,
     cluster: Literal["slurm", "local"] = "slurm",
     parameters: dict[str, str | int] | None = None,
+    together: PositiveInt = 1,
 ) -> Engine:
     """A job for each cell, with `threads` cores, `gpus` GPUs and `mem_gb` of memory for `timeout_min` minutes, at most
-    `workers` in the queue at a time. `parameters` are further ones of `sbatch`, such as {qos: long}; `cluster: local`
-    runs the jobs on this machine instead, to try things out."""
+    `workers` in the queue at a time; or for `together` cells, in the same passes over their base. `parameters` are
+    further ones of `sbatch`, such as {qos: long}; `cluster: local` runs the jobs on this machine instead, to try things
+    out."""
     elsewhere(setting)
-    per_cell = setting.threads or threads
-    asked = {"cpus_per_task": per_cell, "gpus_per_node": gpus, "mem_gb": mem_gb, "timeout_min": timeout_min}
+    per_job = setting.threads or threads
+    asked = {"cpus_per_task": per_job, "gpus_per_node": gpus, "mem_gb": mem_gb, "timeout_min": timeout_min}
     named = {"slurm_partition": partition, "slurm_account": account, "slurm_additional_parameters": parameters}
     given = {key: value for key, value in {**asked, **named}.items() if value}
     folder = setting.folder / LOGS
-    return Followed(per_cell, partial(_started, folder, cluster, given, workers), ADVICE, widely=cluster == "slurm")
+    started = partial(_started, folder, cluster, given, workers)
+    return Followed(per_job, started, ADVICE, setting.together or together, widely=cluster == "slurm")
 
 
 class _Jobs:
@@ -50,7 +53,7 @@ class _Jobs:
         self._executor = executor
         self._jobs: list[Any] = []
 
-    def submit(self, function: Callable[..., Progress], *arguments: object) -> Handle:
+    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
         job: Any = self._executor.submit(function, *arguments)
         self._jobs.append(job)
         handle: Handle = job

@@ -1,0 +1,33 @@
+"""Passes that several adapters share: how much goes into one, and which neighbours do."""
+
+from collections.abc import Iterator, Sequence
+
+from cllora.types import Model, same_frozen
+
+TOGETHER = {"cpu": 1536, "cuda": 16384}
+"""Tokens in a step of all clients that train together: more would make the products no faster."""
+MOST_TOGETHER = 8
+SLOT_NUMBERS = 2**24
+"""Clients that train together, and numbers that all their adapters may have."""
+CELLS_TOGETHER = {"cpu": 4096, "cuda": 32768}
+MOST_OF_CELLS = 40
+"""The same tokens and clients, where those of several cells train together."""
+EVALUATED_TOGETHER = {"cpu": 0, "cuda": 65536}
+"""Tokens of all models that are evaluated in one pass. None on a CPU, where it makes nothing faster."""
+
+
+def side_by_side(
+    models: Sequence[Model], tokens: Sequence[float], most_tokens: int, most_models: int
+) -> Iterator[slice]:
+    """Neighbours among models that share a pass: so many of them at most, with so many tokens, over the same frozen
+    matrices. One alone may have more tokens."""
+    start, room = 0, 0.0
+    for place, model in enumerate(models):
+        full = place - start == most_models
+        apart = tokens[place] > room or full or not same_frozen(models[start].frozen, model.frozen)
+        if place > start and apart:
+            yield slice(start, place)
+            start = place
+        room = (room if place > start else most_tokens) - tokens[place]
+    if models:
+        yield slice(start, len(models))
