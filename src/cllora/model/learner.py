@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from cllora.model.passes import (
     MOST_TOGETHER,
     SLOT_NUMBERS,
     TOGETHER,
+    one_behind,
     side_by_side,
 )
 from cllora.model.patterns import FULL, Pattern
@@ -45,7 +46,6 @@ TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
 EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
 """Tokens of one client, or of an evaluation, that go through the network at once. They decide which dropout mask falls
 where."""
-_T = TypeVar("_T")
 
 
 class Learner:
@@ -124,25 +124,26 @@ class Learner:
         return self._evaluate_together([Evaluation(model, adapter, ids, context)])[0]
 
     def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[Losses]:
-        """Several evaluations; small ones in the same passes, which comes to the same but for rounding."""
-        models = [model_of(evaluation.adapter) for evaluation in evaluations]
-        tokens = [self.samples.seen(one.ids, one.context or self.context).sum() for one in evaluations]
+        """Losses of several evaluations; small ones share passes, which comes to the same but for rounding."""
+        models = [model_of(asked.adapter) for asked in evaluations]
+        tokens = [self.samples.seen(asked.ids, asked.context or self.context).sum() for asked in evaluations]
         groups = side_by_side(models, tokens, EVALUATED_TOGETHER[self.base.device.type], len(self.adapters.values))
         return [losses for group in groups for losses in self._evaluate_together(evaluations[group])]
 
     @torch.no_grad()
     def _evaluate_together(self, evaluations: Sequence[Evaluation]) -> list[Losses]:
-        """Evaluations in the same passes, each model in a slot."""
-        for slot, one in enumerate(evaluations):
-            self.adapters.write(one.adapter, slot)
-        contexts = [one.context or self.context for one in evaluations]
-        ends = np.cumsum([len(one.ids) for one in evaluations])
+        """Losses of evaluations in the same passes, each model in a slot."""
+        for slot, asked in enumerate(evaluations):
+            self.adapters.write(asked.adapter, slot)
+        contexts = [asked.context or self.context for asked in evaluations]
+        batches = [asked.ids for asked in evaluations]
+        ends = np.cumsum([len(ids) for ids in batches])
         nll = np.zeros(ends[-1])
-        for row, losses in self._scored([one.ids for one in evaluations], self.patterns["evaluation"], contexts):
+        for row, losses in self._scored(batches, self.patterns["evaluation"], contexts):
             nll[row.places] = np.bincount(row.owner, losses, len(row.places))
         return [
-            Losses(one.model, one.ids, part, self.samples.predicted(one.ids, context))
-            for one, part, context in zip(evaluations, np.split(nll, ends[:-1]), contexts, strict=True)
+            Losses(asked.model, asked.ids, part, self.samples.predicted(asked.ids, context))
+            for asked, part, context in zip(evaluations, np.split(nll, ends[:-1]), contexts, strict=True)
         ]
 
     @torch.no_grad()
@@ -232,7 +233,7 @@ class Learner:
         # Summed on the host, in order: on a GPU the order of such sums, and so their last digits, would vary.
         # One row behind: a GPU has the next row to work on while this one's losses are fetched.
         rows = self._begun(self._rows(batches, pattern, contexts), pattern)
-        for row, losses in _one_behind((row, self.network.losses(row)) for row in rows):
+        for row, losses in one_behind((row, self.network.losses(row)) for row in rows):
             yield row, losses.cpu().numpy().astype(np.float64)
 
     def groups(self, jobs: Sequence[Job], local: LocalSpec) -> Iterator[list[Job]]:
@@ -294,12 +295,3 @@ class Learner:
         rows = packed(self.samples, batches, contexts or self.context, budget, device, pattern)
         begun = self._begun(rows, pattern)
         return torch.stack([self.network.add_gradients(row, tokens, dropout) for row in begun]).sum(0)
-
-
-def _one_behind(items: Iterator[_T]) -> Iterator[_T]:
-    """The items, each given away only when the next one has been made."""
-    before: list[_T] = []
-    for item in items:
-        yield from before
-        before = [item]
-    yield from before

@@ -1,8 +1,11 @@
-"""Passes that several adapters share: how much goes into one, and which neighbours do."""
+"""Passes through the base that several adapters share: how much goes into one, and which neighbours do."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from cllora.types import Model, same_frozen
+
+_T = TypeVar("_T")
 
 TOGETHER = {"cpu": 1536, "cuda": 16384}
 """Tokens in a step of all clients that train together: more would make the products no faster."""
@@ -31,3 +34,12 @@ def side_by_side(
         room = (room if place > start else most_tokens) - tokens[place]
     if models:
         yield slice(start, len(models))
+
+
+def one_behind(items: Iterator[_T]) -> Iterator[_T]:
+    """The items, each given away only when the next one has been made."""
+    before: list[_T] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before

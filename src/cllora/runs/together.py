@@ -50,7 +50,7 @@ class Evaluating:
 
 @dataclass(frozen=True)
 class Measuring:
-    """Something else that is to be computed, by itself."""
+    """A measurement of a cell that is made by itself."""
 
     compute: Callable[[], object]
 
@@ -83,7 +83,7 @@ class Member:
         self.may_save = False
         self._cell = cell
         self._answers: SimpleQueue[object] = SimpleQueue()
-        self._said: SimpleQueue[Progress | Request | BaseException | None] = SimpleQueue()
+        self._messages: SimpleQueue[Progress | Request | BaseException | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._runs = self._ends = False
 
@@ -124,32 +124,32 @@ class Member:
         """In the cell's thread: wait for the answer."""
         if self._ends:
             raise Ended
-        self._said.put(request)
+        self._messages.put(request)
         answer = self._answers.get()
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def _heard(self) -> list[Progress]:
-        """What the cell says until it asks or is over."""
-        told = []
-        while isinstance(said := self._said.get(), Progress):
-            told.append(said)
-            self.round = said.round
+        """The cell's progress until it asks for something or is over."""
+        rounds = []
+        while isinstance(message := self._messages.get(), Progress):
+            rounds.append(message)
+            self.round = message.round
         self._runs = self.may_save = False
-        self.request = None if isinstance(said, BaseException) else said
-        if isinstance(said, BaseException) and not isinstance(said, Ended):
-            raise said
-        return told
+        self.request = None if isinstance(message, BaseException) else message
+        if isinstance(message, BaseException) and not isinstance(message, Ended):
+            raise message
+        return rounds
 
     def _run(self) -> None:
-        said: BaseException | None = None
+        end: BaseException | None = None
         try:
             for progress in self._cell(self):
-                self._said.put(progress)
+                self._messages.put(progress)
         except BaseException as error:  # noqa: BLE001 (it is raised where the cell is waited for)
-            said = error
-        self._said.put(said)
+            end = error
+        self._messages.put(end)
 
 
 class MemberEngine(Wrapped):
@@ -254,7 +254,7 @@ def _next(going: Sequence[Member]) -> list[Member]:
 
 
 def _shared(request: Request) -> Hashable:
-    """What requests of one kind must agree in to be done together."""
+    """The things that requests of one kind must agree in to be done together."""
     match request:
         case Training():
             return id(request.engine), request.local.model_dump_json()

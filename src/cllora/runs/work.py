@@ -37,7 +37,14 @@ class CellWork:
 
     def __reduce__(self) -> tuple[Any, ...]:
         cache = self._cache
-        return _work_here, (os.getcwd(), self.folder, self._files, self._threads, cache.most_activations, cache.together)
+        return _work_here, (
+            os.getcwd(),
+            self.folder,
+            self._files,
+            self._threads,
+            cache.most_activations,
+            cache.together,
+        )
 
     def prepare(self, cells: Sequence[Progress]) -> None:
         """Read the cells' texts into the cache. What cannot be read is recorded by the cells that ask for it."""

@@ -182,8 +182,8 @@ class _Following:
         times = self._deaths[names]
         why = f"{type(error).__name__}: {one_line(error, 120)}"
         if times < DEATHS:
-            which = "the cell goes" if len(begins) == 1 else "each cell goes"
-            log.warning("the worker at %s died (%s); %s on after its last whole round", names, why, which)
+            subject = "the cell goes" if len(begins) == 1 else "each cell goes"
+            log.warning("the worker at %s died (%s); %s on after its last whole round", names, why, subject)
             waiting.appendleft(begins)
         elif len(begins) > 1:
             log.warning("the worker at %s died %s (%s); each goes on by itself", names, counted(times, "time"), why)

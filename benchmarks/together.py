@@ -1,0 +1,96 @@
+"""Cells in the same passes against one by one: tokens a second of training, and of the whole study.
+
+    python benchmarks/together.py [--models embedded-64 embedded] [--batches 2 8] [--repeats 3] [--out FILE.json]
+
+Eight cells of the demo (two alphas, four seeds) in one process with one thread, in turn 1, 2, 4 and 8 of them together;
+`ratio` is over 1, the median of the turns. Run it alone.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import cllora
+import measured
+from cllora.presets import find_study
+from cllora.spec import Study
+
+TOGETHER = (1, 2, 4, 8)
+
+
+def study(model: str, batch: int, together: int, rounds: int) -> Study:
+    fields = find_study("demo").to_mapping()
+    fields["model"]["name"] = model
+    fields["federation"]["num_rounds"] = rounds
+    fields["local"] = {"steps": 6, "batch_size": batch, "learning_rate": 3e-3}
+    fields["grid"] = {"partition.alpha": [0.1, "iid"]}
+    fields["seeds"] = 4
+    fields["engine"] = {"name": "inline", "threads": 1, "together": together}
+    return Study.parse(fields)
+
+
+def run(asked: Study) -> tuple[float, float]:
+    """Tokens a second of training alone; and cells an hour, from the first round on disk to the last cell's end."""
+    begins: list[float] = []
+    with tempfile.TemporaryDirectory() as place:
+        out = cllora.run(asked, Path(place), on_progress=lambda progress: begins.append(time.perf_counter()))
+        seconds = time.perf_counter() - begins[0]
+        costs = [json.loads(file.read_text(encoding="utf-8")) for file in out.glob("*/costs.json")]
+    trained = sum(cost["trained_tokens"] for cost in costs) / sum(cost["training_seconds"] for cost in costs)
+    return trained, 3600 * len(costs) / seconds
+
+
+def rows_of(model: str, batch: int, repeats: int, rounds: int) -> list[dict[str, object]]:
+    """A row for each number of cells together."""
+    run(study(model, batch, 1, 1))  # fills the cache of texts
+    turns = [{k: run(study(model, batch, k, rounds)) for k in TOGETHER} for _ in range(repeats)]
+    rows = []
+    for together in TOGETHER:
+        ratios = [[turn[together][i] / turn[1][i] for turn in turns] for i in range(2)]
+        rates = [statistics.median(turn[together][i] for turn in turns) for i in range(2)]
+        rows.append(
+            {
+                "model": model,
+                "batch": batch,
+                "together": together,
+                "trained tokens/s": round(rates[0]),
+                "ratio": round(statistics.median(ratios[0]), 2),
+                "cells an hour": round(rates[1]),
+                "their ratio": round(statistics.median(ratios[1]), 2),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["embedded-64", "embedded"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[2, 8])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    rows = []
+    for model in options.models:
+        for batch in options.batches:
+            rows += rows_of(model, batch, options.repeats, options.rounds)
+            print(*rows[-len(TOGETHER) :], sep="\n", file=sys.stderr, flush=True)
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=120).print(table)
+    if options.out is not None:
+        measured.write(options.out, {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
