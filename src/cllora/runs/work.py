@@ -71,7 +71,7 @@ class CellWork:
 
     def _load(self, experiment: Experiment) -> None:
         """Make what cells share. What cannot be made is recorded by each of them."""
-        with suppress(UsageError):
+        with suppress(Exception):
             self._cache.engine(experiment, self._cache.samples(experiment))
 
     def _last_round(self, begin: Progress) -> int:
