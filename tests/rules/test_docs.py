@@ -46,7 +46,7 @@ def test_every_python_block_in_extending_runs_and_registers(tmp_path):
         "assert {'fedmedian'} <= set(strategies.names()) and 'digits' in features.names()\n"
         "assert 'rank_helps' in claims.names()\nassert 'aloud' in engines.names()\n"
         "assert 'sorted_blocks' in partitioners.names() and 'countdown' in corpora.names()\n"
-        "assert 'demo_ranks' in presets.names() and len(presets.get('demo_ranks')().cells()) == 3\n"
+        "assert 'demo_ranks' in presets.names() and len(presets.get('demo_ranks')().cells()) == 24\n"
     )
     subprocess.run([sys.executable, "-c", code + check], check=True, cwd=tmp_path)
 

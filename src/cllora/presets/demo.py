@@ -14,7 +14,7 @@ def demo() -> Study:
             "model": {"name": "embedded-64", "context": 128},
             "lora": {"r": 2, "lora_alpha": 16, "lora_dropout": 0, "target_modules": ["q_proj", "v_proj"]},
             "data": {
-                "corpus": {"name": "functions", "per_package": 60},
+                "corpus": {"name": "functions", "per_package": 50},
                 "corrupt": {"kind": "shuffle_words", "share": 0.5},
             },
             "partition": {"scheme": "client_mix", "by": "length", "classes": 5, "num_clients": 20},
