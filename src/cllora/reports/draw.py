@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
+from plotly.colors import get_colorscale
 
 from cllora.analysis import Results
 from cllora.reports import alt
+from cllora.reports.chart import Chart, Trace
 from cllora.reports.columns import cell as text_of
 from cllora.reports.columns import column
 from cllora.reports.figure import LegendEntry, Plot
@@ -21,7 +22,6 @@ from cllora.reports.style import (
     GRID,
     INK,
     PAPER,
-    ZERO_LINE,
     Look,
     chart,
     hovering,
@@ -30,6 +30,7 @@ from cllora.reports.style import (
     styles,
     trace,
     with_room,
+    zero_line,
 )
 from cllora.reports.tables import groups
 
@@ -50,7 +51,7 @@ def left_out(spec: FigureSpec) -> int:
 
 
 @singledispatch
-def draw(spec: FigureSpec, rows: pd.DataFrame, results: Results) -> go.Figure:
+def draw(spec: FigureSpec, rows: pd.DataFrame, results: Results) -> Chart:
     """One picture: those `rows` of a specification's table that it shows."""
     raise TypeError(f"{spec!r} is no figure")
 
@@ -74,27 +75,28 @@ def _scaled(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 @draw.register
-def _(spec: Dots, rows: pd.DataFrame, results: Results) -> go.Figure:
+def _(spec: Dots, rows: pd.DataFrame, results: Results) -> Chart:
     in_cells = spec.y == "cell"
     figure = chart(column(spec.x).label, results.axis_title if in_cells else column(spec.y).label)
     rows = _scaled(rows.assign(hover=_hover(spec, rows)), spec.x).dropna(subset=[spec.x])
     for row in groups(rows, spec.y).values() if spec.joined else ():
         line = {"mode": "lines", "line": {"color": GRID, "width": 4}, "hoverinfo": "skip"}
-        figure.add_scatter(x=row[spec.x].tolist(), y=row[spec.y].tolist(), **line)
+        figure.data.append({"type": "scatter", "x": row[spec.x].tolist(), "y": row[spec.y].tolist(), **line})
     for name, look in series(spec.table, spec.by, results).items():
-        figure.add_traces(list(_dots(spec, rows[rows[spec.by] == name], name, look)))
+        figure.data += _dots(spec, rows[rows[spec.by] == name], name, look)
     if spec.zero:
-        figure.add_vline(x=0, line=ZERO_LINE)
+        zero_line(figure, "x")
     if in_cells:
         _cells_in_rows(figure, rows, results)
-        figure.update_xaxes(range=with_room([*spec.table[spec.x].dropna(), *([0.0] if spec.zero else [])]))
+    if in_cells and not spec.log:
+        figure.x_axis(range=with_room([*spec.table[spec.x].dropna(), *([0.0] if spec.zero else [])]))
     if spec.log:
         ticks = {"dtick": 1, "tickformat": ",~r", "exponentformat": "none"}
-        figure.update_xaxes(type="log", range=None, showgrid=True, color=INK, **ticks)
+        figure.x_axis(type="log", showgrid=True, color=INK, **ticks)
     return figure
 
 
-def _cells_in_rows(figure: go.Figure, rows: pd.DataFrame, results: Results) -> None:
+def _cells_in_rows(figure: Chart, rows: pd.DataFrame, results: Results) -> None:
     cells = [cell for cell in results.cells if cell in set(rows["cell"])]
     in_rows(figure, cells, [results.short(cell) for cell in cells])
 
@@ -106,7 +108,7 @@ def _hover(spec: Dots, rows: pd.DataFrame) -> list[str]:
     return [f"{name}: {text_of(float(x), spec.x)}" for name, x in zip(names, rows[spec.x], strict=True)]
 
 
-def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[go.Scatter | go.Box]:
+def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[Trace]:
     if spec.box:
         yield _boxed(spec, rows, name, look)
         return
@@ -114,7 +116,8 @@ def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[go.
     shown = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, MOST_DOTS).astype(int))] if len(rows) else rows
     many = spec.y != "cell"
     dots = trace(shown, spec.x, spec.y, name, look, hovering(shown["hover"]), size=5 if many else 13)
-    yield dots.update(marker_opacity=0.45 if many else 1)
+    dots["marker"]["opacity"] = 0.45 if many else 1
+    yield dots
     if spec.trend:
         fifths = [rows.iloc[part] for part in np.array_split(np.arange(len(rows)), 5) if len(part) > 1]
         means = pd.DataFrame([part[[spec.x, spec.y]].mean() for part in fifths], columns=[spec.x, spec.y])
@@ -122,7 +125,7 @@ def _dots(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Iterator[go.
         yield trace(means, spec.x, spec.y, f"{name}, means of fifths", look, line)
 
 
-def _boxed(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> go.Box:
+def _boxed(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> Trace:
     """The dots of one colour, with a box from quartile to quartile and the mean dashed.
 
     Plotly's whiskers end at the last dot that is no more than 1.5 times the box's length away from it.
@@ -132,7 +135,7 @@ def _boxed(spec: Dots, rows: pd.DataFrame, name: str, look: Look) -> go.Box:
     hover = {"hoveron": "points", "hovertemplate": "%{text}<extra></extra>"}
     marker = {"color": look["color"], "symbol": look["symbol"], "size": 5, "opacity": 0.55}
     line = {"color": look["color"], "width": 1.5}
-    return go.Box({**places, **boxes, **hover, "name": name, "marker": marker, "line": line})
+    return {"type": "box", **places, **boxes, **hover, "name": name, "marker": marker, "line": line}
 
 
 @keys.register
@@ -143,7 +146,7 @@ def _(spec: Dots, results: Results) -> Sequence[LegendEntry]:
 
 
 @draw.register
-def _(spec: Bars, rows: pd.DataFrame, results: Results) -> go.Figure:
+def _(spec: Bars, rows: pd.DataFrame, results: Results) -> Chart:
     lying = spec.y == "cell"
     size, place = (spec.x, spec.y) if lying else (spec.y, spec.x)
     where, value = ("%{y}", "%{x}") if lying else (f"{column(place).title} %{{x}}", "%{y}")
@@ -154,13 +157,14 @@ def _(spec: Bars, rows: pd.DataFrame, results: Results) -> go.Figure:
         own = _scaled(rows[rows[spec.by] == name], size)
         bars = {"x": own[spec.x].tolist(), "y": own[spec.y].tolist(), "orientation": "h" if lying else "v"}
         hover = f"{where}<br>{name}: {value}<extra></extra>"
-        figure.add_bar(**bars, name=name, marker={"color": colour, "line": edge}, hovertemplate=hover)
+        look = {"name": name, "marker": {"color": colour, "line": edge}, "hovertemplate": hover}
+        figure.data.append({"type": "bar", **bars, **look})
     if lying:
         _cells_in_rows(figure, rows, results)
         return figure
     highest = spec.table.groupby([name for name in (spec.facet, place) if name])[size].sum().max()
-    figure.update_xaxes(type="category", showticklabels=False)
-    figure.update_yaxes(range=[0, highest * 1.02])
+    figure.x_axis(type="category", showticklabels=False)
+    figure.y_axis(range=[0, highest * 1.02])
     return figure
 
 
@@ -178,17 +182,19 @@ def _(spec: Bars, results: Results) -> Sequence[LegendEntry]:
 
 
 @draw.register
-def _(spec: Heatmap, rows: pd.DataFrame, results: Results) -> go.Figure:
+def _(spec: Heatmap, rows: pd.DataFrame, results: Results) -> Chart:
     grid = rows.pivot(index=spec.y, columns=spec.x, values=spec.z)
     x, y = column(spec.x).title, column(spec.y).title
     z = [[None if np.isnan(z) else z for z in row] for row in grid.to_numpy(float)]
     if spec.contours:
         figure = chart(x, y, height=420)
         places = {"x": grid.columns.tolist(), "y": grid.index.tolist(), "z": z, "ncontours": 16, "line": {"width": 0.5}}
-        figure.add_contour(**places, **_colours(spec), hovertemplate="%{x:.3g}, %{y:.3g}: %{z:+.4f}<extra></extra>")
-        figure.add_traces([] if spec.points is None else [_points(spec.points, rows, spec.facet)])
-        figure.update_yaxes(scaleanchor="x", showgrid=False, constrain="domain")
-        return figure.update_xaxes(constrain="domain")
+        hover = "%{x:.3g}, %{y:.3g}: %{z:+.4f}<extra></extra>"
+        figure.data.append({"type": "contour", **places, **_colours(spec), "hovertemplate": hover})
+        figure.data += [] if spec.points is None else [_points(spec.points, rows, spec.facet)]
+        figure.y_axis(scaleanchor="x", showgrid=False, constrain="domain")
+        figure.x_axis(constrain="domain")
+        return figure
     figure = chart(x, y, height=max(240, 110 + (40 if spec.text else 18) * len(grid)))
     written, text = {}, ""
     if spec.text:
@@ -196,9 +202,9 @@ def _(spec: Heatmap, rows: pd.DataFrame, results: Results) -> go.Figure:
         written, text = {"text": squares.to_numpy().tolist(), "texttemplate": "%{text}"}, "%{text}, "
     hover = f"{y} %{{y}}, {x} %{{x}}: {text}%{{z:.4g}}<extra></extra>"
     places = {"x": [text_of(x, spec.x) for x in grid.columns], "y": [text_of(y, spec.y) for y in grid.index], "z": z}
-    figure.add_heatmap(**places, **written, **_colours(spec), hovertemplate=hover)
-    figure.update_xaxes(type="category", dtick=max(1, grid.shape[1] // 8))
-    figure.update_yaxes(type="category", dtick=max(1, len(grid) // 8), showgrid=False)
+    figure.data.append({"type": "heatmap", **places, **written, **_colours(spec), "hovertemplate": hover})
+    figure.x_axis(type="category", dtick=max(1, grid.shape[1] // 8))
+    figure.y_axis(type="category", dtick=max(1, len(grid) // 8), showgrid=False)
     return figure
 
 
@@ -207,17 +213,17 @@ def _colours(spec: Heatmap) -> dict[str, Any]:
     bar = {"title": {"text": column(spec.z).title, "side": "right", "font": {"size": 12}}, "thickness": 12}
     signed = {**bar, "tickformat": "+.2~g"}
     if spec.contours:
-        return {"colorscale": "Viridis", "colorbar": signed}
+        return {"colorscale": get_colorscale("Viridis"), "colorbar": signed}
     most = float(spec.table[spec.z].abs().max())
     if spec.centred:
-        return {"zmin": -most, "zmax": most, "colorscale": "RdBu", "colorbar": signed}
-    return {"zmin": 0, "zmax": most, "colorscale": "Viridis_r", "colorbar": bar}
+        return {"zmin": -most, "zmax": most, "colorscale": get_colorscale("RdBu"), "colorbar": signed}
+    return {"zmin": 0, "zmax": most, "colorscale": get_colorscale("Viridis_r"), "colorbar": bar}
 
 
-def _points(points: pd.DataFrame, rows: pd.DataFrame, facet: str) -> go.Scatter:
+def _points(points: pd.DataFrame, rows: pd.DataFrame, facet: str) -> Trace:
     own = points[points[facet] == rows[facet].iloc[0]] if facet else points
     marker = {"color": PAPER, "line": {"color": INK, "width": 1.5}, "size": 9}
     font = {"color": "white", "shadow": "0 0 3px black, 0 0 2px black"}
     places = {"x": own["x"].tolist(), "y": own["y"].tolist(), "text": own["name"].tolist(), "mode": "markers+text"}
     hover = {"customdata": own["text"].tolist(), "hovertemplate": "%{text}: %{customdata}<extra></extra>"}
-    return go.Scatter(**places, **hover, textposition="top center", textfont=font, marker=marker)
+    return {"type": "scatter", **places, **hover, "textposition": "top center", "textfont": font, "marker": marker}

@@ -1,18 +1,26 @@
 """A section as it is shown: charts, a legend, sentences and a table of text. Renderers write it as HTML or LaTeX."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
+
+from cllora.reports.chart import Chart, Drawn
 
 
 @dataclass(frozen=True)
 class Plot:
     """A chart, and in words what there is to see on it (read out in its place); a title if it is one of several."""
 
-    chart: go.Figure
+    chart: Drawn = Drawn()
     alt: str
     title: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """What Plotly's script draws: its traces as `data`, and a `layout`."""
+        held = vars(self)["chart"]
+        content: dict[str, Any] = held.content() if isinstance(held, Chart) else held.to_dict()
+        return content
 
 
 @dataclass(frozen=True)

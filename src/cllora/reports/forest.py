@@ -1,17 +1,18 @@
 """A forest plot: every comparison as a point with its intervals, and what it shows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from cllora.analysis import Results, typed
+from cllora.reports.chart import Chart, Trace
 from cllora.reports.columns import column
 from cllora.reports.figure import LegendEntry
 from cllora.reports.say import SHOWS, pair
 from cllora.reports.section import Forest
-from cllora.reports.style import GRID, MUTED, SERIES, ZERO_LINE, chart, hovering, in_rows, trace, with_room
+from cllora.reports.style import GRID, MUTED, SERIES, chart, hovering, in_rows, trace, with_room, zero_line
 
 KEYS = {
     "differs": LegendEntry(SHOWS["differs"], SERIES[1], symbol="diamond"),
@@ -28,7 +29,7 @@ def forest_keys(spec: Forest, results: Results) -> Sequence[LegendEntry]:
     return [*used, *([MARGIN] if spec.table["margin"].notna().any() else [])]
 
 
-def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
+def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> Chart:
     """One row per comparison: thick its own 95 % interval, thin that of the level that Holm decides at.
 
     The rows' names end in the answer, where there are several, so that neither colour nor shape is needed to read it.
@@ -40,12 +41,12 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
     rows = rows.assign(hover=hover, **{name: rows[name].astype(float) / metric.scale for name in NUMBERS})
     for place, margin in enumerate(rows["margin"]):
         if not np.isnan(margin):
-            figure.add_shape(_band(place, margin))
-    figure.add_vline(x=0, line=ZERO_LINE)
+            figure.shape(**_band(place, margin))
+    zero_line(figure, "x")
     ends = rows.assign(below=-rows["margin"])[["difference", "low_holm", "high_holm", "margin", "below"]]
-    figure.update_xaxes(range=with_room([0.0, *(x for x in ends.to_numpy(float).ravel() if np.isfinite(x))]))
+    figure.x_axis(range=with_room([0.0, *(x for x in ends.to_numpy(float).ravel() if np.isfinite(x))]))
     for shows, key in KEYS.items():
-        figure.add_traces(_points(rows[rows["shows"] == shows], key) if (rows["shows"] == shows).any() else [])
+        figure.data += _points(rows[rows["shows"] == shows], key) if (rows["shows"] == shows).any() else []
     cells = rows["cell"].tolist()
     names = cells if len(results.axes) == 1 else [results.short(cell) for cell in cells]
     if rows["shows"].nunique() > 1:
@@ -54,13 +55,14 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> go.Figure:
     return figure
 
 
-def _band(place: int, margin: float) -> go.layout.Shape:
+def _band(place: int, margin: float) -> dict[str, Any]:
     """The band of differences smaller than the margin, over the height of one row."""
     ends = {"x0": -margin, "x1": margin, "y0": place - 0.5, "y1": place + 0.5}
-    return go.layout.Shape(type="rect", fillcolor=GRID, opacity=0.75, line_width=0, layer="below", **ends)
+    look = {"fillcolor": GRID, "opacity": 0.75, "line": {"width": 0}, "layer": "below"}
+    return {"type": "rect", **look, **ends}
 
 
-def _points(rows: pd.DataFrame, key: LegendEntry) -> list[go.Scatter]:
+def _points(rows: pd.DataFrame, key: LegendEntry) -> list[Trace]:
     """The comparisons of one answer: both whiskers, then the points."""
     look = {"color": key.colour, "dash": "solid", "symbol": key.symbol}
     drawn = []
@@ -71,4 +73,5 @@ def _points(rows: pd.DataFrame, key: LegendEntry) -> list[go.Scatter]:
         line = {"mode": "lines", "hoverinfo": "skip"}
         drawn.append(trace(whiskers, "x", "cell", key.name, look, line, width))
     points = trace(rows, "difference", "cell", key.name, look, hovering(rows["hover"]), size=13)
-    return [*drawn, points.update(marker_line={"width": 2, "color": key.colour})]
+    points["marker"]["line"] = {"width": 2, "color": key.colour}
+    return [*drawn, points]

@@ -4,12 +4,14 @@ import base64
 import gzip
 import importlib.resources
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import jinja2
 import pandas as pd
-import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup, escape
+from plotly.io.json import to_json_plotly
 
 from cllora.reports.columns import cell, shown
 from cllora.reports.figure import Figure
@@ -62,13 +64,13 @@ def text(plain: str) -> Markup:
 
 def toggled(figure: Figure) -> set[str]:
     """The keys that show and hide something: a trace that names them, or goes by their name."""
-    traces = [trace for plot in figure.plots for trace in plot.chart.data]
-    return {name for trace in traces for name in (trace.meta or [trace.name])}
+    traces = [trace for plot in figure.plots for trace in plot.content()["data"]]
+    return {name for trace in traces for name in (trace.get("meta") or [trace.get("name")])}
 
 
-def chart(figure: go.Figure) -> Markup:
+def chart(content: Mapping[str, Any]) -> Markup:
     """A chart's data, to be drawn by the page's script. `<` is written so that no text can end the element."""
-    return Markup(figure.to_json().replace("<", "\\u003c"))
+    return Markup(to_json_plotly(content).replace("<", "\\u003c"))
 
 
 def long_columns(table: pd.DataFrame) -> set[int]:

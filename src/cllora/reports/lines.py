@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from cllora.analysis import Results
+from cllora.reports.chart import Chart, Trace
 from cllora.reports.columns import column
 from cllora.reports.figure import LegendEntry
 from cllora.reports.section import BASE, Lines
-from cllora.reports.style import MUTED, ZERO_LINE, Look, chart, hovering, styles, trace
+from cllora.reports.style import MUTED, Look, chart, hovering, styles, trace, zero_line
 from cllora.reports.tables import groups
 
 SHAPES = {
@@ -33,27 +33,27 @@ def series(table: pd.DataFrame, by: str, results: Results, references: Sequence[
     return {name: look for name, look in every.items() if name in names}
 
 
-def lines(spec: Lines, rows: pd.DataFrame, results: Results) -> go.Figure:
+def lines(spec: Lines, rows: pd.DataFrame, results: Results) -> Chart:
     """One picture of `Lines`."""
     unified = spec.mean and bool(spec.units)
     labels = column(spec.x).label, column(spec.y).label
     figure = chart(*labels, height=340, hovermode="x unified" if unified else "closest")
     for name, look in series(spec.table, spec.by, results, spec.references).items():
         own = rows[rows[spec.by] == name].dropna(subset=[spec.y])
-        figure.add_traces(list(_traces(spec, own, name, look, results)) if len(own) else [])
-    figure.add_traces(list(_marks(spec, results)))
+        figure.data += _traces(spec, own, name, look, results) if len(own) else []
+    figure.data += _marks(spec, results)
     if spec.zero:
-        figure.add_hline(y=0, line=ZERO_LINE)
+        zero_line(figure, "y")
     if spec.log:
         x, y = (np.log10(spec.table[name].agg(["min", "max"])).tolist() for name in (spec.x, spec.y))
-        figure.update_xaxes(type="log", range=[x[0] - 0.15, x[1] + 0.3])
-        figure.update_yaxes(type="log", range=[y[0] - 0.02, y[1] + 0.02], nticks=8, tickformat="~r")
+        figure.x_axis(type="log", range=[x[0] - 0.15, x[1] + 0.3])
+        figure.y_axis(type="log", range=[y[0] - 0.02, y[1] + 0.02], nticks=8, tickformat="~r")
     if spec.ticks:
-        figure.update_xaxes(tickvals=list(spec.ticks), ticktext=[f"{tick:,g}" for tick in spec.ticks])
+        figure.x_axis(tickvals=list(spec.ticks), ticktext=[f"{tick:,g}" for tick in spec.ticks])
     return figure
 
 
-def _traces(spec: Lines, rows: pd.DataFrame, name: str, look: Look, results: Results) -> Iterator[go.Scatter]:
+def _traces(spec: Lines, rows: pd.DataFrame, name: str, look: Look, results: Results) -> Iterator[Trace]:
     """The band, the single lines and the mean of one colour; without units the line alone."""
     if not spec.units:
         yield _thick(spec, rows.assign(mean=rows[spec.y], spread=math.nan), name, look)
@@ -84,7 +84,7 @@ def _means(spec: Lines, rows: pd.DataFrame) -> pd.DataFrame:
     return means[means["units"] == unit.nunique()]
 
 
-def _single(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> go.Scatter:
+def _single(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> Trace:
     units = ", ".join(f"{unit} {rows[unit].iloc[0]:.0f}" for unit in spec.units)
     thin = {"mode": "lines", "opacity": 0.35, "hoverinfo": "skip"}
     alone = {
@@ -100,7 +100,7 @@ def _single_key(spec: Lines) -> LegendEntry:
     return LegendEntry(f"single {spec.units[-1]}s", MUTED, "thin")
 
 
-def _thick(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> go.Scatter:
+def _thick(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> Trace:
     doubt = rows["spread"].notna().any()
     value = "%{y:.3f} ± %{customdata:.3f}" if doubt else "%{y:.3f}"
     where = "%{text}" if spec.text else "%{x}"
@@ -110,7 +110,7 @@ def _thick(spec: Lines, rows: pd.DataFrame, name: str, look: Look) -> go.Scatter
     return trace(rows, spec.x, "mean", name, look, {"mode": "lines+markers", "hovertemplate": hover, **more})
 
 
-def _marks(spec: Lines, results: Results) -> Iterator[go.Scatter]:
+def _marks(spec: Lines, results: Results) -> Iterator[Trace]:
     if spec.marks is None:
         return
     for name, look in series(spec.table, spec.by, results, spec.references).items():
@@ -118,7 +118,8 @@ def _marks(spec: Lines, results: Results) -> Iterator[go.Scatter]:
             how = {**hovering(rows["text"]), "meta": [name, mark]}
             shape = {**look, "symbol": _symbol(mark)}
             drawn = trace(rows, spec.x, spec.y, f"{mark}, {name}", shape, how, size=11)
-            yield drawn.update(marker_line_width=2)
+            drawn["marker"]["line"] = {"width": 2}
+            yield drawn
 
 
 def _symbol(mark: str) -> str:

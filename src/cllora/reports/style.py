@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
+
+from cllora.reports.chart import Chart, Trace
 
 INK, MUTED, GRID, PAPER, CLEAR = "#1b2430", "#5b6775", "#dde2e8", "#ffffff", "rgba(0,0,0,0)"
 SERIES = ("#0067a5", "#c8500a", "#00876a", "#9c3f86", "#8a6d00", "#5a6ea8")
@@ -46,26 +47,25 @@ def ordered_colours(many: int) -> list[str]:
     return colours
 
 
-def chart(x: str, y: str, height: int = 380, **layout: Any) -> go.Figure:
+def chart(x: str, y: str, height: int = 380, **layout: Any) -> Chart:
     """An empty chart with its axes' titles; everything else about its looks is set here, once."""
     title = {"standoff": 8, "font": {"size": 12}}
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        showlegend=False,
-        hoverlabel={"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
-        dragmode=False,
-        xaxis={**axis, "title": {**title, "text": x}, "showgrid": False},
-        yaxis={**axis, "title": {**title, "text": y}},
-        **layout,
+    return Chart(
+        {
+            "height": height,
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+            "paper_bgcolor": CLEAR,
+            "plot_bgcolor": CLEAR,
+            "showlegend": False,
+            "hoverlabel": {"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
+            "dragmode": False,
+            "xaxis": {**axis, "title": {**title, "text": x}, "showgrid": False},
+            "yaxis": {**axis, "title": {**title, "text": y}},
+            **layout,
+        }
     )
-    return figure
 
 
 def trace(
@@ -77,7 +77,7 @@ def trace(
     how: Mapping[str, Any],
     width: float = 2.5,
     size: float = 6,
-) -> go.Scatter:
+) -> Trace:
     """Points of a table in a series' look, joined by a line of some width, marked in some size, or both (`mode`).
 
     The legend's key of the series' name shows and hides them, unless `meta` names others.
@@ -85,7 +85,7 @@ def trace(
     line = {"color": look["color"], "dash": look["dash"], "width": width}
     marker = {"color": look["color"], "symbol": look["symbol"], "size": size}
     places = {"x": rows[x].tolist(), "y": rows[y].tolist(), "name": name, "meta": [name]}
-    return go.Scatter({**places, "line": line, "marker": marker, **how})
+    return {"type": "scatter", **places, "line": line, "marker": marker, **how}
 
 
 def hovering(texts: Iterable[str]) -> dict[str, Any]:
@@ -93,14 +93,21 @@ def hovering(texts: Iterable[str]) -> dict[str, Any]:
     return {"mode": "markers", "text": list(texts), "hovertemplate": "%{text}<extra></extra>"}
 
 
-def in_rows(figure: go.Figure, rows: Sequence[str], names: Sequence[str]) -> None:
+def zero_line(figure: Chart, axis: str) -> None:
+    """A dotted line where an axis, `x` or `y`, is zero, across the whole chart."""
+    other = "y" if axis == "x" else "x"
+    ends = {f"{axis}0": 0, f"{axis}1": 0, f"{other}0": 0, f"{other}1": 1}
+    figure.shape(type="line", **ends, **{f"{axis}ref": axis, f"{other}ref": f"{other} domain"}, line=ZERO_LINE)
+
+
+def in_rows(figure: Chart, rows: Sequence[str], names: Sequence[str]) -> None:
     """Give every row its place, the first on top, under a short name: there is room for any number on any screen."""
     ticks = [name.replace(", ", ",<br>") for name in names]
     lines = max(tick.count("<br>") + 1 for tick in ticks)
     order = {"type": "category", "categoryorder": "array", "categoryarray": list(rows), "autorange": "reversed"}
-    figure.update_layout(height=110 + max(46, 14 + 17 * lines) * len(rows))
-    figure.update_yaxes(**order, tickvals=list(rows), ticktext=ticks, showgrid=False)
-    figure.update_xaxes(showgrid=True)
+    figure.layout["height"] = 110 + max(46, 14 + 17 * lines) * len(rows)
+    figure.y_axis(**order, tickvals=list(rows), ticktext=ticks, showgrid=False)
+    figure.x_axis(showgrid=True)
 
 
 def with_room(values: Sequence[float]) -> list[float]:
