@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from cllora.reports import (
     Figure,
     Forest,
     NotMeasured,
+    Plot,
     Share,
     figures,
     latex,
@@ -194,11 +196,15 @@ def test_a_figure_of_0_1_0_is_still_in_the_report(tmp_path: Path, caplog: pytest
         """The round after which the global model was best."""
         table = runs.outcomes[["cell", "seed", "best_round", "best_loss"]]
         earliest = int(runs.results["best_round"].min())
-        return Figure(title="Best round", conclusion=f"No cell was best before round {earliest}.", table=table)
+        plots = (Plot(go.Figure(go.Bar(x=table["cell"], y=table["best_round"], name="bars")), "the best rounds"),)
+        return Figure("Best round", f"No cell was best before round {earliest}.", plots, table=table)
 
     runs = read_runs(write_study(tmp_path, make_study()))
     assert "best_round" in in_order()
     figure = drawn("best_round", runs)
     html = page(runs, {"best_round": figure})
     assert "No cell was best before round " in html
+    figure.plots[0].chart.update_layout(height=123)
+    assert "min-height:123px" in page(runs, {"best_round": figure})
+    assert toggled(figure) == {"bars"}
     assert figure.table.columns.tolist() == ["cell", "seed", "best_round", "best_loss"]

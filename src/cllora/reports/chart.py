@@ -40,7 +40,7 @@ class Chart:
         return go.Figure({"data": self.data, "layout": {"template": "none", **self.layout}})
 
 
-class Drawn:
+class MadeWhenRead:
     """The field of a chart that reads as a figure of Plotly's, made when it is first read."""
 
     def __get__(self, plot: object, owner: type | None = None) -> "go.Figure":
@@ -54,3 +54,6 @@ class Drawn:
 
     def __set__(self, plot: object, chart: "Chart | go.Figure") -> None:
         vars(plot)["chart"] = chart
+
+
+MADE_WHEN_READ = MadeWhenRead()

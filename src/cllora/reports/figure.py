@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from cllora.reports.chart import Chart, Drawn
+from cllora.reports.chart import MADE_WHEN_READ, Chart, MadeWhenRead
 
 
 @dataclass(frozen=True)
 class Plot:
     """A chart, and in words what there is to see on it (read out in its place); a title if it is one of several."""
 
-    chart: Drawn = Drawn()
+    chart: MadeWhenRead = MADE_WHEN_READ
     alt: str
     title: str = ""
 

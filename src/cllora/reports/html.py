@@ -1,6 +1,7 @@
 """The page, by a Jinja2 template: charts, legends whose keys show and hide, and tables that can be taken along."""
 
 import base64
+import functools
 import gzip
 import importlib.resources
 import json
@@ -37,10 +38,16 @@ SHAPES = {
 
 def page(**parts: object) -> str:
     """The whole page by its template, which names the parts. Plotly's script is compressed: 2 MB in place of 5."""
-    fixed = {"style": _asset("style.css"), "script": _asset("page.js"), "library": pack(plotly.offline.get_plotlyjs())}
+    fixed = {"style": _asset("style.css"), "script": _asset("page.js"), "library": _library()}
     return _environment().get_template("page.html").render(**fixed, **parts)
 
 
+@functools.cache
+def _library() -> str:
+    return pack(plotly.offline.get_plotlyjs())
+
+
+@functools.cache
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
