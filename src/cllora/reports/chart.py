@@ -43,10 +43,10 @@ class Chart:
 class MadeWhenRead:
     """The field of a chart that reads as a figure of Plotly's, made when it is first read."""
 
-    def __get__(self, plot: object, owner: type | None = None) -> "go.Figure":
+    def __get__(self, plot: object, owner: type) -> "go.Figure":
         """The figure, which may then be changed: from here on the plot holds no other."""
         if plot is None:
-            raise AttributeError("a plot's chart has no default")
+            return self
         given = vars(plot)["chart"]
         if isinstance(given, Chart):
             vars(plot)["chart"] = given = given.figure()
@@ -54,6 +54,3 @@ class MadeWhenRead:
 
     def __set__(self, plot: object, chart: "Chart | go.Figure") -> None:
         vars(plot)["chart"] = chart
-
-
-MADE_WHEN_READ = MadeWhenRead()

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from cllora.reports.chart import MADE_WHEN_READ, Chart, MadeWhenRead
+from cllora.reports.chart import Chart, MadeWhenRead
 
 
 @dataclass(frozen=True)
 class Plot:
     """A chart, and in words what there is to see on it (read out in its place); a title if it is one of several."""
 
-    chart: MadeWhenRead = MADE_WHEN_READ
+    chart: "go.Figure"
     alt: str
     title: str = ""
 
@@ -21,6 +22,10 @@ class Plot:
         held = vars(self)["chart"]
         content: dict[str, Any] = held.content() if isinstance(held, Chart) else held.to_dict()
         return content
+
+
+# Here and not in the class, where a dataclass would take it for a default. A `Chart` is taken for a figure too.
+Plot.chart = MadeWhenRead()
 
 
 @dataclass(frozen=True)
