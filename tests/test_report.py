@@ -95,7 +95,7 @@ def test_every_section_draws_and_says_each_fact_in_a_sentence(
         assert "nan" not in plot.alt.lower()
         on_the_page = json.loads(to_json_plotly(plot.content()))
         assert on_the_page["data"]
-        checked = json.loads(go.Figure(plot.content()).to_json())
+        checked = json.loads(go.Figure(on_the_page).to_json())
         del checked["layout"]["template"]
         assert checked == on_the_page, "Plotly takes every name and value of the chart as it is"
 

@@ -1,6 +1,6 @@
 """A chart as plain dictionaries under Plotly's names; one of Plotly's own figures only once somebody asks for it.
 
-Plotly's objects check every value that they are given, which takes longer than all else of drawing.
+Plotly's objects check every value that they are given, which takes most of the time of drawing.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Trace = dict[str, Any]
 
 @dataclass
 class Chart:
-    """The traces of a chart and its layout, as Plotly's script takes them."""
+    """The layout of a chart, and its traces."""
 
     layout: dict[str, Any]
     data: list[Trace] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Chart:
         self.layout["shapes"] = [*self.layout.get("shapes", ()), shape]
 
     def content(self) -> dict[str, Any]:
-        """What Plotly's script draws."""
+        """The traces as `data`, and the `layout`, as Plotly's script draws them."""
         return {"data": self.data, "layout": self.layout}
 
     def figure(self) -> "go.Figure":

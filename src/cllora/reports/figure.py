@@ -13,12 +13,12 @@ from cllora.reports.chart import Chart, MadeWhenRead
 class Plot:
     """A chart, and in words what there is to see on it (read out in its place); a title if it is one of several."""
 
-    chart: "go.Figure"
+    chart: "go.Figure" = field(repr=False)
     alt: str
     title: str = ""
 
     def content(self) -> dict[str, Any]:
-        """What Plotly's script draws: its traces as `data`, and a `layout`."""
+        """The traces as `data`, and the `layout`, as Plotly's script draws them."""
         held = vars(self)["chart"]
         content: dict[str, Any] = held.content() if isinstance(held, Chart) else held.to_dict()
         return content
