@@ -28,7 +28,6 @@ from learner import SHAPES, made_up, model_folder
 
 SHIPPED = ("embedded", "embedded-64", "embedded-128", "embedded-rotary")
 LOCAL = LocalSpec(epochs=1, batch_size=8, learning_rate=1e-4)
-TURNS = 5
 
 
 def learner_of(model: str, place: Path, upper: bool, keep: bool, texts: int) -> Learner:
@@ -51,14 +50,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def measure(shape: str, texts: int, place: Path) -> dict[str, float | str]:
+def measure(shape: str, place: Path) -> dict[str, float | str]:
+    texts, turns = (200, 5) if shape in SHIPPED else (16, 3)
     model = shape if shape in SHIPPED else model_folder(shape, place)
     ways = {"all layers": (False, False), "upper half": (True, False), "upper half, kept": (True, True)}
     learners = {way: learner_of(model, place, *choices, texts) for way, choices in ways.items()}
     ids = np.arange(texts)
     makes = seconds(lambda: learners["upper half, kept"].evaluate("x", learners["upper half"].initial(0), ids))
     times: dict[tuple[str, str], list[float]] = {}
-    for turn in range(1 + TURNS):  # the first warms up
+    for turn in range(1 + turns):  # the first warms up
         for way, learner in learners.items():
             start = learner.initial(0)
             for use, work in {
@@ -80,7 +80,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shapes = ("embedded", "embedded-64", "opt-125m")
     parser.add_argument("--shapes", nargs="+", default=shapes, choices=[*SHIPPED, *SHAPES])
-    parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -88,7 +87,7 @@ def main() -> None:
     rows = []
     for shape in arguments.shapes:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(shape, arguments.texts, Path(folder)))
+            rows.append(measure(shape, Path(folder)))
         print(rows[-1], file=sys.stderr, flush=True)
     if arguments.out:
         measured.write(arguments.out, {"rows": rows})

@@ -144,6 +144,27 @@ def test_without_local_models_only_the_global_one_is_evaluated(tiny_models, text
     assert cllora.report(folder / "alpha=iid,seed=0").stat().st_size > 10_000
 
 
+def test_local_models_on_their_own_test_texts_alone_are_those_of_before_there(tiny_models, texts, tmp_path):
+    found = {}
+    for asked in (True, "own"):
+        fields = short(tiny_models("opt"), texts, evaluation={"local_models": asked})
+        found[asked] = cllora.run(Study.parse(fields), tmp_path / str(asked)) / "alpha=iid,seed=0"
+    both, own = (read_losses(found[asked]).query("model.str.startswith('local/')") for asked in (True, "own"))
+    partition = read_partition(found["own"])
+    tests = {f"local/{client}": set(partition.test(client)) for client in range(partition.num_clients)}
+    assert {model: set(rows["sample"]) for model, rows in own.groupby("model")} == {
+        model: tests[model] for model in both["model"].unique()
+    }
+    own, both = (rows.set_index(["round", "model", "sample"])["nll"] for rows in (own, both))
+    np.testing.assert_allclose(own, both.loc[own.index], rtol=1e-5)
+    gaps, before = (cllora.results(found[asked]).frame("gaps") for asked in ("own", True))
+    columns = ["own_local", "own_global", "own_gap", "own_base", "own_change", "test_global"]
+    np.testing.assert_allclose(gaps[columns], before[columns], rtol=1e-5, atol=1e-5)
+    assert gaps[["test_local", "test_gap"]].isna().all(axis=None)
+    assert len(gaps) == 2
+    assert cllora.report(found["own"]).stat().st_size > 10_000
+
+
 def test_other_weights_under_the_same_name_are_refused(tiny_models, texts, tmp_path):
     shutil.copytree(tiny_models("opt"), tmp_path / "base")
     fields = short(tmp_path / "base", texts)

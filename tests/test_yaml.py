@@ -47,6 +47,7 @@ def refusal(tmp_path, text, *settings):
         ("model: {context: 64.5}", 1, ["model.context", "64.5"]),
         ("model: {checkpointing: 1}", 1, ["write true or false"]),
         ("model: {checkpointing: yes}", 1, ["true or false"]),
+        ("evaluation: {local_models: owns}", 1, ["true, false or own"]),
         ("seeds: true", 1, ["seeds: give a number"]),
         ("seeds: [true, 2]", 1, ["seeds", "write a number"]),
         ("partition:\n  alpha: true", 2, ["alpha", "positive number or iid"]),

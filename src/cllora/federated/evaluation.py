@@ -18,17 +18,19 @@ def evaluated(
 ) -> tuple[Losses, ...]:
     """The blocks of the loss table after a round.
 
-    The server's models on every test sample there is, each once; the chosen clients' own on the global test and on
-    their own; after the last round also every personal model on its owner's test.
+    The server's models on every test sample there is, each once; the chosen clients' own on their own test and, unless
+    `evaluation.local_models` is `own`, on the global one; after the last round also every personal model on its owner's test.
 
     Raises:
         UsageError: a loss is not finite.
     """
     partition, evaluate = federation.partition, federation.learner.evaluate
     blocks = _of_server(federation, after)
-    for part in participants if federation.experiment.evaluation.local_models else ():
+    asked = federation.experiment.evaluation.local_models
+    for part in participants if asked else ():
         client = part.update.client
-        ids = np.unique(np.concatenate([partition.global_test, partition.test(client)]))
+        global_test = partition.global_test[:0] if asked == "own" else partition.global_test
+        ids = np.unique(np.concatenate([global_test, partition.test(client)]))
         blocks.append(evaluate(f"local/{client}", part.local, ids))
     if last:
         blocks += _personal(federation, after, blocks)

@@ -119,9 +119,10 @@ def local_gaps(losses: pd.DataFrame, partition: Partition) -> pd.DataFrame:
 
     One row per evaluated round and client trained in it, all in nats per token: own_local, own_global and own_gap =
     own_local - own_global on the client's own test texts (missing if it has none); test_local, test_global and
-    test_gap on the global test set. A negative gap says that the client's own adapter is the better one there. own_base
-    is the untrained base on the client's own test texts, and own_change = own_local - own_base what local training came
-    to there: clients with other texts have other losses to begin with.
+    test_gap on the global test set (missing where local models were not evaluated there). A negative gap says that the
+    client's own adapter is the better one there. own_base is the untrained base on the client's own test texts, and
+    own_change = own_local - own_base what local training came to there: clients with other texts have other losses to
+    begin with.
     """
     of_global, local = rows_of(losses, GLOBAL), rows_of(losses, "local")
     on_test, own_local = _by_client(local.on(partition.global_test)), _by_client(_own(local, partition))
@@ -178,17 +179,15 @@ def _of_base(own: pd.DataFrame) -> "pd.Series[float]":
 
 
 def _gaps(on_test: pd.DataFrame, own_local: pd.DataFrame, curve: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    places = [(int(t), int(k)) for t, k in zip(on_test["round"], on_test["client"], strict=True)]
-    of_round, local, of_global = _losses_by(curve, "round"), _losses_by(own_local), _losses_by(own)
-    gaps = pd.DataFrame(
-        {
-            **on_test[["round", "client"]],
-            "test_local": on_test["loss"],
-            "test_global": [of_round.get(t, math.nan) for t, _ in places],
-            "own_local": [local.get(place, math.nan) for place in places],
-            "own_global": [of_global.get(place, math.nan) for place in places],
-            "own_base": [of_global.get((0, k), math.nan) for _, k in places],
-        }
+    of_round, of_global = _losses_by(curve, "round"), _losses_by(own)
+    on_everyones, local = _losses_by(on_test), _losses_by(own_local)
+    places = sorted(on_everyones.keys() | local.keys())
+    gaps = pd.DataFrame(np.array(places, np.int64).reshape(-1, 2), columns=["round", "client"]).assign(
+        test_local=[on_everyones.get(place, math.nan) for place in places],
+        test_global=[of_round.get(t, math.nan) for t, _ in places],
+        own_local=[local.get(place, math.nan) for place in places],
+        own_global=[of_global.get(place, math.nan) for place in places],
+        own_base=[of_global.get((0, k), math.nan) for _, k in places],
     )
     gaps = gaps.dropna(subset=["test_global"]).reset_index(drop=True)
     return gaps.assign(

@@ -119,7 +119,8 @@ class EvaluationSpec(Section):
     """The schedule and the probes of evaluation: every so many rounds, and always before the first and after the last.
     Only rounds `after` a share of all of them are evaluated: with 0.5 the last half, of which the primary outcome is.
 
-    `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training.
+    `local_models` says whether the chosen clients' own adapters are evaluated too, just after their local training: on
+    their own test texts and the global test set, or with `own` on their own alone, which is a small part of it.
     Once, after the last round: with `attention` the entropy of every attention head, before and after; with `surface`
     the loss over a plane through two clients' adapters, at so many points a side (0: none); with `by_position` the loss
     by position in the text, before and after; with `passkey` how often a key that is hidden in a text is found again,
@@ -130,7 +131,7 @@ class EvaluationSpec(Section):
 
     every: PositiveInt = 1
     after: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    local_models: bool = True
+    local_models: bool | Literal["own"] = True
     attention: bool = False
     surface: NonNegativeInt = 0
     pattern: Choice = Choice(name="full")
@@ -138,6 +139,13 @@ class EvaluationSpec(Section):
     passkey: NonNegativeInt = 0
     probes: tuple[Choice, ...] = ()
     OMIT_IF_DEFAULT = ("after", "pattern", "by_position", "passkey", "probes")
+
+    @field_validator("local_models", mode="before")
+    @classmethod
+    def _own_or_all(cls, value: object) -> object:
+        if isinstance(value, bool) or value == "own":
+            return value
+        raise ValueError("write true, false or own")
 
     @model_validator(mode="before")
     @classmethod
