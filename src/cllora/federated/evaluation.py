@@ -19,7 +19,8 @@ def evaluated(
     """The blocks of the loss table after a round.
 
     The server's models on every test sample there is, each once; the chosen clients' own on their own test and, unless
-    `evaluation.local_models` is `own`, on the global one; after the last round also every personal model on its owner's test.
+    `evaluation.local_models` is `own`, on the global one; after the last round also every personal model on its
+    owner's test.
 
     Raises:
         UsageError: a loss is not finite.
