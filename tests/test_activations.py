@@ -30,6 +30,7 @@ from support.studies import interrupted, numbers, study_fields
 CONTEXT = 40
 LOCAL = LocalSpec(batch_size=4, learning_rate=5e-3)
 UPPER = LoraSpec(lora_dropout=0.3, layers_to_transform=(1,))
+TOGETHER = {"name": "inline", "together": 4}
 S2 = pattern_of(Choice(name="s2", group=8), CONTEXT)
 IDS = np.arange(20)
 
@@ -260,11 +261,15 @@ def upper_study(model, texts, **changes):
     return Study.parse(study_fields(model, texts, **{"lora": lora, "seeds": 2, **changes}))
 
 
-@pytest.mark.parametrize("engine", ["inline", {"name": "processes", "workers": 2}], ids=["inline", "processes"])
-def test_a_study_is_the_same_with_and_without(engine, tiny_models, texts, tmp_path):
-    """Interrupted and gone on with, in one process and in two at once."""
+@pytest.mark.parametrize(
+    ("engine", "of_plain"),
+    [("inline", "inline"), ({"name": "processes", "workers": 2}, "inline"), (TOGETHER, TOGETHER)],
+    ids=["inline", "processes", "together"],
+)
+def test_a_study_is_the_same_with_and_without(engine, of_plain, tiny_models, texts, tmp_path):
+    """Interrupted and gone on with, in one process, in two at once, and cell beside cell."""
     asked = {"engine": engine, "evaluation": {"attention": True, "surface": 3}}
-    plain = upper_study(tiny_models("llama"), texts, **{**asked, "activations_gb": 0, "engine": "inline"})
+    plain = upper_study(tiny_models("llama"), texts, **{**asked, "activations_gb": 0, "engine": of_plain})
     kept = upper_study(tiny_models("llama"), texts, **asked)
     folder = tmp_path / "kept"
     interrupted(kept, folder, round=1)
