@@ -12,6 +12,7 @@ from cllora.partition.owners import FeatureSkew, Inspection, Owners, inspect_own
 from cllora.partition.pool import Alpha, Axis, Partitioner, Pool, partitioners, pool_of
 from cllora.partition.ranks import rank_alpha
 from cllora.partition.residual import place_at_length, rank_correlation
+from cllora.partition.variation import variation_alpha
 
 __all__ = [
     "Alpha",
@@ -40,4 +41,5 @@ __all__ = [
     "rank_alpha",
     "rank_correlation",
     "size_alpha",
+    "variation_alpha",
 ]

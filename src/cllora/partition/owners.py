@@ -12,6 +12,7 @@ from cllora.partition.estimate import Estimate, mix_alpha, size_alpha
 from cllora.partition.heterogeneity import gini, heterogeneity
 from cllora.partition.pool import pool_of
 from cllora.partition.ranks import can_be_cut, rank_alpha
+from cllora.partition.variation import variation_alpha
 from cllora.spec import Choice, PartitionSpec
 from cllora.types import Array, Heterogeneity, Json, to_plain
 
@@ -36,12 +37,15 @@ class FeatureSkew:
 
     What `heterogeneity` calls tokens are characters here, since without a model there are none. It is of classes cut at
     the quantiles. `alpha` is that of owners whose classes may be cut anywhere (`rank_alpha`); it is of classes cut at
-    the quantiles too (`mix_alpha`) where values have no order or too few are distinct.
+    the quantiles too (`mix_alpha`) where values have no order or too few are distinct. `as_unlike` is the alpha at
+    which `client_mix` makes clients as unlike as the owners are in these classes, whatever made them
+    (`variation_alpha`).
     """
 
     by: Choice
     classes: int
     alpha: Estimate | None
+    as_unlike: Estimate | None
     heterogeneity: Heterogeneity
 
 
@@ -109,12 +113,11 @@ def _skew(owners: Owners, deal: Deal, by: Choice, values: Array, classes: int) -
         context=int(owners.characters.max()),
         ordered=ordered,
     )
-    measured = heterogeneity(pool, deal)
-    if ordered and can_be_cut(values, classes):
-        return FeatureSkew(by, classes, rank_alpha(owners.owner, values, classes), measured)
     cells = owners.owner * pool.num_classes + pool.classes
     counts = np.bincount(cells, minlength=deal.num_clients * pool.num_classes).reshape(deal.num_clients, -1)
-    return FeatureSkew(by, classes, mix_alpha(counts), measured)
+    cut_anywhere = ordered and can_be_cut(values, classes)
+    alpha = rank_alpha(owners.owner, values, classes) if cut_anywhere else mix_alpha(counts)
+    return FeatureSkew(by, classes, alpha, variation_alpha(counts), heterogeneity(pool, deal))
 
 
 def _medians(ordered: NDArray[np.int64], deal: Deal) -> Array:
@@ -132,6 +135,7 @@ def _feature(skew: FeatureSkew) -> dict[str, Json]:
     return {
         "by": skew.by.model_dump(),
         "alpha": written(skew.alpha),
+        "alpha_as_unlike": written(skew.as_unlike),
         "classes": [{"from": c.from_, "below": c.below, "samples": c.samples} for c in measured.classes.described],
         "js_mean": measured.js_mean,
         "tv_mean": measured.tv_mean,

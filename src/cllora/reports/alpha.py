@@ -9,7 +9,7 @@ from cllora.analysis.alpha import Curve
 from cllora.analysis.names import feature_text
 from cllora.errors import counted
 from cllora.metrics.formats import signed
-from cllora.partition import Estimate, Inspection
+from cllora.partition import Estimate, FeatureSkew, Inspection
 
 NATS = "nats per token"
 WIDE, EVEN = 4, 10
@@ -23,7 +23,8 @@ def sentences(inspected: Inspection, curves: Sequence[Curve] = ()) -> list[str]:
     subjects = ["quantity", *(feature_text(skew.by) for skew in inspected.features)]
     for subject, skew in zip(subjects[1:], inspected.features, strict=True):
         matching = [c for c in curves if (c.scheme, c.subject, c.classes) == ("client_mix", subject, skew.classes)]
-        lines += [*_alpha(subject, skew.alpha, inspected), *(_effect(curve, skew.alpha) for curve in matching)]
+        lines += [*_alpha(subject, skew.alpha, inspected), *_as_unlike(skew)]
+        lines += [_effect(curve, skew.alpha) for curve in matching]
     for subject in dict.fromkeys(curve.subject for curve in curves if curve.subject not in subjects):
         lines.append(f"The study varies the skew of {subject}, which is not among what was looked at (--by).")
     return lines
@@ -46,6 +47,19 @@ def _alpha(subject: str, alpha: Estimate | None, inspected: Inspection) -> list[
         texts = f"{np.median(inspected.texts):,.0f} texts in the median"
         return [main, f"That is a wide interval: {len(inspected.names):,} owners with {texts} tell no more."]
     return [main]
+
+
+def _as_unlike(skew: FeatureSkew) -> list[str]:
+    """The alpha at which clients are as unlike, where the likeliest one makes them more or less so."""
+    alpha, unlike = skew.alpha, skew.as_unlike
+    if alpha is None or unlike is None or unlike.low <= alpha.alpha <= unlike.high:
+        return []
+    low, high = at_alpha(unlike.low), at_alpha(unlike.high)
+    way = "more" if alpha.alpha < unlike.alpha else "less"
+    return [
+        f"That is the likeliest draw; its clients are {way} unlike than your owners. To study clients as unlike as "
+        f"these, take alpha = {at_alpha(unlike.alpha)} ({low} to {high})."
+    ]
 
 
 def at_alpha(alpha: float) -> str:

@@ -171,13 +171,23 @@ def _summary(measured: Heterogeneity) -> Table:
 
 
 def _alphas(inspected: Inspection) -> Sheet:
-    estimates = {"quantity": inspected.quantity, **{feature_text(skew.by): skew.alpha for skew in inspected.features}}
-    ends = {"alpha": "alpha", "95 % from": "low", "to": "high"}
-    alphas = {
-        heading: ["–" if estimate is None else at_alpha(getattr(estimate, end)) for estimate in estimates.values()]
-        for heading, end in ends.items()
+    """A row per skew: the likeliest alpha, and of features the one that is as unlike, each with its interval."""
+    names = ["quantity", *(feature_text(skew.by) for skew in inspected.features)]
+    likeliest = [inspected.quantity, *(skew.alpha for skew in inspected.features)]
+    as_unlike = [None, *(skew.as_unlike for skew in inspected.features)]
+    columns = {
+        "likeliest alpha": (likeliest, "alpha"),
+        "95 % from": (likeliest, "low"),
+        "to": (likeliest, "high"),
+        "as unlike": (as_unlike, "alpha"),
+        "from": (as_unlike, "low"),
+        "to ": (as_unlike, "high"),
     }
-    return Sheet({"skew of": list(estimates), **alphas}, words=True)
+    texts = {
+        heading: ["–" if estimate is None else at_alpha(getattr(estimate, end)) for estimate in estimates]
+        for heading, (estimates, end) in columns.items()
+    }
+    return Sheet({"skew of": names, **texts}, words=True)
 
 
 def _unlikeness(inspected: Inspection) -> Sheet:
