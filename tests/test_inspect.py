@@ -60,6 +60,9 @@ def test_json_has_the_alpha_of_the_deal(command, tmp_path):
     alpha = length["alpha"]
     assert 0.5 < alpha["estimate"] < 0.75  # 40 texts each: a disjoint deal reads as more even, see docs/method.md
     assert 0.45 < alpha["low"] < alpha["estimate"] < alpha["high"] < 1
+    as_unlike = length["alpha_as_unlike"]
+    assert as_unlike["low"] < alpha["estimate"] < as_unlike["high"]  # these owners are a Dirichlet draw
+    assert not any("the likeliest draw" in sentence for sentence in found["said"])
     assert found["quantity"]["alpha"]["estimate"] == "iid"
     assert found["owners"] == len(found["by_owner"]["names"]) == len(length["by_owner"]["js"]) == 30
     assert found["texts"] == sum(found["by_owner"]["texts"]) == 1200
@@ -194,6 +197,11 @@ def test_beyond_the_measured_nothing_is_said(curves, tmp_path):
     assert "on the line" not in said
     said = said_of(curves, tmp_path, Estimate(300.0, 150.0, np.inf))
     assert "yours is weaker, where nothing was" in said
+
+
+def test_where_the_likeliest_draw_is_of_other_skew_than_the_owners_that_is_said(curves, tmp_path):
+    less = said_of(curves, tmp_path, Estimate(0.001, 0.0005, 0.002))
+    assert "its clients are more unlike than your owners. To study clients as unlike as these, take alpha = " in less
 
 
 def test_no_skew_is_the_control(curves, tmp_path):
