@@ -83,6 +83,14 @@ def test_outcomes_of_clients_own_texts_would_differ_and_are_not_compared() -> No
     assert {"change_std", "loss_variance", "ratio_jain", "local_change", "own_gap"} <= set(OWN)
 
 
+def test_who_is_tested_on_short_texts_alone_makes_no_unfairness() -> None:
+    """Clients of short texts are tested on short ones, which any training changes more, so that one model for all comes
+    out unequal under length skew. What is compared scores the same clients under both models."""
+    plain, excess = differences("length", "change_std"), differences("length", "excess_spread")
+    assert plain.mean() > 3.5 * plain.std(ddof=1) / math.sqrt(len(plain))
+    assert np.abs(excess).max() < 1e-9
+
+
 @pytest.mark.parametrize("skew", null_world.SKEWS)
 @pytest.mark.parametrize("rule", [fairness_collapse, never_learns, global_oscillation, divergence, early_overfitting])
 def test_no_signature_fires_more_often_than_it_says(skew: str, rule: Callable[..., list[Signature]]) -> None:

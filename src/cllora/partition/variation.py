@@ -92,4 +92,4 @@ def _root(falling: Callable[[float], float]) -> float:
     """The place between the ends of `SPAN` at which a falling function is zero; the end that is nearest if none is."""
     if falling(SPAN[0]) <= 0:
         return SPAN[0]
-    return SPAN[1] if falling(SPAN[1]) >= 0 else float(brentq(falling, *SPAN, xtol=1e-9))
+    return SPAN[1] if falling(SPAN[1]) >= 0 else float(brentq(falling, *SPAN, xtol=1e-6))
