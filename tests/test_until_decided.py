@@ -1,7 +1,8 @@
 """Seeds that are added until a study is decided: when it is looked at, what goes on, and how often it is wrong."""
 
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ville
+from filelock import FileLock
 from numpy.typing import NDArray
 from tests.support.synthetic import make_study, write_run
 from typer.testing import CliRunner
@@ -20,6 +22,8 @@ from cllora.errors import UsageError
 from cllora.presets import find_study
 from cllora.runs.engines import Progress, Setting, Work, engines
 from cllora.runs.planning import plan, register
+from cllora.runs.study_cache import StudyCache
+from cllora.runs.work import CellWork
 from cllora.spec import Study
 
 computed: list[str] = []
@@ -33,8 +37,11 @@ class MadeUp:
     def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
         for begin in cells:
             computed.append(begin.cell.name)
-            write_run(work.folder / begin.cell.name, begin.cell)
+            (write_run(work.folder / begin.cell.name, begin.cell) / "adapter").mkdir()
             yield replace(begin, round=begin.rounds)
+
+
+Compute = Callable[[MadeUp, Work, Sequence[Progress]], Iterator[Progress]]
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +102,56 @@ def test_seeds_beyond_the_last_look_do_not_count_before_the_next(tmp_path: Path)
     cllora.run(study(13), tmp_path)
     assert json.loads((tmp_path / "looks.json").read_text())["at"] == [8, 12, 13]
     assert cllora.results(tmp_path).level == pytest.approx(1 - 0.05 / 3)
+
+
+def test_a_cell_has_one_place_in_a_study_whatever_of_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells together are grouped by their places: other ones would give other groups, and other last digits."""
+    places: dict[str, int] = {}
+    monkeypatch.setattr(MadeUp, "__call__", _noting(MadeUp.__call__, places))
+    folder = cllora.run(study(9, (0.1, 100, "iid")), tmp_path)
+    whole = dict(places)
+    assert sorted(whole.values()) == [*range(8), *range(9, 27)]  # The ninth seed of alpha 0.1 was not needed.
+    for cell in whole:
+        shutil.rmtree(folder / cell)
+    (folder / "looks.json").unlink()
+    done = next(cell for cell in study(9, (0.1, 100, "iid")).cells() if cell.name == "alpha=100,seed=0")
+    (write_run(folder / done.name, done) / "adapter").mkdir()
+    places.clear()
+    cllora.run(study(9, (0.1, 100, "iid")), tmp_path)
+    assert places == {name: place for name, place in whole.items() if name != "alpha=100,seed=0"}
+
+
+def _noting(compute: Compute, places: dict[str, int]) -> Compute:
+    def noted(self: MadeUp, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
+        places.update({begin.cell.name: begin.index for begin in cells})
+        return compute(self, work, cells)
+
+    return noted
+
+
+def test_what_cells_share_is_made_once_for_all_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[StudyCache] = []
+
+    def noted(work: CellWork, folder: Path, files: tuple[str, ...], threads: int, cache: StudyCache) -> None:
+        made.append(cache)
+        initialise(work, folder, files, threads, cache)
+
+    initialise = CellWork.__init__
+    monkeypatch.setattr(CellWork, "__init__", noted)
+    cllora.run(study(9), tmp_path)
+    assert len(made) == 2
+    assert made[0] is made[1]
+
+
+def test_a_cell_of_a_decided_study_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    asked = study(60, (0.1, "iid"))
+    folder = cllora.run(asked, tmp_path)
+    shutil.rmtree(folder / "alpha=iid,seed=3")
+    computed.clear()
+    cllora.run(asked, tmp_path)
+    assert computed == ["alpha=iid,seed=3"]
 
 
 def test_seeds_that_are_added_by_hand_after_a_look_raise_the_level(tmp_path: Path) -> None:
@@ -210,6 +267,20 @@ def test_a_plan_says_what_can_be_decided_and_registers_it(tmp_path: Path) -> Non
     assert all(not row.registered and row.answer.endswith(", exploratory") for row in added)
     with pytest.raises(UsageError, match="holds cells of it already"):
         register(asked, tmp_path, made.registration)
+
+
+def test_nothing_is_registered_where_it_cannot_be(tmp_path: Path) -> None:
+    asked, file = study(9), tmp_path / "file"
+    registration = plan(asked, tmp_path / "plan", pilot=2).registration
+    file.touch()
+    with pytest.raises(UsageError, match=r"cannot write to .*choose another --out"):
+        register(asked, file, registration)
+    with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process is running a study"):
+        register(asked, tmp_path, registration)
+    register(asked, tmp_path, registration)
+    with pytest.raises(UsageError, match="holds another study"):
+        register(study(9, (1, "iid")), tmp_path, registration)
+    assert json.loads((tmp_path / "study.json").read_text())["registration"]["digest"] == registration.digest
 
 
 def test_a_registration_that_was_changed_counts_for_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

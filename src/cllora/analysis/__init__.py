@@ -5,7 +5,7 @@ from cllora.analysis.contrasts import Contrast, as_family, contrasts, margin_of,
 from cllora.analysis.environment import environment
 from cllora.analysis.pairing import control_values
 from cllora.analysis.partitions import partitions, texts_by_class, unlikeness
-from cllora.analysis.plan import Cost, Likely, Plan, plan_of
+from cllora.analysis.plan import Cost, Likely, Plan, check_control, plan_of, planned_looks
 from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run
 from cllora.analysis.settings import settings
@@ -20,6 +20,7 @@ __all__ = [
     "Results",
     "Run",
     "as_family",
+    "check_control",
     "contrasts",
     "control_values",
     "curves_of",
@@ -27,6 +28,7 @@ __all__ = [
     "margin_of",
     "partitions",
     "plan_of",
+    "planned_looks",
     "read_record",
     "results",
     "seeds_text",

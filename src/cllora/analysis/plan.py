@@ -55,15 +55,29 @@ class Plan:
     cost: Cost
 
 
+def planned_looks(study: Study) -> list[int]:
+    """The numbers of seeds at which a study is looked at."""
+    return looks(study.until.most, study.until.first) if study.until else [len(study.seeds)]
+
+
+def check_control(study: Study) -> None:
+    """Make sure that a study has something to decide.
+
+    Raises:
+        UsageError: it has no control.
+    """
+    if not study.control:
+        raise UsageError("a study without a control compares nothing; give control, and plan what is compared with it")
+
+
 def plan_of(study: Study, measured: Results) -> Plan:
     """The plan of a study from the results of one that is like it, or of its pilot.
 
     Raises:
         UsageError: the study has no control; or what was measured has no two pairs of runs to take a spread from.
     """
-    if not study.control:
-        raise UsageError("a study without a control compares nothing; give control, and plan what is compared with it")
-    planned = looks(study.until.most, study.until.first) if study.until else [len(study.seeds)]
+    check_control(study)
+    planned = planned_looks(study)
     gains = (-measured.averaged.loc[measured.averaged["cell"].isin(measured.controls), "change"]).tolist()
     margin = margin_of(gains, study.margin)
     registration = Registration(

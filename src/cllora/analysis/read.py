@@ -9,6 +9,7 @@ from typing import Any
 
 from cllora import store
 from cllora.analysis.contrasts import LEVEL
+from cllora.analysis.plan import planned_looks
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.errors import UsageError
@@ -16,7 +17,7 @@ from cllora.metrics import MARGIN, RunRecord, measured, metrics
 from cllora.metrics.losses import tables
 from cllora.registry import load_plugins
 from cllora.spec import Cell, Experiment, Registration, Study, axis_text, without_seed
-from cllora.stats import level_after, level_of_look, looks
+from cllora.stats import level_after, level_of_look
 
 log = logging.getLogger("cllora")
 
@@ -93,7 +94,7 @@ def _looked_at(study: Study, seen: store.Looks) -> tuple[list[Cell], float]:
     if study.until is None:
         earlier = [number for number in seen.at if number != len(study.seeds)]
         return study.cells(), level_after(len(earlier))
-    planned = looks(study.until.most, study.until.first)
+    planned = planned_looks(study)
     last = seen.at[-1] if seen.at and seen.planned == len(planned) else planned[0]
     counted = [cell for cell in study.cells() if cell.experiment.seed < seen.seeds_of(without_seed(cell.name), last)]
     return counted, level_of_look(len(planned))

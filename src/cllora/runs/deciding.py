@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cllora.analysis import Results, results
+from cllora.analysis import Results, planned_looks, results
 from cllora.errors import FieldError
 from cllora.metrics import metrics
 from cllora.registry import guess
 from cllora.spec import Cell, Study, without_seed
-from cllora.stats import looks
 from cllora.store import Looks, read_looks, write_looks
 
 
@@ -29,32 +28,30 @@ def batches(study: Study, folder: Path) -> Iterator[list[Cell]]:
     before asking for the next.
 
     Where seeds are given there is one. Where they are added until the study is decided, the batch of a look has the
-    cells whose comparison is open and their controls, with the seeds up to the look's: all of them at the first, in
-    case that something of an earlier look is gone, then those that are new.
+    cells whose comparison is open and their controls, with the seeds up to the look's: first with all of them, up to
+    the last look there was, in case that something of it is gone; then with those that are new.
     """
     if study.until is None:
         yield study.cells()
         _note_seeds_by_hand(study, folder)
         return
-    planned = looks(study.until.most, study.until.first)
+    planned, cells = planned_looks(study), study.cells()
     so_far = read_looks(folder)
     if so_far.planned != len(planned):  # Another plan decides at another level, so its looks begin anew.
         so_far = Looks(planned=len(planned))
-    before = 0
+    before, passed = 0, so_far.at[:-1]
     for look in planned:
-        if look not in so_far.at:
-            yield [
-                cell
-                for cell in study.cells()
-                if before <= cell.experiment.seed < so_far.seeds_of(without_seed(cell.name), look)
-            ]
-            before = look
-            so_far = so_far.then(look)
-            write_looks(folder, so_far)
-        if look == so_far.at[-1]:
-            so_far = _stopped(so_far, look, results(folder), study.primary)
-            write_looks(folder, so_far)
-        if not _goes_on(study, so_far):
+        if look in passed:
+            continue
+        yield [
+            cell for cell in cells if before <= cell.experiment.seed < so_far.seeds_of(without_seed(cell.name), look)
+        ]
+        before = look
+        so_far = so_far.then(look)
+        write_looks(folder, so_far)
+        so_far = _stopped(so_far, look, results(folder), study.primary)
+        write_looks(folder, so_far)
+        if all(without_seed(cell.name) in so_far.stopped for cell in cells):
             return
 
 
@@ -68,11 +65,6 @@ def _stopped(so_far: Looks, look: int, seen: Results, primary: Sequence[str]) ->
         open_cells |= {*undecided["cell"], *undecided["control"]}
     decided = {name: so_far.seeds_of(name, look) for cell, name in names.items() if cell not in open_cells}
     return replace(so_far, stopped={**decided, **so_far.stopped})
-
-
-def _goes_on(study: Study, so_far: Looks) -> bool:
-    """Whether any cell is still open."""
-    return any(without_seed(cell.name) not in so_far.stopped for cell in study.cells())
 
 
 def _note_seeds_by_hand(study: Study, folder: Path) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cllora.analysis import Plan, plan_of, results
+from cllora.analysis import Plan, check_control, plan_of, results
 from cllora.errors import UsageError
 from cllora.runs.engines import Progress
 from cllora.runs.study import check, run
+from cllora.runs.study_folder import study_folder
 from cllora.spec import Registration, Study
-from cllora.store import read_json, write_json
 from cllora.types import OnRead
 
 PILOT = "pilot"
@@ -30,11 +30,11 @@ def plan(
     folder, that are none of the study's.
 
     Raises:
-        UsageError: the study has no control, or what was measured says nothing of it.
+        UsageError: the study has no control; some of it was run before; or what was measured says nothing of it.
     """
     check(study)
-    if not study.control:
-        raise UsageError("a study without a control compares nothing; give control, and plan what is compared with it")
+    check_control(study)
+    _check_nothing_was_run(study, folder)
     source = like or run(_pilot_of(study, pilot), folder / PILOT, on_progress=on_progress, on_corpus=on_corpus)
     return plan_of(study, results(source))
 
@@ -46,16 +46,15 @@ def register(study: Study, folder: Path, registration: Registration) -> Path:
         UsageError: some of it was run before, so that nothing can be registered beforehand any more; or the folder
             holds another study.
     """
+    _check_nothing_was_run(study, folder)
+    with study_folder(folder, study.model_copy(update={"registration": registration})):
+        pass
+    return folder / "study.json"
+
+
+def _check_nothing_was_run(study: Study, folder: Path) -> None:
     if any((folder / cell.name).exists() for cell in study.cells()):
         raise UsageError(f"{folder} holds cells of it already: what is registered now would not be so beforehand")
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "study.json"
-    if file.is_file() and Study.parse(read_json(file)).cells() != study.cells():
-        raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
-    record = study.model_copy(update={"registration": registration}).to_mapping()
-    del record["engine"], record["activations_gb"]  # Where and how fast is no part of what a study is.
-    write_json(file, record)
-    return file
 
 
 def _pilot_of(study: Study, seeds: int) -> Study:

@@ -1,14 +1,13 @@
 """A whole study: checked before anything is loaded, then cell by cell into one folder."""
 
+import functools
 import inspect
-import json
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 import cllora
 from cllora.corpus import corpora, corruptions, features
@@ -26,11 +25,12 @@ from cllora.runs.extras import how_to_install, installed
 from cllora.runs.failures import CellsFailed
 from cllora.runs.pins import Pins
 from cllora.runs.study_cache import ACTIVATIONS, StudyCache, shared_parts
+from cllora.runs.study_folder import study_folder
 from cllora.runs.tracking import Tracking, check_trackers, trackers
 from cllora.runs.work import CellWork
 from cllora.spec import Cell, Choice, Experiment, Study
 from cllora.spec.fields import alike, field_of, set_field
-from cllora.store import is_finished, read_json, write_json
+from cllora.store import is_finished
 from cllora.types import OnRead
 
 PACKAGE = Path(cllora.__file__).parent
@@ -58,7 +58,7 @@ def run(
     check(study)
     check_trackers(study.report_to)
     folder = Path(out) if out is not None else Path("runs") / study.name
-    with _study_folder(folder, study):
+    with study_folder(folder, study):
         _run_cells(study, folder, on_progress or (lambda _: None), on_corpus)
     return folder
 
@@ -141,25 +141,36 @@ def _bound(path: str, registry: AnyRegistry, choice: Choice) -> dict[str, object
 def _run_cells(study: Study, folder: Path, on_progress: Callable[[Progress], None], on_corpus: OnRead | None) -> None:
     pins = Pins(folder / "pins.json")
     pins.hold_files(study.base.load)
-    begun: list[Progress] = []
+    cache = functools.cache(partial(StudyCache, folder, on_corpus, round(study.activations_gb * 1e9)))
     with Tracking(study, folder) as tracking:
-        for batch in batches(study, folder):
+        for cells in _beginnings(study, batches(study, folder)):
             failed: dict[str, str] = {}
-            begun += _beginnings(order_by_shared_inputs(batch), begun)
-            cells = begun[len(begun) - len(batch) :]
-            with closing(_computed(study, folder, cells, pins, on_corpus)) as computed:
+            with closing(_computed(study, folder, cells, pins, cache)) as computed:
                 for progress in computed:
                     if progress.failed is not None:
                         failed[progress.cell.name] = progress.failed
                     tracking.follow(progress)
                     on_progress(progress)
             if failed:
-                raise CellsFailed(folder, failed, len(batch))
+                raise CellsFailed(folder, failed, len(cells))
     shutil.rmtree(folder / ACTIVATIONS, ignore_errors=True)  # of use to cells that are left to do alone
 
 
+def _beginnings(study: Study, batches: Iterable[Sequence[Cell]]) -> Iterator[list[Progress]]:
+    """Yield each batch's cells at their beginnings, those that share their texts and their base side by side."""
+    place = {cell.name: index for index, cell in enumerate(order_by_shared_inputs(study.cells()))}
+    many = total = 0
+    for batch in batches:
+        many += len(batch)
+        total += sum(cell.experiment.federation.num_rounds + 1 for cell in batch)
+        yield [
+            Progress(cell, many, place[cell.name], 0, cell.experiment.federation.num_rounds, resumed=False, total=total)
+            for cell in sorted(batch, key=lambda cell: place[cell.name])
+        ]
+
+
 def _computed(
-    study: Study, folder: Path, cells: Sequence[Progress], pins: Pins, on_corpus: OnRead | None
+    study: Study, folder: Path, cells: Sequence[Progress], pins: Pins, cache_for: Callable[[int], StudyCache]
 ) -> Generator[Progress]:
     """Yield the progress of cells from their beginnings: of those that are finished, then of those that the engine
     computes."""
@@ -171,8 +182,8 @@ def _computed(
             left.append(begin)
     if left:
         engine = _engine_of(study, folder, [begin.cell for begin in left], pins)
-        cache = StudyCache(folder, on_corpus, round(study.activations_gb * 1e9), together_of(engine))
-        yield from engine(CellWork(folder, study.base.load, engine.threads, cache), left)
+        work = CellWork(folder, study.base.load, engine.threads, cache_for(together_of(engine)))
+        yield from engine(work, left)
 
 
 def _is_done(folder: Path, cell: Cell) -> bool:
@@ -208,53 +219,9 @@ def _only_here(load: Sequence[str], cells: Sequence[Cell]) -> str | None:
     return None
 
 
-def _beginnings(cells: Sequence[Cell], before: Sequence[Progress]) -> list[Progress]:
-    """Every cell at its beginning, counted on from those of the study that begun before."""
-    rounds = [cell.experiment.federation.num_rounds for cell in cells]
-    total = (before[-1].total if before else 0) + sum(rounds) + len(rounds)
-    many = len(before) + len(cells)
-    return [
-        Progress(cell, many, len(before) + index, 0, rounds[index], resumed=False, total=total)
-        for index, cell in enumerate(cells)
-    ]
-
-
 def order_by_shared_inputs(cells: Sequence[Cell]) -> list[Cell]:
     """The cells in an order in which those that share their texts and their base follow each other."""
     seen: dict[tuple[str, str], int] = {}
     for cell in cells:
         seen.setdefault(shared_parts(cell.experiment), len(seen))
     return sorted(cells, key=lambda cell: seen[shared_parts(cell.experiment)])
-
-
-@contextmanager
-def _study_folder(folder: Path, study: Study) -> Iterator[None]:
-    """Make or check the study's folder, and keep other processes out of it while it is worked in."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
-    except Timeout:
-        raise UsageError(
-            f"another process is running a study in {folder}; wait for it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
-    with held:
-        path = folder / "study.json"
-        if path.exists() and not _extends(study, Study.parse(read_json(path))):
-            raise UsageError(f"{folder} holds another study; choose another --out, or remove the folder")
-        if path.exists() and study.registration is None:  # What was registered stays so.
-            before = Study.parse(read_json(path))
-            study = study.model_copy(update={"registration": before.registration})
-        record = json.loads(json.dumps(study.to_mapping()))
-        del record["engine"], record["activations_gb"]  # Where and how fast is no part of what a study is.
-        if not path.exists() or read_json(path) != record:
-            write_json(path, record)
-        yield
-
-
-def _extends(study: Study, before: Study) -> bool:
-    """Whether every cell of the study before is one of this: seeds and values may be added, nothing changed."""
-    cells = {cell.name: cell.experiment for cell in study.cells()}
-    return study.control == before.control and all(cells.get(cell.name) == cell.experiment for cell in before.cells())
