@@ -16,10 +16,11 @@ from pathlib import Path
 import pandas as pd
 
 import cllora
-from cllora.metrics import PRIMARY, metrics
+from cllora.metrics import metrics
 from cllora.metrics.formats import capital
 from cllora.presets import find_study
 from cllora.reports import drawn
+from cllora.spec import PRIMARY
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"

@@ -12,8 +12,7 @@ from cllora.analysis.read import results as read
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.errors import UsageError
-from cllora.metrics import PRIMARY
-from cllora.spec import Choice, axis_text
+from cllora.spec import PRIMARY, Choice, axis_text
 from cllora.types import Array
 
 ALPHA = "partition.alpha"

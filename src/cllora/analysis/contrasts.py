@@ -154,7 +154,7 @@ def contrasts(
         **{axis: [labels[i] for labels in cells] for i, axis in enumerate(axes)},
         "metric": [metric] * len(paired),
         "level": [level] * len(paired),
-        "mean": [summary(values[rows])[0] for rows in paired],
+        "mean": [float(summary(values[rows])[0]) for rows in paired],
         **_alone([differences[rows] for rows in paired], margins, level),
     }
     return as_family(pd.DataFrame(columns))[[*axes, *NUMBERS]]
@@ -202,9 +202,9 @@ def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: floa
         "least": [own.min() if len(own) else math.nan for own in differences],
         "most": [own.max() if len(own) else math.nan for own in differences],
         "size": hedges_g(mean, spread, seeds),
-        "p": [p_of_difference(own) for own in differences],
+        "p": [float(p_of_difference(own)) for own in differences],
         "margin": margins,
-        "p_equivalent": [p_of_equivalence(own, m) for own, m in zip(differences, margins, strict=True)],
+        "p_equivalent": [float(p_of_equivalence(own, m)) for own, m in zip(differences, margins, strict=True)],
     }
 
 

@@ -16,7 +16,7 @@ from cllora.analysis.run import Run
 from cllora.errors import UsageError
 from cllora.metrics.signatures import signatures
 from cllora.registry import guess
-from cllora.spec import Registration
+from cllora.spec import PRIMARY, Registration
 
 ROUND = ("round", "global_loss", "global_loss_per_sample", "bytes_up", "bytes_down", "seconds")
 ALONE = ("difference", "low", "high", "mean_difference", "mean_low", "mean_high", "above", "least", "most", "size")
@@ -147,7 +147,7 @@ class Results:
     def tested_alike(self) -> bool:
         """Whether all runs that are compared test their clients on the texts that their control does."""
         paired, alike = (
-            control_values(self.averaged, list(self.axes), self.control, measured.PRIMARY, same_tests=same).notna()
+            control_values(self.averaged, list(self.axes), self.control, PRIMARY, same_tests=same).notna()
             for same in (False, True)
         )
         return bool((paired == alike).all())

@@ -65,8 +65,6 @@ class Unit:
         return f"+{text}" if difference > 0 else text
 
 
-PRIMARY = "late_loss"
-"""The metric that cells are compared by first."""
 MARGIN = 0.1
 """The margin of losses, as a share of what training gains in the control, where a study names none."""
 

@@ -54,6 +54,7 @@ def tables(losses: pd.DataFrame, partition: Partition) -> Tables:
     Args:
         losses: a run's loss table: round, model, sample, nll (nats, summed over the sample), tokens.
     """
+    losses = losses.astype({"model": "category"})  # Names are told apart once, and not for each kind of model.
     of_global, local = rows_of(losses, GLOBAL), rows_of(losses, "local")
     texts, own_rows = of_global.on(partition.global_test), _own(of_global, partition)
     curve, own = _by_round(texts), _by_client(own_rows)

@@ -23,7 +23,7 @@ LOSSES = {"token": ("loss", "tokens"), "text": ("loss_per_sample", "samples")}
 Count = Literal["token", "text"]
 
 
-def class_mixes(partition: Partition, classes: Array) -> Array:
+def class_mixes(partition: Partition, classes: Ids) -> Array:
     """The share of each of the classes (C,) among each client's training texts that are of one of them: (K, C), NaN for
     a client without any."""
     owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.train_offsets))

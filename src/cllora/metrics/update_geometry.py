@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from cllora.metrics.losses import class_numbers
+from cllora.metrics.matched import class_mixes
 from cllora.partition.heterogeneity import jensen_shannon
 from cllora.stats import Block, Correlation, dyadic_correlation
 from cllora.types import Array, Partition
@@ -41,7 +43,7 @@ def disagreements(geometry: pd.DataFrame, partition: Partition) -> pd.DataFrame:
     """
     pairs = _scope(geometry, "pair")
     pairs = pairs.assign(disagreement=1 - pairs["cosine"])[["round", "client", "other", "disagreement"]]
-    mixes = _class_mixes(partition)
+    mixes = _mixes(partition)
     if mixes is None or pairs.empty:
         return pairs.assign(distance=math.nan)
     return pairs.assign(distance=jensen_shannon(mixes[pairs["client"]], mixes[pairs["other"]]))
@@ -68,18 +70,10 @@ def correlation(pairs: pd.DataFrame, level: float = 0.95) -> Correlation:
     return dyadic_correlation(blocks, level)
 
 
-def _class_mixes(partition: Partition) -> Array | None:
-    """Each client's shares of the classes among its training texts (K, C); NaN for a client without any."""
-    if partition.class_of is None:
-        return None
-    owners = np.repeat(np.arange(partition.num_clients), np.diff(partition.train_offsets))
-    classes = partition.class_of[partition.train_ids]
-    many = int(classes.max(initial=-1)) + 1
-    if many < 2 or classes.min() < 0:
-        return None
-    counts = np.bincount(owners * many + classes, minlength=partition.num_clients * many).reshape(-1, many)
-    sizes = counts.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(counts, sizes, out=np.full(counts.shape, np.nan), where=sizes > 0))
+def _mixes(partition: Partition) -> Array | None:
+    """Clients' mixes of the classes of training texts; None where the partition knows no two of them."""
+    classes = np.unique(class_numbers(partition, partition.train_ids))
+    return None if len(classes) < 2 or classes[0] < 0 else class_mixes(partition, classes)
 
 
 def _scope(geometry: pd.DataFrame, scope: str) -> pd.DataFrame:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 from cllora.analysis import Results, typed
 from cllora.errors import counted
-from cllora.metrics import PRIMARY
 from cllora.metrics.formats import listed, number, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, carried_by_few, effect, largest
 from cllora.reports.say import interval
 from cllora.reports.section import Forest, Section
 from cllora.reports.sections.global_loss import global_loss
+from cllora.spec import PRIMARY
 
 MOST_ROWS = 12
 """Comparisons that the first figure has room for."""

@@ -10,7 +10,7 @@ from cllora.analysis import Results
 from cllora.analysis import results as read
 from cllora.claims import verdict_table, verdicts
 from cllora.errors import counted, visible
-from cllora.metrics import PRIMARY, metrics
+from cllora.metrics import metrics
 from cllora.metrics.formats import listed
 from cllora.reports.columns import cell as text_of
 from cllora.reports.facts import carried_by_few
@@ -19,6 +19,7 @@ from cllora.reports.say import say
 from cllora.reports.sections.results import finished_seeds, result_table
 from cllora.reports.sections.verdicts import answered, facts
 from cllora.reports.sheet import Sheet
+from cllora.spec import PRIMARY
 
 
 def results_table(source: Path | Results) -> Sheet:

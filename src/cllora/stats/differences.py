@@ -22,7 +22,7 @@ BY_RANKS = 8
 def estimate(differences: ArrayLike) -> float:
     """The typical difference; of fewer than `BY_RANKS` the mean; NaN of none."""
     values = np.asarray(differences, float)
-    return float(hodges_lehmann(values)) if len(values) >= BY_RANKS else summary(values)[0]
+    return float(hodges_lehmann(values)) if len(values) >= BY_RANKS else float(summary(values)[0])
 
 
 def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -33,19 +33,20 @@ def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]
     return paired_interval(differences, level)[1:]
 
 
-def p_of_difference(differences: ArrayLike) -> float:
-    """The two-sided p value of there being no difference; NaN of fewer than two."""
-    if len(np.atleast_1d(differences)) >= BY_RANKS:
-        return float(p_typical_differs(differences))
-    return float(p_differs(*summary(differences)))
+def p_of_difference(differences: ArrayLike) -> Numbers:
+    """The two-sided p value of there being no difference, of one comparison or several: (..., n) to (...). NaN of fewer
+    than two differences."""
+    if np.shape(differences)[-1] >= BY_RANKS:
+        return p_typical_differs(differences)
+    return p_differs(*summary(differences))
 
 
-def p_of_equivalence(differences: ArrayLike, margin: float) -> float:
-    """The p value of a difference of at least the margin, either way; NaN of fewer than two, or without a margin."""
-    if len(np.atleast_1d(differences)) >= BY_RANKS:
-        return float(p_typical_equivalent(differences, margin))
-    mean, spread, n = summary(differences)
-    return math.nan if math.isnan(margin) else float(p_equivalent(mean, spread, n, margin))
+def p_of_equivalence(differences: ArrayLike, margin: float) -> Numbers:
+    """The p value of a difference of at least the margin, either way: (..., n) to (...). NaN of fewer than two
+    differences, or without a margin."""
+    if np.shape(differences)[-1] >= BY_RANKS:
+        return p_typical_equivalent(differences, margin)
+    return p_equivalent(*summary(differences), margin)
 
 
 def needed(differences: ArrayLike, margin: float, alpha: float = 0.05) -> tuple[float, float]:
@@ -58,8 +59,8 @@ def needed(differences: ArrayLike, margin: float, alpha: float = 0.05) -> tuple[
     mean, spread, n = summary(differences)
     if n < 2:
         return math.nan, math.nan
-    upper = spread / math.sqrt(2 * float(gammaincinv((n - 1) / 2, 0.2)) / (n - 1))
-    many = [seeds_to_tell(mean, s, n, margin, alpha) for s in (spread, upper)]
+    upper = float(spread) / math.sqrt(2 * float(gammaincinv((n - 1) / 2, 0.2)) / (n - 1))
+    many = [seeds_to_tell(float(mean), s, n, margin, alpha) for s in (float(spread), upper)]
     fewest = math.ceil(1 - math.log2(alpha))
     about, most = (max(fewest, math.ceil(x * math.pi / 3)) if BY_RANKS <= x < math.inf else x for x in many)
     return about, max(about, most)

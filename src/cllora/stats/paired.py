@@ -5,7 +5,6 @@ n - 1) and n, the number of pairs, describe the differences of one comparison. W
 spread, and every measure of doubt is NaN.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,15 @@ def paired_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float,
     """Mean of the differences (n,) and its `t_interval`; low and high are NaN with fewer than two."""
     mean, spread, n = summary(differences)
     low, high = t_interval(mean, spread, n, level)
-    return mean, float(low), float(high)
+    return float(mean), float(low), float(high)
 
 
-def summary(differences: ArrayLike) -> tuple[float, float, int]:
-    """Mean, standard deviation (divided by n - 1; NaN with fewer than two) and number n of differences (n,)."""
+def summary(differences: ArrayLike) -> tuple[Numbers, Numbers, int]:
+    """Mean, standard deviation (divided by n - 1; NaN with fewer than two) and number n of differences (..., n)."""
     values = np.asarray(differences, float)
-    mean = float(values.mean()) if len(values) else math.nan
-    return mean, float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values)
+    n, unknown = values.shape[-1], np.full(values.shape[:-1], np.nan)
+    mean, spread = (values.mean(axis=-1) if n else unknown), (values.std(axis=-1, ddof=1) if n > 1 else unknown)
+    return np.asarray(mean), np.asarray(spread), n
 
 
 def hedges_g(mean: ArrayLike, spread: ArrayLike, n: ArrayLike) -> Numbers:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cllora.stats.differences import BY_RANKS
-from cllora.stats.paired import Numbers, p_differs, p_equivalent
-from cllora.stats.ranks import p_typical_differs, p_typical_equivalent
+from cllora.stats.differences import p_of_difference, p_of_equivalence
 
 GROWTH = 1.5
 """The number of pairs at a look over that at the look before."""
@@ -76,17 +74,9 @@ def chances(
     differs, equivalent, seeds = np.zeros(studies, bool), np.zeros(studies, bool), np.full(studies, planned[-1])
     running = np.arange(studies)
     for look in planned:
-        p, p_within = _p_values(differences[running, :look], margin)
+        seen = differences[running, :look]
+        p, p_within = p_of_difference(seen), p_of_equivalence(seen, margin)
         differs[running], equivalent[running] = p <= alpha, (p > alpha) & (p_within <= alpha)
         seeds[running] = look
         running = running[~(differs | equivalent)[running]]
     return Chances(float(differs.mean()), float(equivalent.mean()), float(seeds.mean()))
-
-
-def _p_values(differences: Numbers, margin: float) -> tuple[Numbers, Numbers]:
-    """`p_of_difference` and `p_of_equivalence` of several studies at once: (studies, n) to (studies,)."""
-    n = differences.shape[1]
-    if n >= BY_RANKS:
-        return p_typical_differs(differences), p_typical_equivalent(differences, margin)
-    mean, spread = differences.mean(axis=1), differences.std(axis=1, ddof=1)
-    return p_differs(mean, spread, n), p_equivalent(mean, spread, n, margin)

@@ -1,12 +1,12 @@
 """The global model after every round."""
 
 from cllora.analysis import Results
-from cllora.metrics import PRIMARY
 from cllora.metrics.formats import listed
 from cllora.reports.facts import effect
 from cllora.reports.notes import bands, leaks
 from cllora.reports.section import Lines, Section, sections
 from cllora.reports.sections.signatures import marks
+from cllora.spec import PRIMARY
 
 
 @sections.register(title="Global loss by round", after="partition")

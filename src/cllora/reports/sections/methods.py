@@ -6,11 +6,12 @@ import pandas as pd
 
 from cllora.analysis import Results, environment
 from cllora.errors import counted
-from cllora.metrics import PRIMARY, metrics
+from cllora.metrics import metrics
 from cllora.metrics.formats import listed, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Fact, Statement
 from cllora.reports.section import Section, sections
+from cllora.spec import PRIMARY
 from cllora.stats import BY_RANKS
 
 DEFINITIONS = {

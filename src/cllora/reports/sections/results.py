@@ -3,11 +3,12 @@
 import pandas as pd
 
 from cllora.analysis import Results
-from cllora.metrics import NATS, PRIMARY, Metric, Place, metrics
+from cllora.metrics import NATS, Metric, Place, metrics
 from cllora.reports import notes
 from cllora.reports.facts import Interval, Mean, effect_on_clients
 from cllora.reports.notes import BY_WHAT
 from cllora.reports.section import Section, sections
+from cllora.spec import PRIMARY
 
 
 @sections.register(title="Results", after="effects")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cllora.analysis import Run
 from cllora.claims import Contrast, Source
-from cllora.metrics import PRIMARY
+from cllora.spec import PRIMARY
 from cllora.studies.cllora_paper.skew import Setting
 
 SMALLEST_OF_PAPER = 125_239_296
