@@ -1,9 +1,7 @@
 """The command line: results on stdout, progress on stderr, one clear line and exit code 2 for a user's mistake."""
 
 import logging
-import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -119,7 +117,7 @@ def plan(
     else:
         print_wide(plan_view(made))
         print_wide(
-            f"Registered in {visible(str(written))}; run it by:\n  {visible(_run_command(study, set_, load, out))}"
+            f"Registered in {visible(str(written))}; run it by `cllora run`, with the same --set, --load and --out."
         )
 
 
@@ -267,14 +265,6 @@ def _find(study: str, settings: list[str] | None, load: list[Path] | None) -> "S
     from cllora.presets import find_study
 
     return find_study(study, settings or [], [str(file) for file in load or ()])
-
-
-def _run_command(study: str, settings: list[str] | None, load: list[Path] | None, out: Path | None) -> str:
-    """The command that runs a study as it was given to another command."""
-    folders = [] if out is None else [out]
-    options: dict[str, Sequence[str | Path]] = {"--set": settings or [], "--load": load or [], "--out": folders}
-    given = [str(word) for option, values in options.items() for value in values for word in (option, value)]
-    return shlex.join(["cllora", "run", study, *given])
 
 
 def _report(folder: Path, out: Path | None, as_json: bool, latex: bool = False) -> None:
