@@ -2,12 +2,14 @@
 
     python benchmarks/engines.py [--cells 6] [--rounds 3] [--model embedded-64] [--out FILE.json]
 
-Every line is a whole `cllora run`, texts being in the cache; `share` is its rate over that of `inline` when idle.
-`ray` and `slurm` (the local executor of submitit) are left out where they are not installed. Run it alone.
+Every line is a whole `cllora run` of length skew at two alphas, texts being in the cache; `share` is its rate over that
+of `inline` when idle. `ray` and `slurm` (the local executor of submitit) are left out where they are not installed. Run
+it alone.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from rich.table import Table
 
 import measured
 from cllora.runs.engines.cores import cores
+from studies import length_skew
 
 ENGINES = {
     "inline": {"name": "inline"},
@@ -52,15 +55,10 @@ def run(engine: dict[str, object], options: argparse.Namespace) -> Measured:
     with tempfile.TemporaryDirectory() as place:
         began, out = time.time(), Path(place) / "out"
         written = ", ".join(f"{key}: {value}" for key, value in engine.items())
-        fields = {
-            "model.name": options.model,
-            "federation.num_rounds": options.rounds,
-            "partition.alpha": "[0.1, iid]",
-            "seeds": options.cells // 2,
-            "engine": f"{{{written}}}",
-        }
-        settings = [word for field, value in fields.items() for word in ("--set", f"{field}={value}")]
-        command = [sys.executable, "-m", "cllora", "run", "demo", "--out", str(out), *settings]
+        changes = [f"model.name={options.model}", f"federation.num_rounds={options.rounds}", f"engine={{{written}}}"]
+        file = Path(place) / "study.json"
+        file.write_text(json.dumps(length_skew(options.cells // 2, changes).to_mapping()), encoding="utf-8")
+        command = [sys.executable, "-m", "cllora", "run", str(file), "--out", str(out)]
         subprocess.run(command, check=True, capture_output=True)
         ended = time.time()
         starts = [file.stat().st_mtime for file in out.glob("*/environment.json")]
@@ -87,6 +85,8 @@ def main() -> None:
     parser.add_argument("--model", default="embedded-64")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.cells < 2 or options.cells % 2:
+        parser.error("--cells is a multiple of 2, one for each alpha")
     os.environ["HF_HUB_OFFLINE"] = "1"
     known = {
         name: engine

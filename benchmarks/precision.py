@@ -1,5 +1,5 @@
-"""Does the precision of the frozen base change what a study finds? The demo's cells in float32 and in bfloat16,
-with the same seeds: the effect of alpha in each, and the difference between the two.
+"""Does the precision of the frozen base change what a study finds? Cells of length skew in float32 and in
+bfloat16, with the same seeds: the effect of alpha in each, and the difference between the two.
 
     python benchmarks/precision.py [--seeds 5] [--alphas 0.1 iid] [--place FOLDER] [--out FILE.json]
 
@@ -16,9 +16,9 @@ from rich.table import Table
 
 import cllora
 import measured
-from cllora.presets import find_study
 from cllora.stats import paired_interval
 from cllora.store import read_rounds
+from studies import length_skew
 
 PRECISIONS = ("float32", "bfloat16")
 CONTROL = "iid"
@@ -26,10 +26,14 @@ CONTROL = "iid"
 
 def final_losses(precision: str, alphas: list[str], seeds: int, place: Path) -> dict[str, list[float]]:
     """The last global loss of every cell, by alpha, in order of the seeds."""
-    grid = ", ".join(alphas)
     # The chosen clients' own adapters are not needed here.
-    changes = [f"model.precision={precision}", "evaluation.local_models=false", "evaluation.every=8"]
-    study = find_study("demo", [f"grid={{partition.alpha: [{grid}]}}", f"seeds={seeds}", *changes])
+    changes = [
+        "model.name=embedded",
+        f"model.precision={precision}",
+        "evaluation.local_models=false",
+        "evaluation.every=8",
+    ]
+    study = length_skew(seeds, changes, tuple(alphas))
     with Progress(transient=True) as bars:
         task = bars.add_task(precision, total=None)
         folder = cllora.run(

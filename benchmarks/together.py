@@ -2,8 +2,8 @@
 
     python benchmarks/together.py [--models embedded-64 embedded] [--batches 2 8] [--repeats 3] [--out FILE.json]
 
-Eight cells of the demo (two alphas, four seeds) in one process with one thread, in turn 1, 2, 4 and 8 of them together;
-`ratio` is over 1, the median of the turns. Run it alone.
+Eight cells of length skew (two alphas, four seeds) in one process with one thread, in turn 1, 2, 4 and 8 of them
+together; `ratio` is over 1, the median of the turns. Run it alone.
 """
 
 import argparse
@@ -20,21 +20,22 @@ from rich.table import Table
 
 import cllora
 import measured
-from cllora.presets import find_study
 from cllora.spec import Study
+from studies import length_skew
 
 TOGETHER = (1, 2, 4, 8)
 
 
 def study(model: str, batch: int, together: int, rounds: int) -> Study:
-    fields = find_study("demo").to_mapping()
-    fields["model"]["name"] = model
-    fields["federation"]["num_rounds"] = rounds
-    fields["local"] = {"steps": 6, "batch_size": batch, "learning_rate": 3e-3}
-    fields["grid"] = {"partition.alpha": [0.1, "iid"]}
-    fields["seeds"] = 4
-    fields["engine"] = {"name": "inline", "threads": 1, "together": together}
-    return Study.parse(fields)
+    return length_skew(
+        4,
+        [
+            f"model.name={model}",
+            f"federation.num_rounds={rounds}",
+            f"local={{steps: 6, batch_size: {batch}, learning_rate: 3e-3}}",
+            f"engine={{name: inline, threads: 1, together: {together}}}",
+        ],
+    )
 
 
 def run(asked: Study) -> tuple[float, float]:

@@ -183,6 +183,17 @@ def test_against_a_study_the_effect_lies_between_the_measured_ones(command, stud
     assert middle == pytest.approx((curve.difference[0] + curve.difference[1]) / 2)
 
 
+def test_an_effect_of_something_else_as_well_is_no_effect_of_alpha(tmp_path):
+    """A study may corrupt texts too; what is corrupted and skewed differs from the control in both."""
+    corrupt = {"kind": "shuffle_words", "share": 0.5}
+    two = {"grid": {"data.corrupt.share": [0, 0.5], "partition.alpha": [0.1, "iid"]}, "data": {"corrupt": corrupt}}
+    control = {"data.corrupt.share": 0, "partition.alpha": "iid"}
+    (curve,) = curves_of(write_study(tmp_path / "one", make_study(**two, control=control)))
+    assert curve.setting == "share = 0"
+    each = curves_of(write_study(tmp_path / "each", make_study(**two)))
+    assert [curve.setting for curve in each] == ["share = 0", "share = 0.5"]
+
+
 def said_of(curves, tmp_path, estimate):
     """What is said of an estimate by a study that measured alpha 0.1, 1 and 100."""
     found = inspect([write_owners(tmp_path, owners=4, texts=20)], column="who")

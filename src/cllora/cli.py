@@ -116,9 +116,7 @@ def plan(
         print_json({"study": str(written), **plan_rows(made)})
     else:
         print_wide(plan_view(made))
-        print_wide(
-            f"Registered in {visible(str(written))}; run it by `cllora run`, with the same --set, --load and --out."
-        )
+        print_wide(f"Registered in {visible(str(written))}; `cllora run` with the same --set, --load, --out runs it.")
 
 
 @app.command()

@@ -96,6 +96,8 @@ def _curves(results: Results, axis: str) -> Iterator[Curve]:
     table = results.contrasts(PRIMARY).dropna(subset=["difference"])
     table = table[(table["seeds"] > 0) & (table[axis] != "iid")]
     others = [name for name in results.axes if name != axis]
+    for name in {*others} & {*results.control}:  # What differs from the control in more than alpha is no effect of it.
+        table = table[table[name] == results.control[name]]
     for _, rows in table.groupby(others, sort=False) if others else [("", table)]:
         if rows.empty:
             continue
