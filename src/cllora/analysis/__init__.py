@@ -10,6 +10,7 @@ from cllora.analysis.read import read_record, results
 from cllora.analysis.run import Run
 from cllora.analysis.settings import settings
 from cllora.analysis.tables import Results
+from cllora.analysis.variance import Spread, variance
 
 __all__ = [
     "Contrast",
@@ -19,6 +20,7 @@ __all__ = [
     "Plan",
     "Results",
     "Run",
+    "Spread",
     "as_family",
     "check_control",
     "contrasts",
@@ -36,4 +38,5 @@ __all__ = [
     "texts_by_class",
     "typed",
     "unlikeness",
+    "variance",
 ]

@@ -21,10 +21,14 @@ def area(curve: pd.DataFrame) -> float:
     return float(np.trapezoid(loss - loss[0], rounds) / rounds[-1])
 
 
+def is_late(rounds: "pd.Series[int]") -> "pd.Series[bool]":
+    """Whether evaluated rounds, in order, come after half of the last one; the last one does."""
+    return (rounds > rounds.iloc[-1] / 2) | (rounds == rounds.iloc[-1])
+
+
 def late(curve: pd.DataFrame, column: str) -> float:
     """The mean of a column of a `global_curve` over the evaluated rounds after half of the last one."""
-    last: float = curve.loc[curve["round"] > curve["round"].iloc[-1] / 2, column].mean()
-    return float(curve[column].iloc[-1]) if math.isnan(last) else float(last)
+    return float(curve.loc[is_late(curve["round"]), column].mean())
 
 
 def oscillation(curve: pd.DataFrame) -> float:

@@ -3,6 +3,7 @@
 This room knows nothing of the rest of cllora.
 """
 
+from cllora.stats.components import Components, Differences, components
 from cllora.stats.differences import (
     BY_RANKS,
     estimate,
@@ -33,12 +34,15 @@ __all__ = [
     "Adjusted",
     "Block",
     "Chances",
+    "Components",
     "Correlation",
+    "Differences",
     "Numbers",
     "adjust_for_multiplicity",
     "chance_of_differs",
     "chance_of_equivalent",
     "chances",
+    "components",
     "dyadic_correlation",
     "estimate",
     "hedges_g",

@@ -16,4 +16,5 @@ from cllora.reports.sections import passkey as passkey
 from cllora.reports.sections import results as results
 from cllora.reports.sections import signatures as signatures
 from cllora.reports.sections import update_geometry as update_geometry
+from cllora.reports.sections import variance as variance
 from cllora.reports.sections import verdicts as verdicts
