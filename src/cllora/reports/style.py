@@ -24,6 +24,8 @@ DARK = {
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
+WIDEST_TICK = 26
+"""Characters in a line of a row's name."""
 ZERO_LINE = {"color": MUTED, "width": 1, "dash": "dot"}
 
 Look = Mapping[str, str]
@@ -102,12 +104,23 @@ def zero_line(figure: Chart, axis: str) -> None:
 
 def in_rows(figure: Chart, rows: Sequence[str], names: Sequence[str]) -> None:
     """Give every row its place, the first on top, under a short name: there is room for any number on any screen."""
-    ticks = [name.replace(", ", ",<br>") for name in names]
+    ticks = [_tick(name) for name in names]
     lines = max(tick.count("<br>") + 1 for tick in ticks)
     order = {"type": "category", "categoryorder": "array", "categoryarray": list(rows), "autorange": "reversed"}
     figure.layout["height"] = 110 + max(46, 14 + 17 * lines) * len(rows)
     figure.y_axis(**order, tickvals=list(rows), ticktext=ticks, showgrid=False)
     figure.x_axis(showgrid=True)
+
+
+def _tick(name: str) -> str:
+    """A name as lines: as many of its parts in each as there is room for."""
+    lines: list[str] = []
+    for part in name.replace(", ", ",\0").split("\0"):
+        if lines and len(lines[-1].rpartition("<br>")[2]) + len(part.partition("<br>")[0]) < WIDEST_TICK:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    return "<br>".join(lines)
 
 
 def with_room(values: Sequence[float]) -> list[float]:

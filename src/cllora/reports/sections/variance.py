@@ -6,7 +6,7 @@ import pandas as pd
 
 from cllora.analysis import Results, Spread, variance
 from cllora.errors import counted
-from cllora.metrics.formats import brief, percent
+from cllora.metrics.formats import number, percent
 from cllora.reports.facts import NotMeasured, Statement
 from cllora.reports.section import Bars, Section, sections
 
@@ -40,8 +40,8 @@ def _sources(spread: Spread) -> Statement:
     of_texts = f"{percent(spread.texts)} comes of there being {spread.test_texts:,} test texts, "
     of_all = "" if spread.same_texts else of_texts
     text = (
-        f"At {spread.cell} the difference varies over seeds with a standard deviation of {brief(spread.sd)} nats per "
-        f"token. Of its variance {of_all}{percent(spread.rounds)} comes of the mean over "
+        f"At {spread.cell} the difference varies over seeds by {number(spread.sd, 4)} nats per token (standard "
+        f"deviation). Of its variance {of_all}{percent(spread.rounds)} comes of the mean over "
         f"{counted(spread.late_rounds, 'round')}, and {percent(spread.rest)} is drawn once a seed."
     )
     return Statement(text, {"sd": spread.sd, **{name: getattr(spread, name) for name in SOURCES}})
