@@ -5,9 +5,9 @@ to a half-width of 10 % of what training gains: by the design of 0.1.0 and by th
 
 Each design is run with a few seeds; from the spread of its differences follows how many it takes. 0.1.0's is a base's
 cells of `paper/length@embedded`: the loss after the last round, on docstrings, with the t interval of the mean. The
-demo's is the mean loss over the last half of the rounds, on functions, with signed ranks. CPU time is that of one thread
-of the process, without reading texts, so that other processes change it little. An interrupted run goes on if `--place`
-is given; its CPU time is then that of the seeds that were run by this command.
+demo's is the mean loss over the last half of the rounds, on functions, with signed ranks. CPU time is that of one
+thread of the process, without reading texts, so that other processes change it little. An interrupted run goes on if
+`--place` is given; its CPU time is then that of the seeds that were run by this command.
 """
 
 import argparse

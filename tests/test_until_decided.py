@@ -80,6 +80,15 @@ def test_a_study_goes_on_with_what_is_open_and_stops_what_is_decided(tmp_path: P
     assert (folder / "looks.json").read_text() == looked
 
 
+def test_a_control_is_drawn_again_as_long_as_it_is_compared(tmp_path: Path) -> None:
+    folder = cllora.run(study(9, (0.1, 100, "iid"), controls=2), tmp_path / "open")
+    assert [seeds_of(folder, cell) for cell in ("0.1", "iid", "iid,redraw=1")] == [8, 9, 9]
+    folder = cllora.run(study(60, (0.1, "iid"), controls=2), tmp_path / "decided")
+    assert [seeds_of(folder, cell) for cell in ("0.1", "iid", "iid,redraw=1")] == [8, 8, 8]
+    results = cllora.results(folder)
+    assert (len(results.members), len(results.again)) == (16, 8)
+
+
 def test_a_study_ends_where_all_is_decided(tmp_path: Path) -> None:
     folder = cllora.run(study(60, (0.1, "iid")), tmp_path)
     assert [seeds_of(folder, cell) for cell in ("0.1", "iid")] == [8, 8]

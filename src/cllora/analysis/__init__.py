@@ -1,6 +1,7 @@
 """The results of a folder of runs as data: tables, metrics, contrasts, probes."""
 
 from cllora.analysis.alpha import Curve, curves_of
+from cllora.analysis.chance import Chance, chance, with_chance
 from cllora.analysis.contrasts import Contrast, as_family, contrasts, margin_of, seeds_text, typed
 from cllora.analysis.environment import environment
 from cllora.analysis.pairing import control_values
@@ -13,6 +14,7 @@ from cllora.analysis.tables import Results
 from cllora.analysis.variance import Spread, variance
 
 __all__ = [
+    "Chance",
     "Contrast",
     "Cost",
     "Curve",
@@ -22,6 +24,7 @@ __all__ = [
     "Run",
     "Spread",
     "as_family",
+    "chance",
     "check_control",
     "contrasts",
     "control_values",
@@ -39,4 +42,5 @@ __all__ = [
     "typed",
     "unlikeness",
     "variance",
+    "with_chance",
 ]

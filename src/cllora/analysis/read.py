@@ -16,7 +16,7 @@ from cllora.errors import UsageError
 from cllora.metrics import MARGIN, RunRecord, measured, metrics
 from cllora.metrics.losses import tables
 from cllora.registry import load_plugins
-from cllora.spec import Cell, Experiment, Registration, Study, axis_text, without_seed
+from cllora.spec import Cell, Experiment, Registration, Study, axis_text
 from cllora.stats import level_after, level_of_look
 
 log = logging.getLogger("cllora")
@@ -45,7 +45,8 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         written, registration = dict(study.control), _as_signed(study.registration)
         cells, level = _looked_at(study, store.read_looks(folder))
         asked_seeds = sorted({cell.experiment.seed for cell in cells})
-        wanted = [(folder / cell.name, cell.labels) for cell in cells]
+        wanted = [(folder / cell.name, cell.labels) for cell in cells if not cell.experiment.redraw]
+        again = [(folder / cell.name, cell.labels) for cell in cells if cell.experiment.redraw]
     else:
         asked_seeds, margin, level, registration = [], MARGIN, LEVEL, None
         places = sorted(path.parent for path in folder.rglob("spec.json"))
@@ -53,12 +54,9 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         name, (paths, settings) = folder.resolve().name, _differing(experiments)
         wanted = sorted(zip(places, settings, strict=True), key=lambda pair: _order(pair[1]))
         written = {path: "iid" for path in paths if any(labels[path] == "iid" for labels in settings)}
-    shown = _shown(paths)
-    runs = [
-        _read_run(path, {shown[axis]: axis_text(value) for axis, value in labels.items()})
-        for path, labels in wanted
-        if _has_round(path)
-    ]
+        again = []
+    shown, every = _shown(paths), [path for path, _ in (*wanted, *again)]
+    runs = _read_runs(wanted, shown)
     if not runs:
         raise UsageError(f"{folder} holds no run with a finished round; give a folder made by `cllora run --out`")
     _check_distinct(runs)
@@ -68,8 +66,9 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         axes={shown[path]: path for path in paths},
         control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
         members=runs,
-        missing=[path.name for path, _ in wanted if not _has_round(path)],
-        failed={path.name: _reason(path) for path, _ in wanted if (path / store.FAILED).is_file()},
+        again=_read_runs(again, shown),
+        missing=[path.name for path in every if not _has_round(path)],
+        failed={path.name: _reason(path) for path in every if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
         margin=margin,
         level=level,
@@ -96,7 +95,7 @@ def _looked_at(study: Study, seen: store.Looks) -> tuple[list[Cell], float]:
         return study.cells(), level_after(len(earlier))
     planned = planned_looks(study)
     last = seen.at[-1] if seen.at and seen.planned == len(planned) else planned[0]
-    counted = [cell for cell in study.cells() if cell.experiment.seed < seen.seeds_of(without_seed(cell.name), last)]
+    counted = [cell for cell in study.cells() if cell.experiment.seed < seen.seeds_of(cell.setting, last)]
     return counted, level_of_look(len(planned))
 
 
@@ -129,6 +128,15 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
     record = read_record(folder)
     parts = {field.name: getattr(record, field.name) for field in fields(record)}
     return Run(**parts, labels=labels, outcome=measured(record))
+
+
+def _read_runs(places: Iterable[tuple[Path, Mapping[str, Any]]], shown: Mapping[str, str]) -> list[Run]:
+    """The runs that hold a round, by the values of the axes as they are shown."""
+    return [
+        _read_run(path, {name: axis_text(labels[axis]) for axis, name in shown.items()})
+        for path, labels in places
+        if _has_round(path)
+    ]
 
 
 def _load_what_can_be(study: Study) -> None:

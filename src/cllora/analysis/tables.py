@@ -34,9 +34,8 @@ class Results:
 
     axes: the fields that differ between runs, by the name that they are shown under.
     control: the axis values that others are compared with (empty: there is none).
-    members: the runs that hold a round.
-    missing: the runs of the study that hold no round yet.
-    failed: why some could not be finished.
+    members: the runs that hold a round; again: the controls that were drawn again (see `chance`), in no table.
+    missing: the runs of the study that hold no round yet; failed: why some could not be finished.
     asked_seeds: the study's seeds.
     margin: the share of what training gains in a control below which a difference in loss counts as none.
     registration: what was registered before the study was run; all else is exploratory. None: nothing was.
@@ -47,6 +46,7 @@ class Results:
     axes: Mapping[str, str]
     control: Mapping[str, str]
     members: Sequence[Run]
+    again: Sequence[Run] = ()
     missing: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     asked_seeds: Sequence[int] = ()
@@ -104,7 +104,7 @@ class Results:
 
     @property
     def has_start(self) -> bool:
-        """Whether some runs begin at an adapter (`lora.start`), not at the bare base."""
+        """Whether some runs begin at an adapter, not at the bare base."""
         return any(run.experiment.lora.start is not None for run in self.members)
 
     @cached_property

@@ -47,7 +47,7 @@ def _of_server(federation: Federation, after: Round) -> list[Losses]:
     everyone = np.unique(np.concatenate([partition.global_test, partition.test_ids]))
     models = dict(global_models(federation.strategy, after.state))
     if after.number == 0:
-        models[GLOBAL] = Model(federation.learner.initial(federation.experiment.seed))
+        models[GLOBAL] = Model(federation.learner.initial(federation.experiment.chance))
     blocks = {name: evaluate(name, model, everyone) for name, model in models.items()}
     first = blocks.pop(GLOBAL) if GLOBAL in blocks else _mean(list(blocks.values()))
     return [first, *blocks.values()]

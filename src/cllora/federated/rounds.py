@@ -22,7 +22,7 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
     """
     if after is None:
         began = time.perf_counter()
-        start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
+        start = federation.strategy.start(federation.learner.initial(federation.experiment.chance))
         after = _measured(federation, Round(0, start, {}, (), RoundRecord(0)), [], began)
         yield after
     for number in range(after.number + 1, federation.experiment.federation.num_rounds + 1):
@@ -34,7 +34,7 @@ def rounds(federation: Federation, after: Round | None = None) -> Iterator[Round
 
 def chosen_clients(experiment: Experiment, number: int) -> list[int]:
     """The clients of a round: drawn without replacement, all equally likely, sorted."""
-    draw = rng(experiment.seed, "clients", number)
+    draw = rng(experiment.chance, "clients", number)
     chosen = draw.choice(experiment.partition.num_clients, experiment.federation.clients_per_round, replace=False)
     return sorted(int(client) for client in chosen)
 
@@ -69,7 +69,7 @@ def _turns(federation: Federation, tasks: Sequence[Task], memories: Mapping[int,
         Client(task, partition.train(task.client), memories.get(task.client, {}), partition.context(task.client))
         for task in tasks
     ]
-    return client_turns(federation.strategy, federation.learner, experiment.local, experiment.seed, clients)
+    return client_turns(federation.strategy, federation.learner, experiment.local, experiment.chance, clients)
 
 
 def is_evaluated(number: int, experiment: Experiment) -> bool:

@@ -146,7 +146,7 @@ def strategy_of(experiment: Experiment, trainer: HasAdapters) -> Strategy:
         num_rounds=federation.num_rounds,
         clients_per_round=federation.clients_per_round,
         layout=trainer.layout,
-        initial=trainer.initial(experiment.seed),
-        seed=experiment.seed,
+        initial=trainer.initial(experiment.chance),
+        seed=experiment.chance,
     )
     return made(strategies.bind(choice.name, choice.options), setting)

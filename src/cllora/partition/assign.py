@@ -79,7 +79,7 @@ def assign(experiment: Experiment, samples: Samples, base_nll: BaseNll | None = 
     class_of = np.full(len(samples), -1, np.int64)
     class_of[usable] = classes_of(values[usable], pool.cuts)
     class_of[texts.trained] = pool.classes
-    dealt = make_partition(asked, pool, test, experiment.seed)
+    dealt = make_partition(asked, pool, test, experiment.chance)
     partition = replace(dealt, train_ids=samples.trained(dealt.train_ids), class_of=class_of)
     return _measured(_with_contexts(partition, experiment, samples), texts, correlation)
 

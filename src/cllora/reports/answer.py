@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from cllora.analysis import Results, typed
+from cllora.analysis import Results, typed, with_chance
 from cllora.errors import counted
 from cllora.metrics.formats import listed, number, percent
 from cllora.reports.columns import column
@@ -68,7 +68,7 @@ def _main(results: Results) -> Section:
     if len(rows) > MOST_ROWS:
         title += f": the {MOST_ROWS} largest of {len(rows)} differences"
         rows = rows.loc[rows["difference"].abs().nlargest(MOST_ROWS).index.sort_values()]
-    return Section((), (Forest(rows, title=title.capitalize()),))
+    return Section((), (Forest(with_chance(results, rows), title=title.capitalize()),))
 
 
 def _pair_of(chosen: Comparison) -> str:

@@ -20,13 +20,19 @@ KEYS = {
     "undecided": LegendEntry(SHOWS["undecided"], MUTED, symbol="circle-open"),
 }
 MARGIN = LegendEntry("smaller than the margin", GRID)
-NUMBERS = ["difference", "low", "high", "low_holm", "high_holm", "margin"]
+CHANCE = LegendEntry("what one seed shows by chance", MUTED, dash="dash")
+NUMBERS = ["difference", "low", "high", "low_holm", "high_holm", "margin", "chance"]
+
+
+ENDS = ("difference", "low_holm", "high_holm", "margin", "chance")
+CHANCE_LINE = {"color": MUTED, "width": 1.5, "dash": "dash"}
 
 
 def forest_keys(spec: Forest, results: Results) -> Sequence[LegendEntry]:
     """The legend: what comparisons show, and the margin if there is one."""
     used = [key for shows, key in KEYS.items() if (spec.table["shows"] == shows).any()]
-    return [*used, *([MARGIN] if spec.table["margin"].notna().any() else [])]
+    margin = [MARGIN] if spec.table["margin"].notna().any() else []
+    return [*used, *margin, *([CHANCE] if spec.table["chance"].notna().any() else [])]
 
 
 def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> Chart:
@@ -42,8 +48,11 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> Chart:
     for place, margin in enumerate(rows["margin"]):
         if not np.isnan(margin):
             figure.shape(**_band(place, margin))
+    chance = float(rows["chance"].iloc[0])
+    for end in (-chance, chance) if np.isfinite(chance) else ():
+        figure.shape(**_by_chance(end))
     zero_line(figure, "x")
-    ends = rows.assign(below=-rows["margin"])[["difference", "low_holm", "high_holm", "margin", "below"]]
+    ends = rows.assign(below=-rows["margin"], less=-rows["chance"])[[*ENDS, "below", "less"]]
     figure.x_axis(range=with_room([0.0, *(x for x in ends.to_numpy(float).ravel() if np.isfinite(x))]))
     for shows, key in KEYS.items():
         figure.data += _points(rows[rows["shows"] == shows], key) if (rows["shows"] == shows).any() else []
@@ -60,6 +69,11 @@ def _band(place: int, margin: float) -> dict[str, Any]:
     ends = {"x0": -margin, "x1": margin, "y0": place - 0.5, "y1": place + 0.5}
     look = {"fillcolor": GRID, "opacity": 0.75, "line": {"width": 0}, "layer": "below"}
     return {"type": "rect", **look, **ends}
+
+
+def _by_chance(end: float) -> dict[str, Any]:
+    """A line at an end of the differences that one seed shows by chance."""
+    return {"type": "line", "x0": end, "x1": end, "y0": 0, "y1": 1, "yref": "y domain", "line": CHANCE_LINE}
 
 
 def _points(rows: pd.DataFrame, key: LegendEntry) -> list[Trace]:

@@ -34,7 +34,8 @@ class FigureSpec:
 
 @dataclass(frozen=True)
 class Forest(FigureSpec):
-    """Comparisons as points with their intervals: the table has rows of `Results.contrasts`."""
+    """Comparisons as points with their intervals: the table has rows of `Results.contrasts`, and a column `chance` with
+    the size of difference that one seed shows by chance (NaN: not known)."""
 
 
 @dataclass(frozen=True)

@@ -43,15 +43,13 @@ def batches(study: Study, folder: Path) -> Iterator[list[Cell]]:
     for look in planned:
         if look in passed:
             continue
-        yield [
-            cell for cell in cells if before <= cell.experiment.seed < so_far.seeds_of(without_seed(cell.name), look)
-        ]
+        yield [cell for cell in cells if before <= cell.experiment.seed < so_far.seeds_of(cell.setting, look)]
         before = look
         so_far = so_far.then(look)
         write_looks(folder, so_far)
         so_far = _stopped(so_far, look, results(folder), study.primary)
         write_looks(folder, so_far)
-        if all(without_seed(cell.name) in so_far.stopped for cell in cells):
+        if all(cell.setting in so_far.stopped for cell in cells):
             return
 
 

@@ -122,7 +122,7 @@ def generate(run: Path, asked: Asked, on_work: OnWork | None = None) -> Iterator
     beginning = (
         ("base", "as training found it") if start is None else ("start", f"the adapter {start}, as training found it")
     )
-    yield written(beginning[0], Model(learner.initial(experiment.seed)), beginning[1])
+    yield written(beginning[0], Model(learner.initial(experiment.chance)), beginning[1])
     for name, model in global_models(federation.strategy, last.state).items():
         yield written(name, model, f"after {last.number} round{'s' * (last.number != 1)}")
     for client in clients:

@@ -26,7 +26,7 @@ class Probing:
     def __post_init__(self) -> None:
         """Refuse a probe of one global model where the strategy has several."""
         federation = self.federation
-        start = federation.strategy.start(federation.learner.initial(federation.experiment.seed))
+        start = federation.strategy.start(federation.learner.initial(federation.experiment.chance))
         several = len(global_models(federation.strategy, start))
         for probe in federation.experiment.evaluation.asked:
             if several > 1 and probes.facts(probe.name).models == "one":
@@ -56,7 +56,7 @@ class Probing:
                 yield probe.name, measure(probe.name, probe.options, self.federation.learner, moment)
 
     def _moment(self, after: Round) -> Moment:
-        seed, engine = self.federation.experiment.seed, self.federation.learner
+        experiment, engine = self.federation.experiment, self.federation.learner
         return Moment(
             round=after.number,
             models=global_models(self.federation.strategy, after.state),
@@ -64,6 +64,6 @@ class Probing:
             texts=self.texts,
             partition=self.federation.partition,
             layout=engine.layout,
-            seed=seed,
-            make_initial=lambda: engine.initial(seed),
+            seed=experiment.seed,
+            make_initial=lambda: engine.initial(experiment.chance),
         )

@@ -5,10 +5,10 @@ for one release more, with a warning.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cllora.errors import FieldError, deprecated
-from cllora.spec.fields import Fields
+from cllora.spec.fields import Fields, alike
 
 ALIASES: dict[str, dict[str, str]] = {
     "partition.scheme": {"dirichlet_per_client": "client_mix", "dirichlet_per_class": "class_split"},
@@ -107,3 +107,24 @@ def _at(fields: Fields, part: str, key: str) -> list[object]:
     """The value of a part's field, or its values if they are listed."""
     value = fields[part].get(key) if isinstance(fields.get(part), Mapping) else None
     return value if isinstance(value, list) else [value]
+
+
+def as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> dict[str, object]:
+    """The control in the grid's own writing: 1 where the grid has 1.0."""
+    named = {axis: canonical(axis, value) for axis, value in control.items()}
+    return {
+        axis: next((v for v in grid.get(axis, ()) if _today(axis, v) == _today(axis, value)), value)
+        for axis, value in named.items()
+    }
+
+
+def _today(axis: str, value: object) -> object:
+    return alike(name_today(axis, value))
+
+
+def first_names(path: str, cases: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """The cases of `where` for a field, its values and those that go with them under their first names."""
+    return {
+        str(canonical(path, key)): {changed: canonical(changed, to) for changed, to in changes.items()}
+        for key, changes in cases.items()
+    }

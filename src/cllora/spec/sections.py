@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from cllora.seeds import seed_for
 from cllora.spec.aliases import canonical, name_today, with_first_names
 from cllora.spec.data import DataSpec
 from cllora.spec.fields import Fields, explain, same_path
@@ -210,7 +211,12 @@ PATHS = (("lora", "start"), ("data", "path"), ("data", "test"), ("data", "templa
 
 
 class Experiment(Section):
-    """One cell of a study: everything that decides a run's numbers. Equal experiments are the same run."""
+    """One cell of a study: everything that decides a run's numbers. Equal experiments are the same run.
+
+    `seed` draws the test split, and all else (deal, chosen clients, orders, starts) unless a `redraw` does so anew.
+    """
+
+    OMIT_IF_DEFAULT = ("redraw",)
 
     model: ModelSpec = ModelSpec()
     lora: LoraSpec = LoraSpec()
@@ -220,6 +226,7 @@ class Experiment(Section):
     local: LocalSpec = LocalSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: NonNegativeInt = 0
+    redraw: NonNegativeInt = 0
     load: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -242,6 +249,11 @@ class Experiment(Section):
         if self.evaluation.passkey and self.model.context < PASSKEY_CONTEXT:
             raise ValueError(f"evaluation.passkey needs model.context to be {PASSKEY_CONTEXT} or more")
         return self
+
+    @property
+    def chance(self) -> int:
+        """The seed of all that is drawn but the test split."""
+        return seed_for(self.seed, "redraw", self.redraw) if self.redraw else self.seed
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, two spaces, first names, no dependence on how it was written."""

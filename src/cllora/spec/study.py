@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PrivateAttr, Valid
 
 from cllora.errors import FieldError, UsageError
 from cllora.registry import guess
-from cllora.spec.aliases import canonical, fields_today, name_today
-from cllora.spec.cell import Cell
+from cllora.spec.aliases import as_in_grid, canonical, fields_today, first_names
+from cllora.spec.cell import REDRAW, Cell
 from cllora.spec.fields import Fields, alike, axis_text, explain, holds, set_field
 from cllora.spec.registration import Registration
 from cllora.spec.scalars import to_yaml
@@ -23,10 +23,13 @@ from cllora.spec.where import Where, apply_where, check_where, is_where
 from cllora.spec.written import Places, read_file
 
 STUDY_FIELDS = (
-    *("name", "grid", "where", "control", "seeds", "primary", "registration", "margin", "report_to"),
+    *("name", "grid", "where", "control", "controls", "seeds", "primary", "registration", "margin", "report_to"),
     *("engine", "activations_gb"),
 )
 """A study's own fields; the others are sections of its base experiment."""
+
+DRAWN = ("seed", "redraw")
+"""The fields of an experiment that a study gives by `seeds` and `controls`."""
 
 PRIMARY = "late_loss"
 """The metric that decides, where a study names none."""
@@ -41,6 +44,7 @@ class Study(Section):
     `seeds` are all that there may be; `until` says that they are added until every primary comparison is decided: that
     of each cell with its control in each of the metrics `primary`. `registration` is what `cllora plan` wrote down of
     that before the study was run.
+    Of `controls` in a seed all but the first are drawn again (`Experiment.redraw`), to show what chance alone makes.
     `where` has fields that go with the value of another; `margin` is the share of what training gains in the control
     below which a difference in loss counts as none; `report_to` the trackers that are told of every round; `engine` is
     where cells are computed. `activations_gb` is the room on the disk (in 10^9 bytes, 0 for none) for what layers below
@@ -52,6 +56,7 @@ class Study(Section):
     grid: dict[str, tuple[object, ...]] = Field(default_factory=dict)
     where: Where = Field(default_factory=dict)
     control: dict[str, object] = Field(default_factory=dict)
+    controls: Annotated[int, Field(ge=1, le=100)] = 1
     seeds: tuple[NonNegativeInt, ...] = (0,)
     until: Until | None = None
     primary: tuple[str, ...] = (PRIMARY,)
@@ -70,7 +75,7 @@ class Study(Section):
         return value
 
     def cells(self) -> list[Cell]:
-        """Every combination of the grid's values and the seeds; seeds vary fastest.
+        """Every combination of the grid's values and the seeds; seeds vary fastest. Controls drawn again stand last.
 
         Raises:
             UsageError: a combination is no valid experiment.
@@ -85,7 +90,14 @@ class Study(Section):
             for seed in seeds:
                 labels = dict(zip(self.grid, values, strict=True))
                 cells.append(Cell(labels=labels, experiment=experiment.model_copy(update={"seed": seed})))
-        return cells
+        return [*cells, *(cell for redraw in range(1, self.controls) for cell in self._again(cells, redraw))]
+
+    def _again(self, cells: Sequence[Cell], redraw: int) -> Iterator[Cell]:
+        """The controls among cells, drawn again."""
+        for cell in cells:
+            if {**cell.labels, **self.control} == cell.labels:
+                experiment = cell.experiment.model_copy(update={"redraw": redraw})
+                yield Cell(labels={**cell.labels, REDRAW: redraw}, experiment=experiment)
 
     def _experiment(self, values: Iterable[object], seed: int) -> Experiment:
         fields = self.base.every_field()
@@ -108,6 +120,7 @@ class Study(Section):
             "grid": {axis: list(values) for axis, values in self.grid.items()},
             "where": _plain(self.where),
             "control": dict(self.control),
+            "controls": self.controls,
             "seeds": list(self.seeds) if self.until is None else self.until.model_dump(mode="json"),
             "primary": list(self.primary),
             **({} if self.registration is None else {"registration": self.registration.model_dump(mode="json")}),
@@ -152,7 +165,7 @@ class Study(Section):
 
     @classmethod
     def _from_fields(cls, fields: Fields) -> "Study":
-        fields_of_a_study = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name != "seed")]
+        fields_of_a_study = [*STUDY_FIELDS, *(name for name in Experiment.model_fields if name not in DRAWN)]
         for key in fields:
             if key not in fields_of_a_study:
                 raise FieldError(f"unknown field '{key}'; {guess(key, fields_of_a_study)}", key)
@@ -161,13 +174,15 @@ class Study(Section):
                 raise FieldError(f"{key}: there is no value here; give one, or leave the field out", key)
         sections = {key: fields.pop(key) for key in list(fields) if key not in STUDY_FIELDS}
         grid = {axis: [canonical(axis, value) for value in values] for axis, values in written_grid(fields).items()}
+        if "redraw" in grid:
+            raise FieldError("grid: redraw is no axis; give controls: 2 to draw the control again", "grid")
         if {"seed", "seeds"} & set(grid):
             raise FieldError("grid: seeds are no axis; give them as seeds: 5 or seeds: [1, 2, 3]", "grid")
         if not is_where(fields.get("where", {})):
             message = "where: give fields by value, such as model.name: {embedded: {local.epochs: 2}}"
             raise FieldError(message, "where")
         control = fields.get("control", {})
-        where = {path: _first_names(path, cases) for path, cases in fields.get("where", {}).items()}
+        where = {path: first_names(path, cases) for path, cases in fields.get("where", {}).items()}
         try:
             study = cls.model_validate(
                 {
@@ -177,7 +192,7 @@ class Study(Section):
                     "primary": _names(fields.get("primary", PRIMARY)),
                     "grid": {axis: tuple(values) for axis, values in grid.items()},
                     "where": where,
-                    "control": _as_in_grid(control, grid) if isinstance(control, dict) else control,
+                    "control": as_in_grid(control, grid) if isinstance(control, dict) else control,
                     "report_to": _names(fields.get("report_to")),
                 }
             )
@@ -189,6 +204,8 @@ class Study(Section):
     def _check_grid(self) -> None:
         if self.until is not None and not self.control:
             raise FieldError("seeds: until decided needs a control to decide against; give control", "seeds")
+        if self.controls > 1 and not self.control:
+            raise FieldError("controls: none is there to be drawn again; give control", "controls")
         if not self.seeds:
             raise FieldError("seeds: give at least one", "seeds")
         once: dict[str, Sequence[object]] = {"seeds": self.seeds, "report_to": self.report_to, "load": self.base.load}
@@ -241,27 +258,6 @@ def load_study_file(path: Path, settings: Iterable[str] = ()) -> Study:
     """
     fields, places = read_file(path)
     return Study.parse(fields, settings, places)
-
-
-def _as_in_grid(control: Mapping[str, object], grid: Mapping[str, Sequence[object]]) -> dict[str, object]:
-    """The control in the grid's own writing: 1 where the grid has 1.0."""
-    named = {axis: canonical(axis, value) for axis, value in control.items()}
-    return {
-        axis: next((v for v in grid.get(axis, ()) if _today(axis, v) == _today(axis, value)), value)
-        for axis, value in named.items()
-    }
-
-
-def _today(axis: str, value: object) -> object:
-    return alike(name_today(axis, value))
-
-
-def _first_names(path: str, cases: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
-    """The cases of `where` for a field, its values and those that go with them under their first names."""
-    return {
-        str(canonical(path, key)): {changed: canonical(changed, to) for changed, to in changes.items()}
-        for key, changes in cases.items()
-    }
 
 
 def _check_once(field: str, values: Sequence[object], prefix: str = "") -> None:

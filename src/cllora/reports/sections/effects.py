@@ -1,15 +1,18 @@
 """Every metric of every cell against the control, in one picture with its doubt."""
 
+import math
+
 import pandas as pd
 
-from cllora.analysis import Results, typed
+from cllora.analysis import Results, chance, typed, with_chance
 from cllora.errors import counted
 from cllora.metrics import metrics
 from cllora.metrics.formats import capital
 from cllora.reports import notes
 from cllora.reports.columns import column
-from cllora.reports.facts import Interval, NotMeasured, Tally
+from cllora.reports.facts import Interval, NotMeasured, Statement, Tally
 from cllora.reports.section import Forest, Section, sections
+from cllora.spec import PRIMARY
 
 NUMBERS = ("difference", "low", "high", "low_holm", "high_holm", "seeds", "margin")
 MEANS = ("mean_difference", "mean_low", "mean_high", "above", "least", "most")
@@ -27,7 +30,8 @@ def effects(results: Results) -> Section | NotMeasured:
     lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
     which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
     it differs. The grey band is the margin, for losses a share of what training gained in the control: an effect that
-    is shown to lie within it is called equivalent to none."""
+    is shown to lie within it is called equivalent to none. Dashed, where controls were drawn again: what one seed
+    alone shows by chance."""
     parts = [results.contrasts(metric.name).dropna(subset=["difference"]) for metric in metrics.shown_in("forest")]
     parts = [rows for rows in parts if len(rows)]
     if not parts:
@@ -37,12 +41,28 @@ def effects(results: Results) -> Section | NotMeasured:
     among = f" in {rows['metric'].nunique()} outcomes"
     titles = [capital(column(metric).title) for metric in rows["metric"]]
     return Section(
-        facts=(Tally(len(rows), "comparison", kinds, among),),
-        figures=(Forest(rows.assign(title=titles), facet="title"),),
+        facts=(Tally(len(rows), "comparison", kinds, among), *_by_chance(results)),
+        figures=(Forest(with_chance(results, rows.assign(title=titles)), facet="title"),),
         table=_table(rows),
         file=rows[["metric", "cell", "control", *NUMBERS, *MEANS, *DECIDED]],
         notes=_notes(results, rows),
     )
+
+
+def _by_chance(results: Results) -> tuple[Statement, ...]:
+    """The differences between controls that differ in nothing but what is drawn."""
+    made, metric = chance(results, PRIMARY), column(PRIMARY)
+    if made is None or math.isnan(made.of_one_seed):
+        return ()
+    size, seeds = metric.with_unit(made.of_one_seed), counted(len(made.by_seed), "pair")
+    ends = f"{metric.signed(made.difference)} [{metric.signed(made.low)}, {metric.signed(made.high)}]"
+    typical = f"typically they differ by {ends}"
+    check = typical if made.is_none else f"yet {typical}, which 5 in 100 studies show by chance"
+    text = (
+        f"Two controls of a seed that differ in nothing but what is drawn are up to {size} apart in the {metric.title} "
+        f"in 95 of 100 seeds ({seeds}; {check}): one seed alone shows such differences where there are none."
+    )
+    return (Statement(text, {"of one seed": made.of_one_seed, "typical": made.difference}),)
 
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
