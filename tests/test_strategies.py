@@ -226,6 +226,16 @@ def test_scaffold_mean_gradient_is_the_papers_option_two_under_sgd(tiny_models):
     np.testing.assert_allclose(kept["c_k"], 2 * c - c + (x - done.adapter) / (done.steps * 0.01), atol=2e-5)
 
 
+def test_alone_by_hand():
+    s = flat("alone")
+    state, memories = s.start(vector(0, 0)), {}
+    state = flat_play(s, state, memories, {0: vector(1, 1), 1: vector(2, 2)})
+    assert np.array_equal(s.models(state)["global"].adapter, vector(0, 0))
+    assert np.array_equal(s.plan({}, memories[0], lambda model: 1.0)["shared"].start, vector(1, 1))
+    assert np.array_equal(s.personal({}, memories[1], lambda model: 1.0).adapter, vector(2, 2))
+    assert np.array_equal(s.plan({}, {}, lambda model: 1.0)["shared"].start, FLAT.initial)
+
+
 def test_ditto_by_hand():
     s = flat("ditto", lambda_=0.5)
     state, memories = s.start(vector(0.0, 0.0)), {}

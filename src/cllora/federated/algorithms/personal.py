@@ -11,6 +11,31 @@ from cllora.types import Arrays, Model, Trained, Vector, Work
 
 
 @strategies.register()
+def alone(setting: Setting) -> Strategy:
+    """No federation: every client goes on with its own adapter when it is chosen, and nothing crosses.
+
+    The server's model stays the base. What clients come to is their local and personal models.
+    """
+
+    def send(state: Arrays, turn: Turn) -> Arrays:
+        return {}
+
+    def plan(message: Arrays, memory: Arrays, loss: Loss) -> Mapping[str, Work]:
+        return {"shared": Work(start=memory.get("v", setting.initial))}
+
+    def reply(message: Arrays, memory: Arrays, trained: Mapping[str, Trained]) -> tuple[Arrays, Arrays]:
+        return {}, {"v": trained["shared"].adapter}
+
+    def aggregate(state: Arrays, updates: Updates) -> Arrays:
+        return state
+
+    def personal(message: Arrays, memory: Arrays, loss: Loss) -> Model:
+        return Model(memory.get("v", setting.initial))
+
+    return Strategy(aggregate, send=send, plan=plan, reply=reply, personal=personal)
+
+
+@strategies.register()
 def ditto(setting: Setting, *, lambda_: NonNegativeFloat = 1.0, weighting: Weighting = "samples") -> Strategy:
     """Ditto: FedAvg for all, and a personal adapter pulled towards it (Li et al. 2021, arXiv 2012.04221).
 
