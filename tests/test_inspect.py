@@ -189,9 +189,9 @@ def test_an_effect_of_something_else_as_well_is_no_effect_of_alpha(tmp_path):
     two = {"grid": {"data.corrupt.share": [0, 0.5], "partition.alpha": [0.1, "iid"]}, "data": {"corrupt": corrupt}}
     control = {"data.corrupt.share": 0, "partition.alpha": "iid"}
     (curve,) = curves_of(write_study(tmp_path / "one", make_study(**two, control=control)))
-    assert curve.setting == "share = 0"
+    assert curve.setting == "corrupt.share = 0"
     each = curves_of(write_study(tmp_path / "each", make_study(**two)))
-    assert [curve.setting for curve in each] == ["share = 0", "share = 0.5"]
+    assert [curve.setting for curve in each] == ["corrupt.share = 0", "corrupt.share = 0.5"]
 
 
 def said_of(curves, tmp_path, estimate):

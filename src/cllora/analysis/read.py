@@ -189,8 +189,8 @@ def _order(labels: Mapping[str, Any]) -> list[tuple[bool, float, str]]:
 
 
 def _shown(paths: Sequence[str]) -> dict[str, str]:
-    """Axis paths to short names: partition.alpha to alpha, model.name to model; the path itself where the short name
-    is that of two, or of a metric."""
-    short = {path: path.removesuffix(".name").split(".")[-1] for path in paths}
+    """Axis paths to short names, without their section: partition.alpha to alpha, model.name to model; the path itself
+    where the short name is that of two, or of a metric."""
+    short = {path: path.removesuffix(".name").partition(".")[2] or path for path in paths}
     taken = [*short.values(), *metrics.names()]
     return {path: name if taken.count(name) == 1 else path for path, name in short.items()}
