@@ -88,6 +88,95 @@ def test_every_engine_gives_the_same_folder(engine, together, tiny_models, texts
     assert read_json(out / "pins.json") == read_json(here / "pins.json")
 
 
+KILLING = """
+import os, signal
+from contextlib import suppress
+from pathlib import Path
+from cllora.model.learner import Learner
+
+train = Learner.train
+
+def killed(self, jobs, local, seed):
+    for death in range({times} if os.getpid() != {driver} else 0):
+        with suppress(FileExistsError):
+            (Path({deaths!r}) / str(death)).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return train(self, jobs, local, seed)
+
+Learner.train = killed
+"""
+
+
+@pytest.fixture
+def killing(tmp_path, monkeypatch):
+    """A study's file that kills the processes which train clients, the first so many times."""
+    from cllora.model.learner import Learner
+
+    def make(times):
+        deaths, file = tmp_path / "deaths", tmp_path / "killing.py"
+        deaths.mkdir()
+        file.write_text(KILLING.format(deaths=str(deaths), driver=os.getpid(), times=times))
+        return {"load": [str(file)]}
+
+    monkeypatch.setattr(Learner, "train", Learner.train)  # puts it back
+    return make
+
+
+CLIENTS = {"federation": {"num_rounds": 2, "clients_per_round": 5}, "local": {"steps": 2, "batch_size": 24}}
+
+
+@pytest.mark.parametrize("engine", [PROCESSES, OTHERS[1]], ids=lambda engine: engine["name"])
+def test_clients_over_workers_give_the_same_folder_though_one_is_killed(
+    engine, killing, tiny_models, texts, tmp_path, caplog
+):
+    package = engines.facts(engine["name"]).package
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing(1)}
+    out = cllora.run(Study.parse({**fields, "engine": {**engine, "clients": True}}), tmp_path / "out")
+    assert len(list((tmp_path / "deaths").iterdir())) == 1
+    assert caplog.text.count("another does what it was at") == 1
+    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
+    assert numbers(out) == numbers(here)
+    assert read_json(out / "pins.json") == read_json(here / "pins.json")
+    assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
+
+
+def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(
+    killing, tiny_models, texts, tmp_path
+):
+    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing(6)}
+    del fields["grid"]["partition.alpha"][0]
+    asked = Study.parse({**fields, "seeds": 3, "engine": {**PROCESSES, "workers": 1, "clients": True}})
+    with pytest.raises(CellsFailed, match=r"2 of 3 cells failed.*evaluates died 3 times.*give the study fewer workers"):
+        cllora.run(asked, tmp_path / "out")
+    assert len(read_rounds(tmp_path / "out" / "alpha=iid,seed=2")) == 3
+
+
+def test_cells_together_and_clients_over_workers_are_one_or_the_other(tiny_models, texts, tmp_path):
+    engine = {**PROCESSES, "clients": True, "together": 2}
+    with pytest.raises(UsageError, match="leave clients out, or in a new --out together"):
+        cllora.run(Study.parse({**study_fields(tiny_models("opt"), texts), "engine": engine}), tmp_path)
+
+
+def test_an_error_in_training_at_a_worker_is_that_of_the_cell(tiny_models, texts, tmp_path, monkeypatch):
+    from cllora.model.learner import Learner
+
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "from cllora.model.learner import Learner\n"
+        "def train(self, jobs, local, seed):\n"
+        "    raise RuntimeError('no training today')\n"
+        "Learner.train = train\n"
+    )
+    monkeypatch.setattr(Learner, "train", Learner.train)
+    fields = {**study_fields(tiny_models("opt"), texts), "load": [str(file)]}
+    with pytest.raises(CellsFailed, match="RuntimeError.*no training today"):
+        cllora.run(Study.parse({**fields, "engine": {**PROCESSES, "clients": True}}), tmp_path / "out")
+    record = read_json(tmp_path / "out" / "alpha=iid,seed=0" / "failed.json")
+    assert "wrong.py" in "".join(record["traceback"])
+
+
 def test_workers_end_with_a_driver_that_is_killed_and_the_study_goes_on(plugin, tiny_models, texts, tmp_path):
     out, file = tmp_path / "out", tmp_path / "study.yaml"
     asked = study(

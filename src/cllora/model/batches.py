@@ -72,7 +72,7 @@ def packed(
     `context` is how many tokens of a text are seen, by all batches or by each; `pattern` says who sees whom in a text.
     """
     contexts = np.broadcast_to(np.asarray(context, np.int64), len(batches))
-    cut = [list(_blocks(samples.seen(ids, int(c)), budget)) for ids, c in zip(batches, contexts, strict=True)]
+    cut = [list(blocks_of(samples.seen(ids, int(c)), budget)) for ids, c in zip(batches, contexts, strict=True)]
     every, begins = np.concatenate(batches), np.cumsum([0, *(len(ids) for ids in batches)])
     nothing = np.zeros(0, np.int64)
     for blocks in itertools.zip_longest(*cut, fillvalue=nothing):
@@ -81,7 +81,7 @@ def packed(
         yield _pack(samples, every, places, batch_of, contexts, device, pattern)
 
 
-def _blocks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+def blocks_of(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
     """Places cut into blocks, longest text first: those of about one length meet in attention."""
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cllora.model import entropy
 from cllora.model.activations import Activations, OpenStore
 from cllora.model.adapters import Adapters, only_lora
-from cllora.model.batches import Packed, packed, steps_of
+from cllora.model.batches import Packed, blocks_of, packed, steps_of
 from cllora.model.checkpointing import checkpoint_layers
 from cllora.model.compatible import check_tokens
 from cllora.model.description import description
@@ -213,6 +213,11 @@ class Learner:
         self.adapters.write(adapter)
         save_adapter(self.base, folder)
         stack_frozen(folder, self.layout, model_of(adapter).frozen)
+
+    def blocks(self, ids: Ids, context: int | None = None) -> list[NDArray[np.int64]]:
+        """Places of the samples that one evaluation takes through the network at once, block by block; a block by itself
+        comes to the same."""
+        return list(blocks_of(self.samples.seen(ids, context or self.context), EVALUATION_BLOCK[self.base.device.type]))
 
     def _rows(
         self, batches: Sequence[Ids], pattern: Pattern, contexts: Sequence[int] | None = None

@@ -21,6 +21,8 @@ from cllora.types import OnRead, Samples
 if TYPE_CHECKING:
     from cllora.model.activations import OpenStore
     from cllora.model.engine import Engine
+    from cllora.model.learner import Learner
+    from cllora.runs.engines.pool import Pool
 
 log = logging.getLogger("cllora")
 
@@ -32,17 +34,18 @@ class StudyCache:
     """Keeps the last samples and the last base, which neighbouring cells share, and why others could not be had.
 
     Each file of activations has at most `most_activations` bytes; with 0 there is none. As many as `together` of the
-    cells are computed together.
+    cells are computed together. Where there is a `pool`, its workers train and evaluate.
     """
 
     def __init__(self, folder: Path, on_corpus: OnRead | None, most_activations: int = 0, together: int = 1) -> None:
         self.together = together
         self._folder = folder
         self.most_activations = most_activations
+        self.pool: Pool | None = None
         self._pins = Pins(folder / "pins.json")
         self._on_corpus = on_corpus
         self._samples: tuple[str, Samples] | None = None
-        self._engine: tuple[str, Engine] | None = None
+        self._engine: tuple[str, Learner, Engine] | None = None
         self._memos: defaultdict[str, dict[Hashable, Any]] = defaultdict(dict)  # by base
         self._refused: dict[str, str] = {}
 
@@ -63,6 +66,7 @@ class StudyCache:
         from cllora.model.learner import Learner
         from cllora.model.load import load_base
         from cllora.runs.cached import Cached, LossFile
+        from cllora.runs.spread import Spread
 
         key = f"{shared_parts(experiment)[1]} {samples.fingerprint}"
         if self._engine is None or self._engine[0] != key:
@@ -86,7 +90,14 @@ class StudyCache:
                 if self.most_activations:
                     identity = f"{own_model} {base.fingerprint} {measured}"
                     learner.keep_activations(partial(self._open_store, identity, experiment))
-            self._engine = (key, Cached(learner, losses, self._memos[own]))
+            engine = learner if self.pool is None else Spread(learner, experiment, self.pool)
+            self._engine = (key, learner, Cached(engine, losses, self._memos[own]))
+        return self._engine[2]
+
+    def learner(self, experiment: Experiment, samples: Samples) -> "Learner":
+        """The learner within the engine, which keeps nothing of what it measures."""
+        self.engine(experiment, samples)
+        assert self._engine is not None
         return self._engine[1]
 
     def _open_store(self, identity: str, experiment: Experiment, use: str, below: int) -> "OpenStore":

@@ -19,6 +19,8 @@ from cllora.spec import Experiment
 from cllora.store import committed_round, is_finished, lock_of
 
 if TYPE_CHECKING:
+    from cllora.model.learner import Learner
+    from cllora.runs.engines.pool import Pool
     from cllora.runs.together import Member
 
 
@@ -68,6 +70,17 @@ class CellWork:
             self._load(begins[0].cell.experiment)
             members = [Member(self._last_round(begin), partial(self._computed, begin)) for begin in begins]
             yield from Together(members).rounds()
+
+    def spread(self, pool: "Pool") -> None:
+        """Have workers train the clients of cells, and evaluate, from now on."""
+        self._cache.pool = pool
+
+    @contextmanager
+    def learner(self, experiment: Experiment) -> "Iterator[Learner]":
+        """The learner of an experiment, in a worker that computes a part of a cell's work."""
+        import_run_cell()
+        with threads(self._threads):
+            yield self._cache.learner(experiment, self._cache.samples(experiment))
 
     def _load(self, experiment: Experiment) -> None:
         """Make what cells share. What cannot be made is recorded by each of them."""

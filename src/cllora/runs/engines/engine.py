@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cllora.errors import UsageError
 from cllora.registry import Registry
 from cllora.runs.study_cache import shared_parts
 from cllora.spec import Cell
+
+if TYPE_CHECKING:
+    from cllora.runs.engines.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Work(Protocol):
 
     def together(self, begins: Sequence[Progress]) -> Iterator[Progress]:
         """Compute the cells of a group (`groups_of`), in the same passes over their base."""
+        ...
+
+    def spread(self, pool: "Pool") -> None:
+        """Have the workers of a pool train the clients of cells, and evaluate, from now on."""
         ...
 
 

@@ -30,21 +30,21 @@ LATE_SECONDS = 60
 
 
 class Handle(Protocol):
-    """The computing of one group of cells: a future, or what a library has in its place."""
+    """The computing of one group of cells, or of a part of a cell: a future, or what a library has in its place."""
 
     def done(self) -> bool: ...
     def result(self) -> Any: ...  # Any: what was computed; libraries differ
 
 
 class Workers(Protocol):
-    """Processes that compute cells."""
+    """Processes that compute cells, or parts of one."""
 
     @property
     def at_once(self) -> int | None:
-        """The number of groups that they are handed at a time; None where they have a queue of their own."""
+        """The number of groups, or parts, that they are handed at a time; None where they have a queue of their own."""
         ...
 
-    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle: ...
+    def submit(self, function: Callable[..., object], *arguments: object) -> Handle: ...
 
 
 Open = Callable[[], AbstractContextManager[Workers, bool | None]]

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from cllora.runs.engines.cores import cores
-from cllora.runs.engines.engine import Engine, Progress, Setting, elsewhere, engines
+from cllora.runs.engines.engine import Engine, Setting, elsewhere, engines
 from cllora.runs.engines.following import Followed, Handle
+from cllora.runs.engines.pool import OverClients, check_alone
 
 ADVICE = "give a cell more of a machine (engine.threads, engine.gpus), or less to keep in memory (local.batch_size)"
 Gpus = Annotated[float, Field(ge=0)]
@@ -24,12 +25,16 @@ def ray(
     gpus: Gpus = 0,
     address: str | None = None,
     together: PositiveInt = 1,
+    clients: bool = False,
 ) -> Engine:
     """Cells as tasks of Ray, each with `threads` cores and `gpus` GPUs (a share of one, such as 0.25, is admitted); on
     the cluster at `address`, or else on this machine, `workers` at a time. Each task computes `together` cells in the
-    same passes over their base."""
+    same passes over their base. With `clients` it is one cell at a time, whose clients are trained by actors of Ray."""
     elsewhere(setting)
     per_task = setting.threads or threads
+    if clients:
+        check_alone(setting, together)
+        return OverClients(per_task, partial(_started_actors, address, workers, per_task, gpus), ADVICE)
     started = partial(_started, address, workers, per_task, gpus)
     return Followed(per_task, started, ADVICE, setting.together or together, widely=address is not None)
 
@@ -41,23 +46,59 @@ class _Tasks:
         self.at_once = at_once
         self._remote = remote
 
-    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
+    def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
         handle: Handle = self._remote.remote(function, *arguments).future()
         return handle
 
 
+class _Actors:
+    """Actors of Ray, which keep their base and their GPU; one that dies is started again by Ray."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:  # Any: Ray has no types for actors
+        self.at_once = len(actors)
+        self._actors = actors
+        self._busy: dict[int, Handle] = {}
+
+    def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
+        free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
+        handle: Handle = self._actors[free].run.remote(function, *arguments).future()
+        self._busy[free] = handle
+        return handle
+
+
+class _Worker:
+    """The process of an actor."""
+
+    def run(self, function: Callable[..., object], *arguments: object) -> object:
+        return function(*arguments)
+
+
 @contextmanager
-def _started(address: str | None, workers: int | None, threads: int, gpus: float) -> Iterator[_Tasks]:
+def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator[Any]:  # Any: the module, without types
     import ray
 
     local = {} if address else {"num_cpus": max(cores(), (workers or 1) * threads), "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     try:
-        task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_run)
-        yield _Tasks(task, workers)
+        yield ray
     finally:
-        ray.shutdown()  # ends the tasks of this driver too
+        ray.shutdown()  # ends the tasks and actors of this driver too
 
 
-def _run(function: Callable[..., Sequence[Progress]], *arguments: object) -> Sequence[Progress]:
+@contextmanager
+def _started(address: str | None, workers: int | None, threads: int, gpus: float) -> Iterator[_Tasks]:
+    with _cluster(address, workers, threads) as ray:
+        yield _Tasks(ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_run), workers)
+
+
+@contextmanager
+def _started_actors(address: str | None, workers: int | None, threads: int, gpus: float) -> Iterator[_Actors]:
+    with _cluster(address, workers, threads) as ray:
+        resources = ray.cluster_resources()
+        room = resources.get("GPU", 0) / gpus if gpus else resources["CPU"] / threads
+        kind = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=-1)(_Worker)
+        yield _Actors([kind.remote() for _ in range(workers or max(1, int(room)))])
+
+
+def _run(function: Callable[..., object], *arguments: object) -> object:
     return function(*arguments)

@@ -5,15 +5,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import loky
 from pydantic import PositiveInt
 
 from cllora.runs.engines.cores import cores
-from cllora.runs.engines.engine import Engine, Progress, Setting, elsewhere, engines
+from cllora.runs.engines.engine import Engine, Setting, elsewhere, engines
 from cllora.runs.engines.following import Followed, Handle
+from cllora.runs.engines.pool import OverClients, check_alone
 
 ADVICE = "give the study fewer workers (engine.workers), or its cells less to keep in memory (local.batch_size)"
 NEVER_RECYCLED = "1e15"
@@ -27,10 +28,16 @@ def processes(
     workers: PositiveInt | None = None,
     threads: PositiveInt | None = None,
     together: PositiveInt = 1,
+    clients: bool = False,
 ) -> Engine:
     """Several cells at a time, each in a process of its own on this machine; or in each process `together` cells, in
-    the same passes over their base."""
+    the same passes over their base. With `clients` it is one cell at a time, whose clients the processes train."""
     elsewhere(setting)
+    if clients:
+        check_alone(setting, together)
+        at_once = workers or max(1, cores() // (setting.threads or threads or 1))
+        per_part = setting.threads or threads or 1
+        return OverClients(per_part, partial(_started, at_once, per_part), ADVICE)
     together = setting.together or together
     at_once = workers or max(1, min(-(-len(setting.cells) // together), cores() // (setting.threads or threads or 1)))
     per_cell = setting.threads or threads or max(1, cores() // at_once)
@@ -38,7 +45,7 @@ def processes(
 
 
 class Processes:
-    """A pool of one process for each group of cells that is computed at once, so that one's death is no other's."""
+    """A pool of one process for whatever is computed at once, so that one's death is no other's."""
 
     def __init__(self, at_once: int, threads: int) -> None:
         self.at_once = at_once
@@ -48,8 +55,8 @@ class Processes:
         for pool in self._pools:
             pool.submit(_imports)
 
-    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
-        """Hand a group of cells to a process that is free; one that died is started again."""
+    def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
+        """Hand a group of cells, or a part of one, to a process that is free; one that died is started again."""
         free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
         try:
             handle: Handle = self._pools[free].submit(function, *arguments)

@@ -1,0 +1,145 @@
+"""Parts of one cell's work over workers, for models that fill a device alone."""
+
+import logging
+import sys
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, redirect_stdout
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from cllora.errors import UsageError, counted, one_line
+from cllora.runs.engines.engine import Progress, Setting, Work
+from cllora.runs.engines.following import DEATHS, Handle, Open, Workers
+from cllora.runs.notices import Notices, kept_for_the_driver
+
+log = logging.getLogger("cllora")
+
+_T = TypeVar("_T")
+
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class OverClients:
+    """An engine that computes one cell after the other in this process, and has workers train its clients."""
+
+    threads: int
+    open: Open
+    advice: str
+
+    def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
+        with closing(Notices(work.folder)) as notices, self.open() as workers:
+            work.prepare(cells)
+            work.spread(Pool(work, workers, notices, self.advice))
+            for cell in cells:
+                yield from work(cell)
+
+
+def check_alone(setting: Setting, together: int) -> None:
+    """Make sure that one cell is computed at a time, as is needed for its clients to have all workers.
+
+    Raises:
+        UsageError: several cells are to be computed together.
+    """
+    if (setting.together or together) > 1:
+        raise UsageError(
+            "engine: cells together are for adapters that leave a device idle, and clients over workers for models that "
+            "fill one; leave clients out, or in a new --out together"
+        )
+
+
+class Pool:
+    """Workers that compute parts of a cell's work, each with a base of its own."""
+
+    def __init__(self, work: Work, workers: Workers, notices: Notices, advice: str) -> None:
+        self._work, self._workers, self._notices, self._advice = work, workers, notices, advice
+        self._handles: list[Handle] = []
+
+    @property
+    def at_once(self) -> int | None:
+        """The number of parts that are computed at a time; None where that is the workers' to say."""
+        return self._workers.at_once
+
+    def results(self, parts: Sequence[Callable[[Any], _T]]) -> list[_T]:
+        """Return the results of all parts, in their order. A part is given the work, in a worker.
+
+        Raises:
+            Exception: what a part raises; or a `UsageError`, where workers die at a part again and again.
+        """
+        waiting, deaths = deque(range(len(parts))), Counter[int]()
+        running: dict[Handle, int] = {}
+        results: dict[int, _T] = {}
+        while len(results) < len(parts):
+            while waiting and self._has_room():
+                place = waiting.popleft()
+                running[self._submit(parts[place])] = place
+            for handle in [handle for handle in running if handle.done()]:
+                place = running.pop(handle)
+                outcome = self._outcome(handle, deaths, place)
+                if outcome is None:
+                    waiting.appendleft(place)
+                else:
+                    results[place] = outcome.result()
+            self._notices.read()
+            time.sleep(POLL_SECONDS)
+        return [results[place] for place in range(len(parts))]
+
+    def _has_room(self) -> bool:
+        """Whether a worker is free; of parts that nobody waits for any more, some may still be computed."""
+        self._handles = [handle for handle in self._handles if not handle.done()]
+        return self.at_once is None or len(self._handles) < self.at_once
+
+    def _submit(self, part: Callable[[Any], object]) -> Handle:
+        handle = self._workers.submit(attempted, self._work, part)
+        self._handles.append(handle)
+        return handle
+
+    def _outcome(self, handle: Handle, deaths: Counter[int], place: int) -> "Outcome[Any] | None":
+        """The outcome of a part; None where its worker died, and another shall try."""
+        try:
+            outcome: Outcome[Any] = handle.result()
+        except Exception as error:  # noqa: BLE001 (libraries differ in how they say that a worker died)
+            deaths[place] += 1
+            why = f"{type(error).__name__}: {one_line(error, 120)}"
+            if deaths[place] < DEATHS:
+                log.warning("a worker died (%s); another does what it was at", why)
+                return None
+            times = counted(deaths[place], "time")
+            raise UsageError(
+                f"a worker that trains or evaluates died {times}, killed or out of memory ({why}); {self._advice}"
+            ) from None
+        return outcome
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[_T]):
+    """The result of a part, or the error that it ended in."""
+
+    value: _T | None = None
+    error: Exception | None = None
+
+    def result(self) -> _T:
+        """The result.
+
+        Raises:
+            Exception: the error.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.value is not None
+        return self.value
+
+
+def attempted(work: Work, part: Callable[[Any], _T]) -> Outcome[_T]:
+    """Compute a part in a worker."""
+    with kept_for_the_driver(work.folder), redirect_stdout(sys.stderr):
+        try:
+            return Outcome(part(work))
+        except UsageError as error:
+            return Outcome(error=UsageError(str(error)))
+        except Exception as error:  # noqa: BLE001 (it is raised where the part is waited for)
+            error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself
+            return Outcome(error=error)
