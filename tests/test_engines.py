@@ -142,6 +142,36 @@ def test_clients_over_workers_give_the_same_folder_though_one_is_killed(
     assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
 
 
+def test_a_gpu_that_is_not_there_is_one_line_of_ray(tiny_models, texts, tmp_path):
+    pytest.importorskip("ray")
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": {**OTHERS[1], "gpus": 99}})
+    with pytest.raises(UsageError, match=r"engine\.gpus: Ray finds 0 GPUs on this machine"):
+        cllora.run(asked, tmp_path)
+
+
+def test_clients_over_workers_whatever_strategies_and_probes_ask_for(tiny_models, texts, tmp_path):
+    """Clients that look at their loss, that train over what is frozen, or several pieces; measurements of every kind,
+    over other texts too; contexts of their own; and layers of which the outputs are kept."""
+    fields = study_fields(
+        tiny_models("opt"),
+        texts,
+        federation={"num_rounds": 2, "clients_per_round": 4},
+        local={"steps": 2, "batch_size": 24, "contexts": [64, 40]},
+        lora={"r": 2, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]},
+        evaluation={"probes": ["attention_entropy", "loss_by_position", "passkey", "loss_surface"]},
+        grid={"federation.strategy": ["ditto", "ifca", "flora"]},
+        control={"federation.strategy": "ditto"},
+        partition__by="prefix_ifd",
+    )
+    fields["evaluation"]["probes"][3] = {"name": "loss_surface", "side": 2}
+    over_workers = {**PROCESSES, "clients": True}
+    folders = [
+        cllora.run(Study.parse({**fields, "engine": engine}), tmp_path / engine["name"])
+        for engine in (HERE, over_workers)
+    ]
+    assert numbers(folders[0]) == numbers(folders[1])
+
+
 def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(
     killing, tiny_models, texts, tmp_path
 ):
@@ -165,13 +195,16 @@ def test_an_error_in_training_at_a_worker_is_that_of_the_cell(tiny_models, texts
     file = tmp_path / "wrong.py"
     file.write_text(
         "from cllora.model.learner import Learner\n"
+        "class Odd(Exception):\n"  # which another process cannot read
+        "    def __init__(self, day, *, what):\n"
+        "        super().__init__(f'{what} {day}')\n"
         "def train(self, jobs, local, seed):\n"
-        "    raise RuntimeError('no training today')\n"
+        "    raise Odd('today', what='no training')\n"
         "Learner.train = train\n"
     )
     monkeypatch.setattr(Learner, "train", Learner.train)
     fields = {**study_fields(tiny_models("opt"), texts), "load": [str(file)]}
-    with pytest.raises(CellsFailed, match="RuntimeError.*no training today"):
+    with pytest.raises(CellsFailed, match=r"RuntimeError.*Odd: no training today"):
         cllora.run(Study.parse({**fields, "engine": {**PROCESSES, "clients": True}}), tmp_path / "out")
     record = read_json(tmp_path / "out" / "alpha=iid,seed=0" / "failed.json")
     assert "wrong.py" in "".join(record["traceback"])

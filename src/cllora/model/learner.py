@@ -29,10 +29,12 @@ from cllora.model.network import Network
 from cllora.model.passes import (
     CELLS_TOGETHER,
     EVALUATED_TOGETHER,
+    EVALUATION_BLOCK,
     MOST_OF_CELLS,
     MOST_TOGETHER,
     SLOT_NUMBERS,
     TOGETHER,
+    TRAINING_BLOCK,
     one_behind,
     side_by_side,
 )
@@ -41,11 +43,6 @@ from cllora.model.stacked import stack_frozen
 from cllora.model.tokenizer import ModelTokenizer
 from cllora.spec import LocalSpec
 from cllora.types import Environment, Ids, Job, Losses, Model, Samples, Trained, Vector, model_of
-
-TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
-EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
-"""Tokens of one client, or of an evaluation, that go through the network at once. They decide which dropout mask falls
-where."""
 
 
 class Learner:
@@ -215,8 +212,8 @@ class Learner:
         stack_frozen(folder, self.layout, model_of(adapter).frozen)
 
     def blocks(self, ids: Ids, context: int | None = None) -> list[NDArray[np.int64]]:
-        """Places of the samples that one evaluation takes through the network at once, block by block; a block by itself
-        comes to the same."""
+        """Places of the samples that an evaluation takes through the network at once; a block by itself comes to the
+        same."""
         return list(blocks_of(self.samples.seen(ids, context or self.context), EVALUATION_BLOCK[self.base.device.type]))
 
     def _rows(

@@ -7,6 +7,10 @@ from cllora.types import Model, same_frozen
 
 _T = TypeVar("_T")
 
+TRAINING_BLOCK = {"cpu": 1024, "cuda": 16384}
+EVALUATION_BLOCK = {"cpu": 4096, "cuda": 65536}
+"""Tokens of one client, or of an evaluation, that go through the network at once. They decide which dropout mask falls
+where."""
 TOGETHER = {"cpu": 1536, "cuda": 16384}
 """Tokens in a step of all clients that train together: more would make the products no faster."""
 MOST_TOGETHER = 8

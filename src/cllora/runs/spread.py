@@ -1,16 +1,18 @@
-"""A cell's training and evaluation over workers: whole groups of clients and whole blocks of texts, which come to the same
-numbers wherever they are computed."""
+"""A cell's training and measurements over workers: whole groups of clients and whole blocks of texts, which come to the
+same numbers wherever they are computed."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cllora.model.engine import Evaluation
+from cllora.model.engine import Evaluation, HeadEntropies, TokenLosses
 from cllora.model.learner import Learner
+from cllora.model.patterns import Pattern
 from cllora.runs.wrapped import Wrapped
 from cllora.spec import Experiment, LocalSpec
 from cllora.types import Ids, Job, Losses, Model, Samples, Trained, Vector
@@ -21,43 +23,33 @@ if TYPE_CHECKING:
 
 SHARES = 4
 """Parts for each worker into which an evaluation is cut: a slow worker holds up the others by a share at most."""
-WORKERS = 8
-"""Workers that there are taken to be, where nobody knows."""
 
 
 class Spread(Wrapped):
-    """A learner around which workers train and evaluate, each with its own copy of the base."""
+    """A learner of which workers, each with its own copy of the base, do whatever is a pass through the network: a
+    model that fills a device leaves no room on it for this process's passes.
 
-    def __init__(self, learner: Learner, experiment: Experiment, pool: "Pool") -> None:
+    `texts` are the samples, where they are other than the study's, which workers have.
+    """
+
+    def __init__(self, learner: Learner, experiment: Experiment, pool: "Pool", texts: Samples | None = None) -> None:
         super().__init__(learner)
-        self._learner, self._experiment = learner, experiment
-        self._pool: Pool | None = pool
-
-    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
-        if self._pool is None:
-            return self._learner.train(jobs, local, seed)
-        groups = self._learner.groups(jobs, local)
-        parts = [partial(_train, self._experiment, group, local, seed) for group in groups]
-        return [trained for group in self._pool.results(parts) for trained in group]
+        self._learner, self._experiment, self._pool, self._texts = learner, experiment, pool, texts
 
     def over(self, samples: Samples) -> Self:
-        """The same base over other samples, which workers do not have: it computes here."""
-        other = copy.copy(self)
-        other._inner = other._learner = self._learner.over(samples)
-        other._pool = None
-        return other
+        texts = replace(samples, texts=(), columns={}, cache={})  # Tokens alone travel.
+        return type(self)(self._learner.over(samples), self._experiment, self._pool, texts)
+
+    def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
+        groups = [(group, local, seed) for group in self._learner.groups(jobs, local)]
+        return [trained for group in self._all(Learner.train, groups) for trained in group]
 
     def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
-        if self._pool is None:
-            return self._learner.evaluate(model, adapter, ids, context)
         blocks = self._learner.blocks(ids, context)
-        shares = min(len(blocks), SHARES * (self._pool.at_once or WORKERS))
-        cuts = [len(blocks) * share // shares for share in range(shares + 1)] if shares else []
-        parts = [
-            partial(_evaluate, self._experiment, adapter, [ids[places] for places in blocks[start:stop]], context)
-            for start, stop in zip(cuts, cuts[1:], strict=False)
-        ]
-        measured = [losses for share in self._pool.results(parts) for losses in share]
+        shares = min(len(blocks), SHARES * (self._pool.at_once or 1))
+        cuts = [len(blocks) * share // max(1, shares) for share in range(shares + 1)]
+        parts = [(adapter, [ids[places] for places in blocks[start:stop]], context) for start, stop in pairwise(cuts)]
+        measured = [losses for share in self._all(_block_losses, parts) for losses in share]
         nll = np.zeros(len(ids))
         for places, losses in zip(blocks, measured, strict=True):
             nll[places] = losses
@@ -66,18 +58,51 @@ class Spread(Wrapped):
     def evaluate_all(self, evaluations: Sequence[Evaluation]) -> Sequence[Losses]:
         return [self.evaluate(asked.model, asked.adapter, asked.ids, asked.context) for asked in evaluations]
 
+    def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
+        use = next((use for use, own in self.patterns.items() if own is pattern), None)
+        losses: Sequence[TokenLosses] = self._one(_token_losses, adapter, ids, use or pattern)
+        return losses
 
-def _train(
-    experiment: Experiment, group: Sequence[Job], local: LocalSpec, seed: int, work: "CellWork"
-) -> Sequence[Trained]:
-    """Train a group of clients, in a worker."""
+    def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
+        recalled: tuple[NDArray[np.bool_], Losses] = self._one(Learner.recall, adapter, ids)
+        return recalled
+
+    def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
+        entropies: HeadEntropies = self._one(Learner.head_entropies, adapter, ids)
+        return entropies
+
+    def _one(self, measure: Callable[..., Any], *asked: object) -> Any:  # Any: what is measured
+        """Have a worker measure something with its learner."""
+        return self._all(measure, [asked])[0]
+
+    def _all(self, measure: Callable[..., Any], asked: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Have workers measure each of several things."""
+        return self._pool.results(
+            [partial(_measured, self._experiment, self._texts, measure, given) for given in asked]
+        )
+
+
+def _measured(
+    experiment: Experiment,
+    texts: Samples | None,
+    measure: Callable[..., object],
+    given: Sequence[object],
+    work: "CellWork",
+) -> object:
+    """Measure something in a worker."""
     with work.learner(experiment) as learner:
-        return learner.train(group, local, seed)
+        return measure(learner if texts is None else learner.over(texts), *given)
 
 
-def _evaluate(
-    experiment: Experiment, adapter: Model | Vector, blocks: Sequence[Ids], context: int | None, work: "CellWork"
+def _block_losses(
+    learner: Learner, adapter: Model | Vector, blocks: Sequence[Ids], context: int | None
 ) -> list[NDArray[np.float64]]:
-    """Evaluate a model on some blocks of samples, in a worker; the losses of each."""
-    with work.learner(experiment) as learner:
-        return [learner.evaluate("part", adapter, ids, context).nll for ids in blocks]
+    """The losses of each block of samples under a model."""
+    return [learner.evaluate("block", adapter, ids, context).nll for ids in blocks]
+
+
+def _token_losses(
+    learner: Learner, adapter: Model | Vector, ids: Ids, pattern: Pattern | str | None
+) -> Sequence[TokenLosses]:
+    """The losses of tokens under a pattern: the learner's own is named by its use, for what is kept of that one."""
+    return learner.token_losses(adapter, ids, learner.patterns[pattern] if isinstance(pattern, str) else pattern)

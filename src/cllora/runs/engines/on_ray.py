@@ -1,12 +1,14 @@
 """Cells over a Ray cluster: one that runs already, or one of this machine for as long as the study takes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
+from cllora.errors import UsageError
 from cllora.runs.engines.cores import cores
 from cllora.runs.engines.engine import Engine, Setting, elsewhere, engines
 from cllora.runs.engines.following import Followed, Handle
@@ -52,18 +54,31 @@ class _Tasks:
 
 
 class _Actors:
-    """Actors of Ray, which keep their base and their GPU; one that dies is started again by Ray."""
+    """Actors of Ray, which keep their base and their GPU. One that Ray has no room for, or that it starts again after a
+    death, is handed nothing until it has answered."""
 
     def __init__(self, actors: Sequence[Any]) -> None:  # Any: Ray has no types for actors
-        self.at_once = len(actors)
         self._actors = actors
-        self._busy: dict[int, Handle] = {}
+        self._starting = {slot: self._greeted(slot) for slot in range(len(actors))}
+        self._busy: dict[int, Future[Any]] = {}
+
+    @property
+    def at_once(self) -> int:
+        for slot in [slot for slot, handle in self._busy.items() if handle.done()]:
+            if self._busy.pop(slot).exception() is not None:
+                self._starting[slot] = self._greeted(slot)
+        self._starting = {slot: answer for slot, answer in self._starting.items() if not answer.done()}
+        return len(self._actors) - len(self._starting)
 
     def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
-        free = next(slot for slot in range(self.at_once) if slot not in self._busy or self._busy[slot].done())
-        handle: Handle = self._actors[free].run.remote(function, *arguments).future()
-        self._busy[free] = handle
-        return handle
+        free = next(slot for slot in range(len(self._actors)) if slot not in {*self._starting, *self._busy})
+        self._busy[free] = self._actors[free].run.remote(function, *arguments).future()
+        return self._busy[free]
+
+    def _greeted(self, slot: int) -> "Future[Any]":
+        """The answer of an actor, which comes once it runs."""
+        answer: Future[Any] = self._actors[slot].run.options(max_task_retries=-1).remote(int).future()
+        return answer
 
 
 class _Worker:
@@ -74,12 +89,17 @@ class _Worker:
 
 
 @contextmanager
-def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator[Any]:  # Any: the module, without types
+def _cluster(
+    address: str | None, workers: int | None, threads: int, gpus: float
+) -> Iterator[Any]:  # Any: the module, without types
     import ray
 
     local = {} if address else {"num_cpus": max(cores(), (workers or 1) * threads), "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     try:
+        there = ray.cluster_resources().get("GPU", 0)
+        if address is None and there < gpus:  # A cluster may grow.
+            raise UsageError(f"engine.gpus: Ray finds {there:g} GPUs on this machine; lower it, or give an address")
         yield ray
     finally:
         ray.shutdown()  # ends the tasks and actors of this driver too
@@ -87,13 +107,13 @@ def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator
 
 @contextmanager
 def _started(address: str | None, workers: int | None, threads: int, gpus: float) -> Iterator[_Tasks]:
-    with _cluster(address, workers, threads) as ray:
+    with _cluster(address, workers, threads, gpus) as ray:
         yield _Tasks(ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_run), workers)
 
 
 @contextmanager
 def _started_actors(address: str | None, workers: int | None, threads: int, gpus: float) -> Iterator[_Actors]:
-    with _cluster(address, workers, threads) as ray:
+    with _cluster(address, workers, threads, gpus) as ray:
         resources = ray.cluster_resources()
         room = resources.get("GPU", 0) / gpus if gpus else resources["CPU"] / threads
         kind = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=-1)(_Worker)

@@ -1,6 +1,7 @@
 """Parts of one cell's work over workers, for models that fill a device alone."""
 
 import logging
+import pickle
 import sys
 import time
 import traceback
@@ -46,7 +47,7 @@ def check_alone(setting: Setting, together: int) -> None:
     """
     if (setting.together or together) > 1:
         raise UsageError(
-            "engine: cells together are for adapters that leave a device idle, and clients over workers for models that "
+            "engine: cells together are for adapters that leave a device idle, clients over workers for models that "
             "fill one; leave clients out, or in a new --out together"
         )
 
@@ -76,15 +77,17 @@ class Pool:
             while waiting and self._has_room():
                 place = waiting.popleft()
                 running[self._submit(parts[place])] = place
-            for handle in [handle for handle in running if handle.done()]:
+            done = [handle for handle in running if handle.done()]
+            if not done:
+                self._notices.read()
+                time.sleep(POLL_SECONDS)
+            for handle in done:
                 place = running.pop(handle)
                 outcome = self._outcome(handle, deaths, place)
                 if outcome is None:
                     waiting.appendleft(place)
                 else:
                     results[place] = outcome.result()
-            self._notices.read()
-            time.sleep(POLL_SECONDS)
         return [results[place] for place in range(len(parts))]
 
     def _has_room(self) -> bool:
@@ -101,6 +104,8 @@ class Pool:
         """The outcome of a part; None where its worker died, and another shall try."""
         try:
             outcome: Outcome[Any] = handle.result()
+        except UsageError:  # There was no part yet: the worker could not load the study's files, say.
+            raise
         except Exception as error:  # noqa: BLE001 (libraries differ in how they say that a worker died)
             deaths[place] += 1
             why = f"{type(error).__name__}: {one_line(error, 120)}"
@@ -138,8 +143,18 @@ def attempted(work: Work, part: Callable[[Any], _T]) -> Outcome[_T]:
     with kept_for_the_driver(work.folder), redirect_stdout(sys.stderr):
         try:
             return Outcome(part(work))
-        except UsageError as error:
-            return Outcome(error=UsageError(str(error)))
         except Exception as error:  # noqa: BLE001 (it is raised where the part is waited for)
-            error.add_note("".join(traceback.format_exception(error)))  # which does not travel by itself
-            return Outcome(error=error)
+            return Outcome(error=_sent(error))
+
+
+def _sent(error: Exception) -> Exception:
+    """An error as it can be sent to another process, its traceback as a note, which does not travel by itself."""
+    if isinstance(error, UsageError):
+        return UsageError(str(error))
+    told = "".join(traceback.format_exception(error))
+    try:
+        sent: Exception = pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 (an error may do anything when it is pickled)
+        sent = RuntimeError(f"{type(error).__name__}: {one_line(error)}")
+    sent.add_note(told)
+    return sent

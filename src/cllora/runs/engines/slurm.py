@@ -1,6 +1,6 @@
 """Cells as jobs of Slurm, by submitit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from cllora.runs.engines.engine import Engine, Progress, Setting, elsewhere, engines
+from cllora.runs.engines.engine import Engine, Setting, elsewhere, engines
 from cllora.runs.engines.following import Followed, Handle
 
 ADVICE = "give a job more (engine.mem_gb, engine.timeout_min), or less to keep in memory (local.batch_size)"
@@ -53,7 +53,7 @@ class _Jobs:
         self._executor = executor
         self._jobs: list[Any] = []
 
-    def submit(self, function: Callable[..., Sequence[Progress]], *arguments: object) -> Handle:
+    def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
         job: Any = self._executor.submit(function, *arguments)
         self._jobs.append(job)
         handle: Handle = job
