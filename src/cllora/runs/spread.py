@@ -4,8 +4,9 @@ same numbers wherever they are computed."""
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from itertools import chain, pairwise
+from operator import methodcaller
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from cllora.types import Ids, Job, Losses, Model, Samples, Trained, Vector
 if TYPE_CHECKING:
     from cllora.runs.engines.pool import Pool
     from cllora.runs.work import CellWork
+
+_T = TypeVar("_T")
 
 SHARES = 4
 """Parts for each worker into which an evaluation is cut: a slow worker holds up the others by a share at most."""
@@ -41,17 +44,20 @@ class Spread(Wrapped):
         return type(self)(self._learner.over(samples), self._experiment, self._pool, texts)
 
     def train(self, jobs: Sequence[Job], local: LocalSpec, seed: int) -> Sequence[Trained]:
-        groups = [(group, local, seed) for group in self._learner.groups(jobs, local)]
-        return [trained for group in self._all(Learner.train, groups) for trained in group]
+        groups = self._learner.groups(jobs, local)
+        trained = self._all([methodcaller("train", group, local, seed) for group in groups])
+        return list(chain.from_iterable(trained))
 
     def evaluate(self, model: str, adapter: Model | Vector, ids: Ids, context: int | None = None) -> Losses:
         blocks = self._learner.blocks(ids, context)
         shares = min(len(blocks), SHARES * (self._pool.at_once or 1))
         cuts = [len(blocks) * share // max(1, shares) for share in range(shares + 1)]
-        parts = [(adapter, [ids[places] for places in blocks[start:stop]], context) for start, stop in pairwise(cuts)]
-        measured = [losses for share in self._all(_block_losses, parts) for losses in share]
+        parts = [
+            partial(_block_losses, adapter, [ids[places] for places in blocks[start:stop]], context)
+            for start, stop in pairwise(cuts)
+        ]
         nll = np.zeros(len(ids))
-        for places, losses in zip(blocks, measured, strict=True):
+        for places, losses in zip(blocks, chain.from_iterable(self._all(parts)), strict=True):
             nll[places] = losses
         return Losses(model, ids, nll, self.samples.predicted(ids, context or self.context))
 
@@ -60,49 +66,36 @@ class Spread(Wrapped):
 
     def token_losses(self, adapter: Model | Vector, ids: Ids, pattern: Pattern | None = None) -> Sequence[TokenLosses]:
         use = next((use for use, own in self.patterns.items() if own is pattern), None)
-        losses: Sequence[TokenLosses] = self._one(_token_losses, adapter, ids, use or pattern)
-        return losses
+        return self._all([partial(_token_losses, adapter, ids, use or pattern)])[0]
 
     def recall(self, adapter: Model | Vector, ids: Ids) -> tuple[NDArray[np.bool_], Losses]:
-        recalled: tuple[NDArray[np.bool_], Losses] = self._one(Learner.recall, adapter, ids)
+        recalled: tuple[NDArray[np.bool_], Losses] = self._all([methodcaller("recall", adapter, ids)])[0]
         return recalled
 
     def head_entropies(self, adapter: Model | Vector, ids: Ids) -> HeadEntropies:
-        entropies: HeadEntropies = self._one(Learner.head_entropies, adapter, ids)
+        entropies: HeadEntropies = self._all([methodcaller("head_entropies", adapter, ids)])[0]
         return entropies
 
-    def _one(self, measure: Callable[..., Any], *asked: object) -> Any:  # Any: what is measured
-        """Have a worker measure something with its learner."""
-        return self._all(measure, [asked])[0]
-
-    def _all(self, measure: Callable[..., Any], asked: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Have workers measure each of several things."""
-        return self._pool.results(
-            [partial(_measured, self._experiment, self._texts, measure, given) for given in asked]
-        )
+    def _all(self, measures: Sequence[Callable[[Learner], _T]]) -> list[_T]:
+        """What each of several measures comes to with a worker's learner."""
+        return self._pool.results([partial(_measured, self._experiment, self._texts, measure) for measure in measures])
 
 
-def _measured(
-    experiment: Experiment,
-    texts: Samples | None,
-    measure: Callable[..., object],
-    given: Sequence[object],
-    work: "CellWork",
-) -> object:
+def _measured(experiment: Experiment, texts: Samples | None, measure: Callable[[Learner], _T], work: "CellWork") -> _T:
     """Measure something in a worker."""
     with work.learner(experiment) as learner:
-        return measure(learner if texts is None else learner.over(texts), *given)
+        return measure(learner if texts is None else learner.over(texts))
 
 
 def _block_losses(
-    learner: Learner, adapter: Model | Vector, blocks: Sequence[Ids], context: int | None
+    adapter: Model | Vector, blocks: Sequence[Ids], context: int | None, learner: Learner
 ) -> list[NDArray[np.float64]]:
     """The losses of each block of samples under a model."""
     return [learner.evaluate("block", adapter, ids, context).nll for ids in blocks]
 
 
 def _token_losses(
-    learner: Learner, adapter: Model | Vector, ids: Ids, pattern: Pattern | str | None
+    adapter: Model | Vector, ids: Ids, pattern: Pattern | str | None, learner: Learner
 ) -> Sequence[TokenLosses]:
     """The losses of tokens under a pattern: the learner's own is named by its use, for what is kept of that one."""
     return learner.token_losses(adapter, ids, learner.patterns[pattern] if isinstance(pattern, str) else pattern)

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -57,7 +57,7 @@ class Pool:
 
     def __init__(self, work: Work, workers: Workers, notices: Notices, advice: str) -> None:
         self._work, self._workers, self._notices, self._advice = work, workers, notices, advice
-        self._handles: list[Handle] = []
+        self._left: list[Handle] = []
 
     @property
     def at_once(self) -> int | None:
@@ -73,32 +73,34 @@ class Pool:
         waiting, deaths = deque(range(len(parts))), Counter[int]()
         running: dict[Handle, int] = {}
         results: dict[int, _T] = {}
-        while len(results) < len(parts):
-            while waiting and self._has_room():
-                place = waiting.popleft()
-                running[self._submit(parts[place])] = place
-            done = [handle for handle in running if handle.done()]
-            if not done:
-                self._notices.read()
-                time.sleep(POLL_SECONDS)
-            for handle in done:
-                place = running.pop(handle)
-                outcome = self._outcome(handle, deaths, place)
-                if outcome is None:
-                    waiting.appendleft(place)
-                else:
-                    results[place] = outcome.result()
+        try:
+            while len(results) < len(parts):
+                while waiting and self._has_room(len(running)):
+                    place = waiting.popleft()
+                    running[self._workers.submit(attempted, self._work, parts[place])] = place
+                for handle in self._done(running):
+                    place = running.pop(handle)
+                    outcome = self._outcome(handle, deaths, place)
+                    if outcome is None:
+                        waiting.appendleft(place)
+                    else:
+                        results[place] = outcome.result()
+        finally:
+            self._left += running
         return [results[place] for place in range(len(parts))]
 
-    def _has_room(self) -> bool:
-        """Whether a worker is free; of parts that nobody waits for any more, some may still be computed."""
-        self._handles = [handle for handle in self._handles if not handle.done()]
-        return self.at_once is None or len(self._handles) < self.at_once
+    def _has_room(self, running: int) -> bool:
+        """Whether a worker is free beside so many; some may still be at parts that nobody waits for any more."""
+        self._left = [handle for handle in self._left if not handle.done()]
+        return self.at_once is None or running + len(self._left) < self.at_once
 
-    def _submit(self, part: Callable[[Any], object]) -> Handle:
-        handle = self._workers.submit(attempted, self._work, part)
-        self._handles.append(handle)
-        return handle
+    def _done(self, running: Collection[Handle]) -> list[Handle]:
+        """The parts that have ended; after a moment, in which workers' notices are told, where none has."""
+        done = [handle for handle in running if handle.done()]
+        if not done:
+            self._notices.read()
+            time.sleep(POLL_SECONDS)
+        return done
 
     def _outcome(self, handle: Handle, deaths: Counter[int], place: int) -> "Outcome[Any] | None":
         """The outcome of a part; None where its worker died, and another shall try."""
