@@ -24,6 +24,7 @@ from cllora.runs import CellsFailed
 from cllora.runs.engines import Setting, engines
 from cllora.runs.engines import auto as choosing
 from cllora.runs.engines.following import Followed
+from cllora.runs.engines.pool import OverClients
 from cllora.runs.engines.processes import Processes
 from cllora.runs.study_cache import StudyCache
 from cllora.runs.work import CellWork
@@ -97,9 +98,9 @@ from cllora.model.learner import Learner
 train = Learner.train
 
 def killed(self, jobs, local, seed):
-    for death in range({times} if os.getpid() != {driver} else 0):
-        with suppress(FileExistsError):
-            (Path({deaths!r}) / str(death)).touch(exist_ok=False)
+    with suppress(FileExistsError):
+        if os.getpid() != {driver}:
+            Path({death!r}).touch(exist_ok=False)
             os.kill(os.getpid(), signal.SIGKILL)
     return train(self, jobs, local, seed)
 
@@ -109,17 +110,13 @@ Learner.train = killed
 
 @pytest.fixture
 def killing(tmp_path, monkeypatch):
-    """A study's file that kills the processes which train clients, the first so many times."""
+    """A study's file that kills the first process which trains clients."""
     from cllora.model.learner import Learner
 
-    def make(times):
-        deaths, file = tmp_path / "deaths", tmp_path / "killing.py"
-        deaths.mkdir()
-        file.write_text(KILLING.format(deaths=str(deaths), driver=os.getpid(), times=times))
-        return {"load": [str(file)]}
-
+    file = tmp_path / "killing.py"
+    file.write_text(KILLING.format(death=str(tmp_path / "death"), driver=os.getpid()))
     monkeypatch.setattr(Learner, "train", Learner.train)  # puts it back
-    return make
+    return {"load": [str(file)]}
 
 
 CLIENTS = {"federation": {"num_rounds": 2, "clients_per_round": 5}, "local": {"steps": 2, "batch_size": 24}}
@@ -132,9 +129,9 @@ def test_clients_over_workers_give_the_same_folder_though_one_is_killed(
     package = engines.facts(engine["name"]).package
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing(1)}
+    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing}
     out = cllora.run(Study.parse({**fields, "engine": {**engine, "clients": True}}), tmp_path / "out")
-    assert len(list((tmp_path / "deaths").iterdir())) == 1
+    assert (tmp_path / "death").exists()
     assert caplog.text.count("another does what it was at") == 1
     here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
     assert numbers(out) == numbers(here)
@@ -173,17 +170,6 @@ def test_clients_over_workers_whatever_strategies_and_probes_ask_for(strategies,
         for engine in (HERE, over_workers)
     ]
     assert numbers(folders[0]) == numbers(folders[1])
-
-
-def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(
-    killing, tiny_models, texts, tmp_path
-):
-    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing(3)}
-    del fields["grid"]["partition.alpha"][0]
-    asked = Study.parse({**fields, "seeds": 2, "engine": {**PROCESSES, "workers": 1, "clients": True}})
-    with pytest.raises(CellsFailed, match=r"1 of 2 cells failed.*evaluates died 3 times.*give the study fewer workers"):
-        cllora.run(asked, tmp_path / "out")
-    assert len(read_rounds(tmp_path / "out" / "alpha=iid,seed=1")) == 3
 
 
 def test_cells_together_and_clients_over_workers_are_one_or_the_other(tiny_models, texts, tmp_path):
@@ -285,6 +271,27 @@ def test_a_cell_whose_worker_always_dies_is_recorded_and_the_others_are_finished
     with pytest.raises(CellsFailed, match=r"its worker died 3 times.*signal 9.*give it more memory"):
         cllora.run(asked, tmp_path)
     assert "give it more memory" in read_json(tmp_path / "alpha=0.1,seed=0" / "failed.json")["error"]
+    assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
+
+
+def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(tiny_models, texts, tmp_path):
+    deaths = []
+
+    def fail(part):
+        if len(deaths) < 3:
+            deaths.append(part)
+            raise RuntimeError("killed by signal 9")
+
+    @contextmanager
+    def started():
+        yield InThisProcess(fail)
+
+    engines.register("dying")(lambda setting: OverClients(1, started, "give it more memory"))
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "dying"})
+    with pytest.raises(
+        CellsFailed, match=r"1 of 2 cells failed.*evaluates died 3 times.*signal 9.*give it more memory"
+    ):
+        cllora.run(asked, tmp_path)
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
 
 
