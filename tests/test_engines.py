@@ -178,27 +178,6 @@ def test_cells_together_and_clients_over_workers_are_one_or_the_other(tiny_model
         cllora.run(Study.parse({**study_fields(tiny_models("opt"), texts), "engine": engine}), tmp_path)
 
 
-def test_an_error_in_training_at_a_worker_is_that_of_the_cell(tiny_models, texts, tmp_path, monkeypatch):
-    from cllora.model.learner import Learner
-
-    file = tmp_path / "wrong.py"
-    file.write_text(
-        "from cllora.model.learner import Learner\n"
-        "class Odd(Exception):\n"  # which another process cannot read
-        "    def __init__(self, day, *, what):\n"
-        "        super().__init__(f'{what} {day}')\n"
-        "def train(self, jobs, local, seed):\n"
-        "    raise Odd('today', what='no training')\n"
-        "Learner.train = train\n"
-    )
-    monkeypatch.setattr(Learner, "train", Learner.train)
-    fields = {**study_fields(tiny_models("opt"), texts), "load": [str(file)]}
-    with pytest.raises(CellsFailed, match=r"RuntimeError.*Odd: no training today"):
-        cllora.run(Study.parse({**fields, "engine": {**PROCESSES, "clients": True}}), tmp_path / "out")
-    record = read_json(tmp_path / "out" / "alpha=iid,seed=0" / "failed.json")
-    assert "wrong.py" in "".join(record["traceback"])
-
-
 def test_workers_end_with_a_driver_that_is_killed_and_the_study_goes_on(plugin, tiny_models, texts, tmp_path):
     out, file = tmp_path / "out", tmp_path / "study.yaml"
     asked = study(
@@ -274,7 +253,23 @@ def test_a_cell_whose_worker_always_dies_is_recorded_and_the_others_are_finished
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
 
 
-def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(tiny_models, texts, tmp_path):
+@pytest.fixture
+def over_clients():
+    """Register an engine over clients whose workers do as the test says."""
+
+    def register(fail):
+        @contextmanager
+        def started():
+            yield InThisProcess(fail)
+
+        engines.register("over_clients")(lambda setting: OverClients(1, started, "give it more memory"))
+
+    return register
+
+
+def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_tried(
+    over_clients, tiny_models, texts, tmp_path
+):
     deaths = []
 
     def fail(part):
@@ -282,17 +277,35 @@ def test_clients_whose_workers_always_die_are_one_line_and_the_other_cells_are_t
             deaths.append(part)
             raise RuntimeError("killed by signal 9")
 
-    @contextmanager
-    def started():
-        yield InThisProcess(fail)
-
-    engines.register("dying")(lambda setting: OverClients(1, started, "give it more memory"))
-    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "dying"})
+    over_clients(fail)
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "over_clients"})
     with pytest.raises(
         CellsFailed, match=r"1 of 2 cells failed.*evaluates died 3 times.*signal 9.*give it more memory"
     ):
         cllora.run(asked, tmp_path)
     assert len(read_rounds(tmp_path / "alpha=iid,seed=0")) == 4
+
+
+class UnreadableError(Exception):
+    """An error that another process cannot read."""
+
+    def __init__(self, day, *, what):
+        super().__init__(f"{what} {day}")
+
+
+def test_an_error_in_training_at_a_worker_is_that_of_the_cell(over_clients, tiny_models, texts, tmp_path, monkeypatch):
+    from cllora.model.learner import Learner
+
+    def train(self, jobs, local, seed):
+        raise UnreadableError("today", what="no training")
+
+    monkeypatch.setattr(Learner, "train", train)
+    over_clients(lambda part: None)
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": "over_clients"})
+    with pytest.raises(CellsFailed, match=r"RuntimeError.*UnreadableError: no training today"):
+        cllora.run(asked, tmp_path)
+    record = read_json(tmp_path / "alpha=iid,seed=0" / "failed.json")
+    assert "raise UnreadableError" in "".join(record["traceback"])
 
 
 def test_cells_whose_worker_always_dies_go_on_each_by_itself(failing, tiny_models, texts, tmp_path, caplog):

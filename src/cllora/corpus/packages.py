@@ -119,11 +119,11 @@ def distributions() -> dict[str, list[str]]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    found = []
+    sources = []
     for folder, folders, names in os.walk(root):  # `rglob` makes a path of everything, which takes three times as long.
         folders[:] = [name for name in folders if name.lower() not in _TEST_FOLDERS | _VENDORED_FOLDERS]
-        found += [Path(folder, name) for name in names if name.endswith(".py") and not _is_test(name)]
-    return sorted(found)
+        sources += [Path(folder, name) for name in names if name.endswith(".py") and not _is_test(name)]
+    return sorted(sources)
 
 
 def _is_test(file: str) -> bool:

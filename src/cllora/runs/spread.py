@@ -77,7 +77,7 @@ class Spread(Wrapped):
         return entropies
 
     def _all(self, measures: Sequence[Callable[[Learner], _T]]) -> list[_T]:
-        """What each of several measures comes to with a worker's learner."""
+        """The results of several measures, each with a worker's learner."""
         return self._pool.results([partial(_measured, self._experiment, self._texts, measure) for measure in measures])
 
 

@@ -60,7 +60,7 @@ class _Actors:
     def __init__(self, actors: Sequence[Any]) -> None:  # Any: Ray has no types for actors
         self._actors = actors
         self._starting = {slot: self._greeted(slot) for slot in range(len(actors))}
-        self._busy: dict[int, Future[Any]] = {}
+        self._busy: dict[int, Future[object]] = {}
 
     @property
     def at_once(self) -> int:
@@ -75,9 +75,9 @@ class _Actors:
         self._busy[free] = self._actors[free].run.remote(function, *arguments).future()
         return self._busy[free]
 
-    def _greeted(self, slot: int) -> "Future[Any]":
+    def _greeted(self, slot: int) -> "Future[object]":
         """The answer of an actor, which comes once it runs."""
-        answer: Future[Any] = self._actors[slot].run.options(max_task_retries=-1).remote(int).future()
+        answer: Future[object] = self._actors[slot].run.options(max_task_retries=-1).remote(int).future()
         return answer
 
 
@@ -97,9 +97,9 @@ def _cluster(
     local = {} if address else {"num_cpus": max(cores(), (workers or 1) * threads), "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     try:
-        there = ray.cluster_resources().get("GPU", 0)
-        if address is None and there < gpus:  # A cluster may grow.
-            raise UsageError(f"engine.gpus: Ray finds {there:g} GPUs on this machine; lower it, or give an address")
+        all_gpus = ray.cluster_resources().get("GPU", 0)
+        if address is None and all_gpus < gpus:  # A cluster may grow.
+            raise UsageError(f"engine.gpus: Ray finds {all_gpus:g} GPUs on this machine; lower it, or give an address")
         yield ray
     finally:
         ray.shutdown()  # ends the tasks and actors of this driver too

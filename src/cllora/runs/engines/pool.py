@@ -153,10 +153,10 @@ def _sent(error: Exception) -> Exception:
     """An error as it can be sent to another process, its traceback as a note, which does not travel by itself."""
     if isinstance(error, UsageError):
         return UsageError(str(error))
-    told = "".join(traceback.format_exception(error))
+    note = "".join(traceback.format_exception(error))
     try:
         sent: Exception = pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 (an error may do anything when it is pickled)
         sent = RuntimeError(f"{type(error).__name__}: {one_line(error)}")
-    sent.add_note(told)
+    sent.add_note(note)
     return sent
