@@ -22,7 +22,7 @@ from cllora.corpus import packages, versions
 from cllora.registry import load_plugins
 from support.fixtures import MakePackage
 from support.models import save_tiny_model
-from support.samples import WORDS
+from support.samples import NUM_TEXTS, WORDS
 
 # Registries are filled before a test puts one back as it was before.
 load_plugins(())
@@ -99,11 +99,11 @@ def tiny_models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory):
-    """400 made-up texts of 2 to 40 words by four owners."""
+    """Made-up texts of 2 to 40 words by four owners."""
     draw = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
     with path.open("w") as file:
-        for row in range(400):
+        for row in range(NUM_TEXTS):
             words = draw.choice(WORDS, draw.integers(2, 41))
             file.write(json.dumps({"text": " ".join(words), "owner": f"owner-{row % 4}"}) + "\n")
     return path

@@ -18,7 +18,7 @@ from cllora.store import probe_names, read_probe, write_probe
 from support.learning import CONTEXT, learner_of, random_adapter
 from support.models import FAMILIES
 from support.reports import drawn, section
-from support.samples import made_up_samples
+from support.samples import NUM_TEXTS, made_up_samples
 from support.studies import interrupted, study_fields
 from support.synthetic import make_study, write_study
 
@@ -87,7 +87,7 @@ def test_a_run_keeps_attention_and_surface_and_an_interrupted_one_comes_to_the_s
     for name in probe_names(cell):
         assert read_probe(stopped, name).equals(read_probe(cell, name))
     kept = read_probe(cell, "attention_entropy")
-    assert set(kept["texts"]) == {40}
+    assert set(kept["texts"]) == {NUM_TEXTS // 10}
     assert kept[["layer", "head"]].to_numpy().tolist() == [[layer, head] for layer in (1, 2) for head in (1, 2, 3, 4)]
     assert (kept["before"] != kept["after"]).all()
     assert (kept["change"] == kept["after"] - kept["before"]).all()

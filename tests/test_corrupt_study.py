@@ -15,6 +15,7 @@ from cllora.reports import partition_view
 from cllora.spec import DataSpec, Experiment, Study
 from cllora.store import read_json
 from support.corpus import ByteTokenizer
+from support.samples import NUM_TEXTS
 from support.studies import study_fields
 
 SHARES = (0, 0.3, 1)
@@ -32,7 +33,7 @@ def test_only_what_is_trained_on_is_corrupted_and_tests_are_the_same_at_every_sh
     found = [dealt(texts, tmp_path, share)[1:] for share in SHARES]
     assert len({samples.fingerprint for samples, _ in found}) == 1
     n = found[0][0].originals
-    assert n == 400
+    assert n == NUM_TEXTS
     tests = [partition.global_test.tolist() for _, partition in found]
     assert tests[0] == tests[1] == tests[2]
     for share, (samples, partition) in zip(SHARES, found, strict=True):
@@ -52,7 +53,7 @@ def test_an_iid_deal_gives_the_same_texts_to_the_same_clients_at_every_share(tex
         experiment = Experiment.parse({"data": data, "partition": {"scheme": "iid", "num_clients": 6}})
         samples = load_samples(DataSpec.model_validate(data), ByteTokenizer(), cache=tmp_path)
         partitions.append(assign(experiment, samples))
-    assert len({tuple(partition.train_ids % 400) for partition in partitions}) == 1
+    assert len({tuple(partition.train_ids % NUM_TEXTS) for partition in partitions}) == 1
     assert len({tuple(partition.test_ids) for partition in partitions}) == 1
 
 
@@ -60,7 +61,7 @@ def test_the_dose_is_recorded_for_every_client(texts, tmp_path):
     experiment, samples, partition = dealt(texts, tmp_path, 0.3)
     corrupted = partition.heterogeneity.corrupted
     sizes = np.array(partition.heterogeneity.clients.samples)
-    pool = np.setdiff1d(np.arange(400), partition.global_test)
+    pool = np.setdiff1d(np.arange(NUM_TEXTS), partition.global_test)
     assert corrupted.share == pytest.approx((samples.trained(pool) != pool).mean())
     assert (np.array(corrupted.doses) * sizes).sum() == pytest.approx(corrupted.share * len(pool))
     assert max(corrupted.doses) - min(corrupted.doses) > 0.5
@@ -75,7 +76,7 @@ def test_lengths_are_those_of_the_corrupted_texts(texts, tmp_path):
     _, samples, partition = dealt(texts, tmp_path, 1, kind="truncate", by="length", classes=5)
     assert partition.heterogeneity.corrupted.doses == (1.0,) * 6
     seen = sum(partition.heterogeneity.clients.tokens)
-    pool = np.setdiff1d(np.arange(400), partition.global_test)
+    pool = np.setdiff1d(np.arange(NUM_TEXTS), partition.global_test)
     assert seen == samples.seen(samples.trained(pool), 64).sum() < samples.seen(pool, 64).sum()
 
 
@@ -92,10 +93,10 @@ def test_a_study_over_doses_compares_equal_data_and_goes_on(tiny_models, texts, 
     assert runs.contrasts("late_loss")["seeds"].tolist() == [1]
     tables = [pd.read_parquet(folder / f"share={share},seed=0" / "partition.parquet") for share in ("0", "0.5")]
     owned = [table[table["client"] >= 0] for table in tables]
-    assert owned[0]["sample"].max() < 400 <= owned[1]["sample"].max()
+    assert owned[0]["sample"].max() < NUM_TEXTS <= owned[1]["sample"].max()
     everyone = [table[table["client"] < 0]["sample"].tolist() for table in tables]
     assert everyone[0] == everyone[1]
-    assert read_json(folder / "share=0.5,seed=0" / "environment.json")["data"]["samples"] == 400
+    assert read_json(folder / "share=0.5,seed=0" / "environment.json")["data"]["samples"] == NUM_TEXTS
     page = cllora.report(folder).read_text()
     assert "noise_characters(strength=0.4)" in page
     assert "share of texts corrupted" in page

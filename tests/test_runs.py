@@ -21,6 +21,7 @@ from cllora.errors import UsageError
 from cllora.runs.export import export_run
 from cllora.spec import Study
 from cllora.store import read_experiment, read_losses, read_partition, read_probe, read_rounds
+from support.samples import NUM_TEXTS
 from support.studies import interrupted, numbers, study_fields
 
 
@@ -91,7 +92,7 @@ def test_nothing_is_both_trained_and_tested_on(finished):
         partition = read_partition(finished / f"alpha={alpha},seed=0")
         tested = set(partition.test_ids) | set(partition.global_test)
         assert not tested & set(partition.train_ids)
-        assert len(tested) + len(partition.train_ids) == 400
+        assert len(tested) + len(partition.train_ids) == NUM_TEXTS
         assert (partition.class_of >= 0).all()
 
 
@@ -271,7 +272,7 @@ def test_changed_texts_are_refused_and_nothing_is_touched(tiny_models, texts, tm
     study = Study.parse(study_fields(tiny_models("opt"), data))
     interrupted(study, tmp_path / "out", round=1)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    data.write_text("".join(lines[:350][::-1]))
+    data.write_text("".join(lines[:-50][::-1]))
     with pytest.raises(UsageError, match="texts have changed"):
         cllora.run(study, tmp_path / "out")
     assert {path: path.read_bytes() for path in before} == before

@@ -6,6 +6,9 @@ from cllora.types import Samples
 
 WORDS = ("alpha", "beta", "gamma", "return", "value", "error", "file", "column", "array", "shape", "where", "none")
 
+NUM_TEXTS = 200
+"""The number of texts in the file that the fixture `texts` makes."""
+
 
 def made_up_samples(count: int = 60, longest: int = 60, seed: int = 0, prompts: bool = False) -> Samples:
     """Samples of 2 to `longest` random tokens, each starting with the token 2."""
