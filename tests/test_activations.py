@@ -258,18 +258,14 @@ def test_a_file_takes_at_most_half_of_what_is_free(tmp_path, monkeypatch):
 
 def upper_study(model, texts, **changes):
     lora = {"r": 2, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": 1}
-    return Study.parse(study_fields(model, texts, **{"lora": lora, "seeds": 2, **changes}))
+    return Study.parse(study_fields(model, texts, **{"lora": lora, **changes}))
 
 
-@pytest.mark.parametrize(
-    ("engine", "of_plain"),
-    [("inline", "inline"), ({"name": "processes", "workers": 2}, "inline"), (TOGETHER, TOGETHER)],
-    ids=["inline", "processes", "together"],
-)
-def test_a_study_is_the_same_with_and_without(engine, of_plain, tiny_models, texts, tmp_path):
-    """Interrupted and gone on with, in one process, in two at once, and cell beside cell."""
-    asked = {"engine": engine, "evaluation": {"attention": True, "surface": 3}}
-    plain = upper_study(tiny_models("llama"), texts, **{**asked, "activations_gb": 0, "engine": of_plain})
+@pytest.mark.parametrize("engine", ["inline", TOGETHER], ids=["inline", "together"])
+def test_a_study_is_the_same_with_and_without(engine, tiny_models, texts, tmp_path):
+    """Interrupted and gone on with, cell by cell and cell beside cell; `test_engines.py` has several processes."""
+    asked = {"engine": engine, "evaluation": {"attention": True, "surface": 3}, "federation__num_rounds": 2}
+    plain = upper_study(tiny_models("llama"), texts, **asked, activations_gb=0)
     kept = upper_study(tiny_models("llama"), texts, **asked)
     folder = tmp_path / "kept"
     interrupted(kept, folder, round=1)
@@ -283,7 +279,7 @@ def test_a_study_is_the_same_with_and_without(engine, of_plain, tiny_models, tex
 
 def test_another_base_under_the_same_name_finds_nothing_kept(tiny_models, texts, tmp_path):
     shutil.copytree(tiny_models("opt"), tmp_path / "base")
-    study = upper_study(tmp_path / "base", texts, seeds=1)
+    study = upper_study(tmp_path / "base", texts, federation__num_rounds=2)
     interrupted(study, tmp_path / "out", round=1)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model.model.decoder.layers[0].fc2.bias.data[3] += 1e-1

@@ -1,6 +1,7 @@
 """Cells computed together: the same folder however a study is interrupted, near to that of one by one."""
 
 import errno
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from cllora.runs import CellsFailed
 from cllora.runs import cell as running
 from cllora.spec import Study
 from cllora.store import committed_round, read_json, read_losses, read_rounds
-from support.engines import KILLED
 from support.learning import learner_of, random_adapter
 from support.studies import interrupted, numbers, study_fields
 
@@ -21,16 +21,15 @@ STEPS = 3
 TOGETHER = {"name": "inline", "threads": 1, "together": 4}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fields(tiny_models, texts):
     """Four cells of two seeds; their clients' batches are small."""
     local = {"steps": STEPS, "batch_size": 4, "learning_rate": 1e-2}
     return {**study_fields(tiny_models("opt"), texts, seeds=2, local=local), "engine": TOGETHER}
 
 
-@pytest.fixture
-def groups(monkeypatch):
-    """The number of clients in every pass of training."""
+def counted_groups(patch):
+    """The number of clients in every pass of training from here on."""
     sizes = []
     gradients = Learner.gradients
 
@@ -38,32 +37,53 @@ def groups(monkeypatch):
         sizes.append(len(batches))
         return gradients(self, batches, *arguments)
 
-    monkeypatch.setattr(Learner, "gradients", counting)
+    patch.setattr(Learner, "gradients", counting)
     return sizes
 
 
-def test_cells_that_share_a_base_train_in_the_same_passes_and_come_to_what_they_come_to_alone(fields, groups, tmp_path):
+@pytest.fixture
+def groups(monkeypatch):
+    return counted_groups(monkeypatch)
+
+
+def followed(fields, folder):
+    """A study run straight through: its folder, its passes' clients and the rounds in the order they were told of."""
     told = []
-    out = cllora.run(Study.parse(fields), tmp_path / "out", on_progress=told.append)
-    assert groups == [8] * STEPS * 3
-    assert [progress.round for progress in told] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
-    alone = cllora.run(Study.parse({**fields, "engine": "inline"}), tmp_path / "alone")
-    assert groups[STEPS * 3 :] == [2] * STEPS * 12
-    assert read_json(out / "pins.json")["together"] == ["4"]
+    with pytest.MonkeyPatch.context() as patch:
+        sizes = counted_groups(patch)
+        cllora.run(Study.parse(fields), folder, on_progress=told.append)
+    return SimpleNamespace(folder=folder, groups=sizes, rounds=[progress.round for progress in told])
+
+
+@pytest.fixture(scope="module")
+def whole(fields, tmp_path_factory):
+    return followed(fields, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def alone(fields, tmp_path_factory):
+    return followed({**fields, "engine": "inline"}, tmp_path_factory.mktemp("alone"))
+
+
+def test_cells_that_share_a_base_train_in_the_same_passes_and_come_to_what_they_come_to_alone(fields, whole, alone):
+    assert whole.groups == [8] * STEPS * 3
+    assert whole.rounds == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert alone.groups == [2] * STEPS * 12
+    assert read_json(whole.folder / "pins.json")["together"] == ["4"]
     for cell in Study.parse(fields).cells():
-        ours, theirs = (read_losses(folder / cell.name) for folder in (out, alone))
+        ours, theirs = (read_losses(one.folder / cell.name) for one in (whole, alone))
         assert ours.drop(columns="nll").equals(theirs.drop(columns="nll"))
         np.testing.assert_allclose(ours.nll, theirs.nll, rtol=1e-3)
-        clients = [[c["client"] for c in record["clients"]] for record in read_rounds(out / cell.name)]
-        assert clients == [[c["client"] for c in record["clients"]] for record in read_rounds(alone / cell.name)]
+        rounds = [read_rounds(one.folder / cell.name) for one in (whole, alone)]
+        clients = [[[client["client"] for client in record["clients"]] for record in records] for records in rounds]
+        assert clients[0] == clients[1]
 
 
-def test_small_evaluations_share_a_pass(fields, tmp_path, monkeypatch):
+def test_small_evaluations_share_a_pass(fields, alone, tmp_path, monkeypatch):
     monkeypatch.setitem(module.EVALUATED_TOGETHER, "cpu", 10**6)
     out = cllora.run(Study.parse(fields), tmp_path / "out")
-    alone = cllora.run(Study.parse({**fields, "engine": "inline"}), tmp_path / "alone")
     for cell in Study.parse(fields).cells():
-        ours, theirs = (read_losses(folder / cell.name) for folder in (out, alone))
+        ours, theirs = (read_losses(folder / cell.name) for folder in (out, alone.folder))
         np.testing.assert_allclose(ours.nll, theirs.nll, rtol=1e-3)
 
 
@@ -87,18 +107,17 @@ def test_several_evaluations_are_those_of_each(most, tiny_models, monkeypatch):
 
 
 @pytest.mark.parametrize("at", [{"round": 1, "index": 0}, {"round": 2, "index": 3}, {"round": 3, "index": 1}])
-def test_an_interrupted_study_goes_on_in_the_same_groups(at, fields, tmp_path):
-    whole = cllora.run(Study.parse(fields), tmp_path / "whole")
+def test_an_interrupted_study_goes_on_in_the_same_groups(at, fields, whole, tmp_path):
     interrupted(Study.parse(fields), tmp_path / "out", **at)
     assert [committed_round(place) for place in sorted((tmp_path / "out").glob("alpha=*"))] == [at["round"]] * 4
     # Whatever is asked for now, the study keeps to what it began with.
     again = cllora.run(Study.parse({**fields, "engine": "inline"}), tmp_path / "out")
-    assert numbers(again) == numbers(whole)
+    assert numbers(again) == numbers(whole.folder)
 
 
-def test_rounds_are_put_on_disk_of_all_cells_or_of_none(fields, tmp_path, monkeypatch):
+def test_rounds_are_put_on_disk_of_all_cells_or_of_none(fields, whole, tmp_path, monkeypatch):
     """Ctrl-C while one cell's round has been written and those of the others have not."""
-    study, whole = Study.parse(fields), cllora.run(Study.parse(fields), tmp_path / "whole")
+    study = Study.parse(fields)
     save = running.save_round
 
     def interrupting(folder, after):
@@ -111,7 +130,7 @@ def test_rounds_are_put_on_disk_of_all_cells_or_of_none(fields, tmp_path, monkey
         cllora.run(study, tmp_path / "out")
     monkeypatch.undo()
     assert [committed_round(place) for place in sorted((tmp_path / "out").glob("alpha=*"))] == [2] * 4
-    assert numbers(cllora.run(study, tmp_path / "out")) == numbers(whole)
+    assert numbers(cllora.run(study, tmp_path / "out")) == numbers(whole.folder)
 
 
 def test_a_study_that_began_with_cells_alone_goes_on_so(fields, groups, tmp_path):
@@ -214,13 +233,3 @@ def test_what_cannot_be_trained_together_is_trained_in_halves(fields, groups, tm
     cllora.run(Study.parse(fields), tmp_path)
     assert groups == [4] * STEPS * 6
     assert caplog.text.count("out of memory: from now on 2 cells at a time") == 1
-
-
-def test_a_killed_worker_costs_its_cells_a_round_and_no_digit(fields, tmp_path):
-    (tmp_path / "killed.py").write_text(KILLED)
-    probe = {"name": "killed", "marker": str(tmp_path / "deaths"), "times": 1}
-    more = {**fields, "evaluation": {"probes": [probe]}, "load": [str(tmp_path / "killed.py")]}
-    engine = {"name": "processes", "workers": 1, "threads": 1, "together": 4}
-    out = cllora.run(Study.parse({**more, "engine": engine}), tmp_path / "out")
-    assert len((tmp_path / "deaths").read_text()) == 1
-    assert numbers(out) == numbers(cllora.run(Study.parse(more), tmp_path / "here"))

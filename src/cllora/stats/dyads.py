@@ -55,15 +55,16 @@ def dyadic_correlation(blocks: Sequence[Block], level: float = 0.95) -> Correlat
 
     NaN where there are fewer than `FEWEST_PAIRS` pairs, or no differences to rank.
     """
-    sums = np.array([_rank_sums(block) for block in blocks]).reshape(len(blocks), 3)
+    ordered = [_places(block) for block in blocks]
+    sums = np.array([_rank_sums(places) for places in ordered]).reshape(len(blocks), 3)
     total, pairs = sums.sum(axis=0), sum(len(block.x) for block in blocks)
     z = math.nan if pairs < FEWEST_PAIRS else _artanh(total)
     without_unit, without_pair = [], []
-    for own, block in zip(sums, blocks, strict=True):
+    for own, block, places in zip(sums, blocks, ordered, strict=True):
         rest, units = total - own, block.units
-        without_unit += [_artanh(rest + _rank_sums(block, (units != unit).all(axis=1))) for unit in np.unique(units)]
+        without_unit += [_artanh(rest + _rank_sums(places[:, (units != it).all(axis=1)])) for it in np.unique(units)]
         distinct = np.unique(units, axis=0) if len(units) <= MOST_LEFT_OUT else units[:0]
-        without_pair += [_artanh(rest + _rank_sums(block, (units != pair).any(axis=1))) for pair in distinct]
+        without_pair += [_artanh(rest + _rank_sums(places[:, (units != pair).any(axis=1)])) for pair in distinct]
     n, half = len(without_unit), math.nan
     if n > 2 and not math.isnan(z):
         variance = max(_jackknife(without_unit) - _jackknife(without_pair), _jackknife(without_pair))
@@ -76,12 +77,18 @@ def _jackknife(without: Sequence[float]) -> float:
     return float(np.var(without)) * (len(without) - 1) if without else 0.0
 
 
-def _rank_sums(block: Block, kept: NDArray[np.bool_] | slice = slice(None)) -> Numbers:
-    """The sums xy, xx and yy of the kept pairs' ranks, with the trend taken out of x and y.
+def _places(block: Block) -> NDArray[np.int64]:
+    """The place of each pair's x, y and trend among the block's distinct values (3, n): sorted once, for what is ranked
+    again without each pair."""
+    return np.array([np.unique(values, return_inverse=True)[1] for values in (block.x, block.y, block.trend)])
+
+
+def _rank_sums(places: NDArray[np.int64]) -> Numbers:
+    """The sums xy, xx and yy of the ranks of pairs (3, n), with the trend taken out of x and y.
 
     Divided by n^2, so that a block counts by its pairs.
     """
-    x, y, t = (_centred_ranks(values[kept]) for values in (block.x, block.y, block.trend))
+    x, y, t = (_centred_ranks(each) for each in places)
     n = len(x)
     if n < 2:
         return np.zeros(3)
@@ -90,11 +97,11 @@ def _rank_sums(block: Block, kept: NDArray[np.bool_] | slice = slice(None)) -> N
     return np.array([x @ y, x @ x, y @ y]) / n**2
 
 
-def _centred_ranks(values: Numbers) -> Numbers:
-    """Ranks (n,), equal values sharing the mean of theirs, less their mean."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return np.asarray(ranks - (len(values) + 1) / 2)
+def _centred_ranks(places: NDArray[np.int64]) -> Numbers:
+    """Ranks (n,) of what has these places in an order, equal ones sharing the mean of theirs, less their mean."""
+    counts = np.bincount(places)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return np.asarray(ranks - (len(places) + 1) / 2)
 
 
 def _artanh(sums: Numbers) -> float:
