@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 
 from cllora.catalog import registries
@@ -23,6 +24,9 @@ from cllora.registry import load_plugins
 from support.fixtures import MakePackage
 from support.models import save_tiny_model
 from support.samples import NUM_TEXTS, WORDS
+
+# As in `report`; test_report.py holds that pandas' own choice gives the same tables.
+pd.set_option("mode.string_storage", "python")
 
 # Registries are filled before a test puts one back as it was before.
 load_plugins(())

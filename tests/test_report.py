@@ -100,6 +100,17 @@ def test_every_section_draws_and_says_each_fact_in_a_sentence(
         assert checked == on_the_page, "Plotly takes every name and value of the chart as it is"
 
 
+def test_however_pandas_keeps_text_results_are_the_same(folders: dict[str, Path]) -> None:
+    """Tests have text as the report has it, in Python's; who reads results has them as pandas itself would."""
+    found = []
+    for storage in ("python", "auto"):
+        with pd.option_context("mode.string_storage", storage):
+            results = read_runs(folders["two axes"])
+            tables = (results.metrics, results.summary, results.clients, results.losses, results.contrasts("late_loss"))
+            found.append([table.to_csv() for table in tables])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("name", sections.names())
 def test_every_section_has_a_caption(name: str) -> None:
     assert sections.help(name)

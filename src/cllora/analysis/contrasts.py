@@ -237,7 +237,7 @@ def as_family(rows: pd.DataFrame) -> pd.DataFrame:
 def typed(rows: pd.DataFrame) -> list[Contrast]:
     """The rows of `Results.contrasts` as `Contrast`s."""
     names = [field.name for field in fields(Contrast)]
-    return [Contrast(*row) for row in rows[names].itertuples(index=False, name=None)]
+    return [Contrast(*row) for row in zip(*(rows[name].tolist() for name in names), strict=True)]
 
 
 def _answer_of(

@@ -81,9 +81,9 @@ def _points(rows: pd.DataFrame, key: LegendEntry) -> list[Trace]:
     look = {"color": key.colour, "dash": "solid", "symbol": key.symbol}
     drawn = []
     for low, high, width in (("low_holm", "high_holm", 1.5), ("low", "high", 5)):
-        ends = rows.dropna(subset=[low]).melt("cell", [low, high], value_name="x").sort_values("cell", kind="stable")
-        gaps = ends.drop_duplicates("cell").assign(x=np.nan)
-        whiskers = pd.concat([ends, gaps]).sort_values("cell", kind="stable")
+        ends = rows[rows[low].notna()].sort_values("cell", kind="stable")
+        x = np.column_stack([ends[low], ends[high], np.full(len(ends), np.nan)])  # a gap after each
+        whiskers = pd.DataFrame({"x": x.ravel(), "cell": ends["cell"].repeat(3).to_numpy()})
         line = {"mode": "lines", "hoverinfo": "skip"}
         drawn.append(trace(whiskers, "x", "cell", key.name, look, line, width))
     points = trace(rows, "difference", "cell", key.name, look, hovering(rows["hover"]), size=13)

@@ -78,7 +78,7 @@ def _several(spec: Lines) -> bool:
 
 def _means(spec: Lines, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and spread over the units, at those x that all of them have: a mean over fewer would jump."""
-    unit = rows[list(spec.units)].apply(tuple, axis=1)
+    unit = rows.groupby(list(spec.units), sort=False).ngroup()
     sums = {"mean": (spec.y, "mean"), "spread": (spec.y, "std"), "units": ("unit", "nunique")}
     means = rows.assign(unit=unit).groupby(spec.x, as_index=False, sort=False).agg(**sums)
     return means[means["units"] == unit.nunique()]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from cllora import store
 from cllora.analysis import Results
 from cllora.analysis import results as read
@@ -17,6 +19,7 @@ from cllora.reports.say import say
 from cllora.reports.section import Section, in_order, made, sections
 
 
+@pd.option_context("mode.string_storage", "python")  # Arrow's text costs small tables half their time again.
 def report(folder: Path, out: Path | None = None, *, with_latex: bool = False) -> Path:
     """Write the page, and `tables/*.csv` beside it, from any folder of runs; those under way are read as they stand.
 

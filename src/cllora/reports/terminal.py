@@ -22,6 +22,7 @@ from cllora.reports.sheet import Sheet
 from cllora.spec import PRIMARY
 
 
+@pd.option_context("mode.string_storage", "python")  # as in `report`
 def results_table(source: Path | Results) -> Sheet:
     """One row per cell: means over its finished seeds, or if none is finished over all it has.
 
