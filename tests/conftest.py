@@ -39,6 +39,10 @@ hypothesis.settings.load_profile("steady")
 
 
 SLOWEST = (
+    "test_engines.py",
+    "test_until_decided.py",
+    "test_cells_together.py",
+    "test_activations.py",
     "test_report.py",
     "test_runs.py",
     "test_trained_parts.py",
@@ -60,6 +64,14 @@ SLOWEST = (
     "test_generate.py",
     "test_asked_modules.py",
     "test_unattended.py",
+    "test_own_metric.py",
+    "test_ranks.py",
+    "test_verdicts.py",
+    "test_probes.py",
+    "test_patterns.py",
+    "test_together.py",
+    "test_error_rates.py",
+    "test_strategies_on_lora.py",
 )
 """What takes longest comes first, so that no worker begins with it as the others end."""
 

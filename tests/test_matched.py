@@ -153,21 +153,27 @@ def pairs(of: Results, names: Sequence[str]) -> list[int]:
     return [seeds for name in names for seeds in of.contrasts(name)["seeds"]]
 
 
-def test_own_test_texts_are_compared_where_they_are_the_same(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def by_strategy(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return compared(tmp_path_factory.mktemp("runs") / "it", "federation.strategy", ["fedprox", "fedavg"])
+
+
+@pytest.fixture(scope="module")
+def by_alpha(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return compared(tmp_path_factory.mktemp("runs") / "it", "partition.alpha", [0.1, "iid"])
+
+
+def test_own_test_texts_are_compared_where_they_are_the_same(by_strategy: Results, by_alpha: Results) -> None:
     """Two strategies on one partition test their clients on the same texts; two partitions do not."""
-    by_strategy = compared(tmp_path / "a", "federation.strategy", ["fedprox", "fedavg"])
     assert by_strategy.tested_alike
     assert pairs(by_strategy, OWN_TEXTS) == [3] * len(OWN_TEXTS)
-    by_alpha = compared(tmp_path / "b", "partition.alpha", [0.1, "iid"])
     assert not by_alpha.tested_alike
     assert pairs(by_alpha, OWN_TEXTS) == [0] * len(OWN_TEXTS)
     every = (*SHARED, "excess_spread", "excess_worst_tenth", "late_loss")
     assert pairs(by_alpha, every) == [3] * len(every)
 
 
-def test_sections_on_clients_tell_what_was_compared(tmp_path: Path) -> None:
-    by_strategy = compared(tmp_path / "a", "federation.strategy", ["fedprox", "fedavg"])
-    by_alpha = compared(tmp_path / "b", "partition.alpha", [0.1, "iid"])
+def test_sections_on_clients_tell_what_was_compared(by_strategy: Results, by_alpha: Results) -> None:
     told = {"client_spread": "change_std", "fairness": "change_worst_tenth", "local_against_global": "own_gap"}
     shared = {"client_spread": "excess_spread", "fairness": "excess_worst_tenth", "local_against_global": "matched_gap"}
     for name in told:

@@ -56,7 +56,7 @@ def test_a_zigzag_oscillates_by_its_swing_whatever_its_trend(swing: float) -> No
 @pytest.mark.parametrize("rounds", [4, 8, 20])
 def test_oscillation_is_the_noise_s_deviation_at_any_number_of_rounds(rounds: int) -> None:
     """Of four evaluated rounds, too, it is not nothing by chance: what a fitted curve leaves of them often is."""
-    draws = rng(0, "oscillation", rounds).normal(0, 1, (2000, rounds + 1)) + np.arange(rounds + 1)
+    draws = rng(0, "oscillation", rounds).normal(0, 1, (1000, rounds + 1)) + np.arange(rounds + 1)
     found = np.array([curves.oscillation(curve(*each)) for each in draws])
     assert found.mean() == pytest.approx(1, abs=4 * found.std() / math.sqrt(len(found)))
     assert (found > 0).all()

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import cllora
 from cllora import claims
+from cllora.analysis import Results
 from cllora.errors import UsageError
 from cllora.metrics import NATS
 from cllora.registry import load_plugins
@@ -39,6 +40,12 @@ def folder(tmp_path: Path) -> Path:
     return write_study(tmp_path / "study", study)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A finished study that names no file."""
+    return cllora.results(write_study(tmp_path_factory.mktemp("runs") / "it", make_study((0.1, "iid"), num_seeds=2)))
+
+
 def test_a_user_s_claim_is_judged(folder: Path) -> None:
     results = cllora.results(folder)
     verdict = claims.verdict("strong_skew_costs", results)
@@ -62,11 +69,11 @@ def test_it_is_in_the_report_the_terminal_and_the_list(
     assert f"(strong_skew_costs) {TITLE.capitalize()}" in section
     assert "Of 1 claim of your own this study tests 1" in section
     assert "strong_skew_costs" in (folder / "tables" / "verdicts.csv").read_text(encoding="utf-8")
-    console = Console(width=200)
+    results, console = cllora.results(folder), Console(width=200)
     with console.capture() as capture:
-        console.print(results_table(folder))
+        console.print(results_table(results))
     assert "Of 1 claim of your own this study tests 1" in " ".join(capture.get().split())
-    assert any(row["claim"] == "strong_skew_costs" for row in verdict_rows(cllora.results(folder)))
+    assert any(row["claim"] == "strong_skew_costs" for row in verdict_rows(results))
     _, out, err = command("list", "claims", "--load", tmp_path / "mine.py", "--json")
     listed = json.loads(out)["claims"]
     assert listed["strong_skew_costs"]["help"].startswith("Alpha 0.1 raises"), err
@@ -92,13 +99,14 @@ def test_a_study_without_a_control_tests_it_not(tmp_path: Path) -> None:
         ('metrics="final_loss", rule="rises"', "against_control(results)", "has no rule 'rises'"),
     ],
 )
-def test_what_is_wrong_with_a_claim_is_one_line(tmp_path: Path, stated: str, body: str, message: str) -> None:
+def test_what_is_wrong_with_a_claim_is_one_line(
+    plain: Results, tmp_path: Path, stated: str, body: str, message: str
+) -> None:
     text = f'@claims.register(title="t", {stated})\ndef bad(results):\n    return {body}\n'
     (tmp_path / "bad.py").write_text(f"from cllora.claims import against_control, claims\n\n\n{text}")
     load_plugins([str(tmp_path / "bad.py")])
-    results = cllora.results(write_study(tmp_path / "study", make_study((0.1, "iid"), num_seeds=2)))
     with pytest.raises(UsageError, match=message):
-        claims.verdict("bad", results)
+        claims.verdict("bad", plain)
 
 
 def test_a_file_of_a_package_that_can_be_imported_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

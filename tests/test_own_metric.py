@@ -38,7 +38,7 @@ TITLE = "loss of the worst text"
 def folder(tmp_path: Path) -> Path:
     """A finished study that names the user's file in `load:`."""
     (tmp_path / "mine.py").write_text(MINE)
-    study = make_study((0.1, "iid"), num_seeds=3, load=[str(tmp_path / "mine.py")])
+    study = make_study((0.1, "iid"), num_seeds=2, load=[str(tmp_path / "mine.py")])
     return write_study(tmp_path / "study", study)
 
 
@@ -102,13 +102,13 @@ def test_trackers_are_told_all_metrics_with_the_last_round(folder: Path, caplog:
     def broken(run: room.RunRecord) -> float:
         raise ZeroDivisionError("no texts")
 
-    study = make_study((0.1, "iid"), num_seeds=3, load=[str(folder.parent / "mine.py")], report_to=["ear"])
+    study = make_study((0.1, "iid"), num_seeds=2, load=[str(folder.parent / "mine.py")], report_to=["ear"])
     cell = study.cells()[0]
     with pytest.raises(UsageError, match=r"metric 'broken' failed on .*ZeroDivisionError: no texts"):
         cllora.results(folder)  # which runs the user's file first
     record = read_rounds(folder / cell.name)[-1]
     with Tracking(study, folder) as tracking:
-        tracking.follow(Progress(cell, cells=6, index=0, round=3, rounds=3, resumed=False, record=record))
+        tracking.follow(Progress(cell, cells=4, index=0, round=3, rounds=3, resumed=False, record=record))
     *earlier, (last, figures) = told
     assert last == 3
     assert not any(name.startswith("metrics.") for _, told_before in earlier for name in told_before)

@@ -94,8 +94,10 @@ def test_what_is_no_table_is_one_line_that_names_the_probe(tiny_models, texts, t
         """Something else."""
         return eval(returns)
 
+    fields = one_cell(tiny_models("opt"), texts, probes=["broken"])
+    fields["federation"] |= {"num_rounds": 1}
     with pytest.raises(cllora.runs.failures.CellsFailed, match=f"probe 'broken'.*{message}") as failed:
-        cllora.run(Study.parse(one_cell(tiny_models("opt"), texts, probes=["broken"])), tmp_path)
+        cllora.run(Study.parse(fields), tmp_path)
     assert "\n" not in str(failed.value)
 
 

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 import cllora
 from cllora import stats
+from cllora.analysis import read as reading
 from cllora.cli import app
 from cllora.errors import UsageError
+from cllora.metrics import RunRecord
 from cllora.presets import find_study
 from cllora.runs.engines import Progress, Setting, Work, engines
 from cllora.runs.planning import plan, register
@@ -140,18 +142,29 @@ def _noting(compute: Compute, places: dict[str, int]) -> Compute:
     return noted
 
 
-def test_what_cells_share_is_made_once_for_all_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cells_share_is_made_once_for_all_looks_and_a_finished_run_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[StudyCache] = []
+    read: list[Path] = []
 
     def noted(work: CellWork, folder: Path, files: tuple[str, ...], threads: int, cache: StudyCache) -> None:
         made.append(cache)
         initialise(work, folder, files, threads, cache)
 
-    initialise = CellWork.__init__
+    def noted_read(folder: Path) -> RunRecord:
+        read.append(folder)
+        return read_record(folder)
+
+    initialise, read_record = CellWork.__init__, reading.read_record
     monkeypatch.setattr(CellWork, "__init__", noted)
-    cllora.run(study(9), tmp_path)
+    monkeypatch.setattr(reading, "read_record", noted_read)
+    folder = cllora.run(study(9), tmp_path)
     assert len(made) == 2
     assert made[0] is made[1]
+    assert len(read) == len(set(read)) == 18
+    fresh = cllora.results(folder)
+    assert cllora.results(folder, before=fresh).metrics.equals(fresh.metrics)
 
 
 def test_a_cell_of_a_decided_study_that_is_gone_is_made_again(tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def room_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """The tree of a file, made once for all rules."""
+    return ast.parse(text)
+
+
 def imported(tree: ast.AST) -> set[str]:
     """Every module named in an import, inside functions too, but not for type checkers alone."""
     typing_only = {
@@ -69,7 +75,7 @@ def wrong_imports(path: Path) -> list[str]:
     if room not in HEIGHT:
         return [f"{room} has no row: add it to ROWS and to docs/design.md"]
     faults = []
-    for name in imported(ast.parse(path.read_text())):
+    for name in imported(parsed(path.read_text())):
         top, other, *_ = [*name.split("."), room]
         if top == "cllora" and other not in HEIGHT:
             faults.append(f"{path.relative_to(SOURCE)} imports {name}: say which room it is from")
@@ -84,13 +90,14 @@ def of_studies(path: Path) -> list[str]:
     """What a general file says of a study of a paper: an import of one, or a name that one defines."""
     if room_of(path) == "studies":
         return []
-    tree, name, studies = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(SOURCE), folders()
+    tree, name, studies = parsed(path.read_text(encoding="utf-8")), path.relative_to(SOURCE), folders()
     faults = [
         f"{name} imports {module}" for module in sorted(imported(tree)) if f"{module}.".startswith("cllora.studies.")
     ]
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    nodes = list(ast.walk(tree))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     faults += [f"{name} names {word}" for word in sorted(names_of_studies() & used)]
     return faults + [f"{name} names {text}" for text in texts if "cllora.studies" in text or text in studies]
 
@@ -105,7 +112,7 @@ def names_of_studies() -> frozenset[str]:
     """The constants that files of studies define, but those that other rooms define for themselves."""
     constants = {True: set[str](), False: set[str]()}
     for path in FILES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path.read_text(encoding="utf-8")).body:
             targets = getattr(node, "targets", [getattr(node, "target", None)])
             names = {node.id for one in targets if one for node in ast.walk(one) if isinstance(node, ast.Name)}
             constants[room_of(path) == "studies"] |= {name for name in names if name.isupper()}
@@ -118,7 +125,7 @@ def too_long(path: Path) -> list[str]:
     lines = text.count("\n")
     faults = [f"{name} has {lines} lines"] * (lines > MAX_FILE_LINES)
     faults += [f"{name}: the name says nothing"] * (path.stem in EMPTY_NAMES)
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = node.end_lineno - node.lineno + 1
             faults += [f"{name}: {node.name} has {length} lines"] * (length > MAX_FUNCTION_LINES)

@@ -22,7 +22,7 @@ from cllora.stats import level_after, level_of_look
 log = logging.getLogger("cllora")
 
 
-def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
+def results(folder: Path | str, load: Iterable[Path | str] = (), before: Results | None = None) -> Results:
     """Read the runs in a study's folder, in the study's order; or, without `study.json`, all runs below a folder.
 
     Then the axes are the experiments' fields that differ (the seed apart), and the control is `iid` if an axis
@@ -32,6 +32,7 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         folder: of a study, of a single run, or with runs somewhere below it.
         load: your own Python files, run first, so that the metrics that they register are among the results. So are
             those that the study names in `load:`; where one of these cannot be run, a warning says so.
+        before: what was read of the folder earlier: a run that was finished by then is not read again.
 
     Raises:
         UsageError: there is no run, or none with a round; a run is there twice; or a file of `load` cannot be run.
@@ -56,7 +57,8 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         written = {path: "iid" for path in paths if any(labels[path] == "iid" for labels in settings)}
         again = []
     shown, every = _shown(paths), [path for path, _ in (*wanted, *again)]
-    runs = _read_runs(wanted, shown)
+    finished = {run.folder: run for run in ((*before.members, *before.again) if before else ()) if run.finished}
+    runs = _read_runs(wanted, shown, finished)
     if not runs:
         raise UsageError(f"{folder} holds no run with a finished round; give a folder made by `cllora run --out`")
     _check_distinct(runs)
@@ -66,7 +68,7 @@ def results(folder: Path | str, load: Iterable[Path | str] = ()) -> Results:
         axes={shown[path]: path for path in paths},
         control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
         members=runs,
-        again=_read_runs(again, shown),
+        again=_read_runs(again, shown, finished),
         missing=[path.name for path in every if not _has_round(path)],
         failed={path.name: _reason(path) for path in every if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
@@ -130,10 +132,12 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
     return Run(**parts, labels=labels, outcome=measured(record))
 
 
-def _read_runs(places: Iterable[tuple[Path, Mapping[str, Any]]], shown: Mapping[str, str]) -> list[Run]:
-    """The runs that hold a round, by the values of the axes as they are shown."""
+def _read_runs(
+    places: Iterable[tuple[Path, Mapping[str, Any]]], shown: Mapping[str, str], finished: Mapping[Path, Run]
+) -> list[Run]:
+    """The runs that hold a round, by the values of the axes as they are shown; those that are `finished` were read."""
     return [
-        _read_run(path, {name: axis_text(labels[axis]) for axis, name in shown.items()})
+        finished.get(path) or _read_run(path, {name: axis_text(labels[axis]) for axis, name in shown.items()})
         for path, labels in places
         if _has_round(path)
     ]

@@ -78,6 +78,6 @@ def _mixes(partition: Partition) -> Array | None:
 
 def _scope(geometry: pd.DataFrame, scope: str) -> pd.DataFrame:
     """The rows of one scope; of a table without columns (nothing was recorded) none."""
-    table = geometry.reindex(columns=["round", "scope", "layer", "client", "other", *NUMBERS])
-    table = table.astype({"round": int, "client": int, "other": int, **dict.fromkeys(NUMBERS, float)})
-    return table[table["scope"] == scope].reset_index(drop=True)
+    table = geometry[geometry["scope"] == scope] if "scope" in geometry else geometry[:0]
+    table = table.reindex(columns=["round", "scope", "layer", "client", "other", *NUMBERS]).reset_index(drop=True)
+    return table.astype({"round": int, "client": int, "other": int, **dict.fromkeys(NUMBERS, float)})

@@ -39,7 +39,7 @@ def batches(study: Study, folder: Path) -> Iterator[list[Cell]]:
     so_far = read_looks(folder)
     if so_far.planned != len(planned):  # Another plan decides at another level, so its looks begin anew.
         so_far = Looks(planned=len(planned))
-    before, passed = 0, so_far.at[:-1]
+    before, passed, seen = 0, so_far.at[:-1], None
     for look in planned:
         if look in passed:
             continue
@@ -47,7 +47,8 @@ def batches(study: Study, folder: Path) -> Iterator[list[Cell]]:
         before = look
         so_far = so_far.then(look)
         write_looks(folder, so_far)
-        so_far = _stopped(so_far, look, results(folder), study.primary)
+        seen = results(folder, before=seen)
+        so_far = _stopped(so_far, look, seen, study.primary)
         write_looks(folder, so_far)
         if all(cell.setting in so_far.stopped for cell in cells):
             return

@@ -62,7 +62,8 @@ def dyadic_correlation(blocks: Sequence[Block], level: float = 0.95) -> Correlat
     without_unit, without_pair = [], []
     for own, block, places in zip(sums, blocks, ordered, strict=True):
         rest, units = total - own, block.units
-        without_unit += [_artanh(rest + _rank_sums(places[:, (units != it).all(axis=1)])) for it in np.unique(units)]
+        others = [(units != unit).all(axis=1) for unit in np.unique(units)]
+        without_unit += [_artanh(rest + _rank_sums(places[:, kept])) for kept in others]
         distinct = np.unique(units, axis=0) if len(units) <= MOST_LEFT_OUT else units[:0]
         without_pair += [_artanh(rest + _rank_sums(places[:, (units != pair).any(axis=1)])) for pair in distinct]
     n, half = len(without_unit), math.nan
@@ -88,7 +89,7 @@ def _rank_sums(places: NDArray[np.int64]) -> Numbers:
 
     Divided by n^2, so that a block counts by its pairs.
     """
-    x, y, t = (_centred_ranks(each) for each in places)
+    x, y, t = map(_centred_ranks, places)
     n = len(x)
     if n < 2:
         return np.zeros(3)
