@@ -13,7 +13,7 @@ from cllora.seeds import rng
 from cllora.spec import PartitionSpec
 
 ALPHAS = (0.1, 0.5, 1.0, 5.0, 100.0)
-DRAWS = 150
+DRAWS = 100
 LEAST_COVER = 0.95 - 3 * math.sqrt(0.95 * 0.05 / DRAWS)
 
 

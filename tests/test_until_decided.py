@@ -26,9 +26,24 @@ from cllora.runs.engines import Progress, Setting, Work, engines
 from cllora.runs.planning import plan, register
 from cllora.runs.study_cache import StudyCache
 from cllora.runs.work import CellWork
-from cllora.spec import Study
+from cllora.spec import Cell, Study
 
 computed: list[str] = []
+written: dict[str, Path] = {}
+"""Folders of cells by their experiment: those that several tests ask for are made once and copied."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place_of_cells(tmp_path_factory: pytest.TempPathFactory) -> None:
+    written[""] = tmp_path_factory.mktemp("cells")
+
+
+def write_cell(folder: Path, cell: Cell) -> None:
+    first = written.get(cell.experiment.id)
+    if first is None:
+        first = written[cell.experiment.id] = write_run(written[""] / cell.experiment.id, cell)
+        (first / "adapter").mkdir()
+    shutil.copytree(first, folder, dirs_exist_ok=True)
 
 
 class MadeUp:
@@ -39,7 +54,7 @@ class MadeUp:
     def __call__(self, work: Work, cells: Sequence[Progress]) -> Iterator[Progress]:
         for begin in cells:
             computed.append(begin.cell.name)
-            (write_run(work.folder / begin.cell.name, begin.cell) / "adapter").mkdir()
+            write_cell(work.folder / begin.cell.name, begin.cell)
             yield replace(begin, round=begin.rounds)
 
 
@@ -128,7 +143,7 @@ def test_a_cell_has_one_place_in_a_study_whatever_of_it_is_done(
         shutil.rmtree(folder / cell)
     (folder / "looks.json").unlink()
     done = next(cell for cell in study(9, (0.1, 100, "iid")).cells() if cell.name == "alpha=100,seed=0")
-    (write_run(folder / done.name, done) / "adapter").mkdir()
+    write_cell(folder / done.name, done)
     places.clear()
     cllora.run(study(9, (0.1, 100, "iid")), tmp_path)
     assert places == {name: place for name, place in whole.items() if name != "alpha=100,seed=0"}
@@ -282,8 +297,8 @@ def test_a_plan_says_what_can_be_decided_and_registers_it(tmp_path: Path) -> Non
         assert likely.chances[2.0].differs >= likely.chances[0.5].differs - 0.1
     register(asked, tmp_path, made.registration)
     cllora.run(asked, tmp_path)
-    assert not set(cllora.results(tmp_path).seeds) & set(cllora.results(tmp_path / "pilot").seeds)
     results = cllora.results(tmp_path)
+    assert not set(results.seeds) & set(cllora.results(tmp_path / "pilot").seeds)
     assert all(row.registered and row.margin == made.registration.margin for row in results.comparisons("late_loss"))
     added = results.comparisons("final_loss")
     assert all(not row.registered and row.answer.endswith(", exploratory") for row in added)
