@@ -1,8 +1,10 @@
-"""A metric in a user's own file is in every table and picture without another line anywhere; and what it may not be."""
+"""A metric or a probe in a user's own file is in every table and picture without another line anywhere; and what a
+metric may not be."""
 
 import contextlib
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +19,8 @@ from cllora.reports import results_table
 from cllora.runs import trackers
 from cllora.runs.engines import Progress
 from cllora.runs.tracking import Tracking
-from cllora.store import read_rounds
+from cllora.spec import Study
+from cllora.store import read_json, read_losses, read_rounds, write_probe
 from support.synthetic import make_study, write_study
 
 MINE = '''"""A user's file: ten lines, nothing else anywhere."""
@@ -31,52 +34,131 @@ def worst_text(run: RunRecord) -> float:
     last = run.losses[(run.losses["round"] == run.last_round) & (run.losses["model"] == "global")]
     return float((last["nll"] / last["tokens"]).max())
 '''
-TITLE = "loss of the worst text"
+PROBE = '''"""A user's file: ten lines, nothing else anywhere."""
+
+import pandas as pd
+
+from cllora.metrics import NATS
+from cllora.probes import probes
+
+
+@probes.register(when="end", title="worst text", numbers={"loss": (NATS, "lower")})
+def worst(model, moment) -> pd.DataFrame:
+    """The text with the highest loss under the final global model."""
+    losses = model.evaluate("probe", moment.model, moment.texts)
+    return pd.DataFrame({"sample": losses.sample, "loss": losses.nll / losses.tokens}).nlargest(1, "loss")
+'''
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's file and the metric that it makes: its name, title and short title, and what its help begins with."""
+
+    file: str
+    name: str
+    title: str
+    short: str
+    help: str
+
+
+METRIC = Own(MINE, "worst_text", "loss of the worst text", "worst text", "The highest loss of a text")
+OF_A_PROBE = Own(PROBE, "worst.loss", "loss of worst text", "loss of worst text", "The number loss of the probe worst")
+
+
+def finished(place: Path, own: Own, **more: object) -> Path:
+    """A finished study that names the user's file in `load:`; what the probe would have measured is there."""
+    (place / "mine.py").write_text(own.file)
+    study = make_study((0.1, "iid"), num_seeds=3, load=[str(place / "mine.py")], **more)
+    folder = write_study(place / "study", study)
+    for cell in study.cells() if own is OF_A_PROBE else ():
+        losses = read_losses(folder / cell.name).query("round == 3 and model == 'global'")
+        worst = (losses["nll"] / losses["tokens"]).nlargest(1)
+        table = pd.DataFrame({"sample": losses.loc[worst.index, "sample"], "loss": worst})
+        write_probe(folder / cell.name, "worst", 3, table, every_round=False)
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A finished study that names the user's file in `load:`."""
-    (tmp_path / "mine.py").write_text(MINE)
-    study = make_study((0.1, "iid"), num_seeds=2, load=[str(tmp_path / "mine.py")])
-    return write_study(tmp_path / "study", study)
+    return finished(tmp_path, METRIC)
 
 
-def test_a_user_s_metric_is_in_the_results(folder: Path) -> None:
-    results = cllora.results(folder)
+both = pytest.mark.parametrize("own", [METRIC, OF_A_PROBE], ids=["metric", "probe"])
+
+
+@both
+def test_it_is_in_the_results(own: Own, tmp_path: Path) -> None:
+    results = cllora.results(finished(tmp_path, own))
     losses = results.losses[(results.losses["round"] == 3) & (results.losses["model"] == "global")]
     highest = (losses["nll"] / losses["tokens"]).groupby([losses["cell"], losses["seed"]], sort=False).max()
-    assert results.metrics["worst_text"].tolist() == highest.tolist()
-    assert "worst_text" in results.summary["metric"].tolist()
-    (comparison,) = results.comparisons("worst_text")
+    assert results.metrics[own.name].tolist() == highest.tolist()
+    assert own.name in results.summary["metric"].tolist()
+    (comparison,) = results.comparisons(own.name)
     assert (comparison.cell, comparison.against) == ("alpha = 0.1", "alpha = iid")
     gain = -results.metrics.loc[results.metrics["alpha"] == "iid", "change"].mean()
     assert comparison.margin == pytest.approx(0.1 * gain)
 
 
-def test_a_user_s_metric_is_in_the_report(folder: Path) -> None:
+@both
+def test_it_is_in_the_report(own: Own, tmp_path: Path) -> None:
+    folder = finished(tmp_path, own)
     page = cllora.report(folder, with_latex=True)
     tables = folder / "tables"
-    assert "worst_text" in pd.read_csv(tables / "runs.csv")
-    assert "worst_text" in pd.read_csv(tables / "results.csv")["metric"].tolist()
-    assert "worst_text" in pd.read_csv(tables / "effects.csv")["metric"].tolist()
-    html = page.read_text()
-    assert f"<th>{TITLE}</th>" in html.replace(' scope="col"', "")
-    assert f"{TITLE[0].upper()}{TITLE[1:]}" in html  # above its forest plot
+    assert own.name in pd.read_csv(tables / "runs.csv")
+    assert own.name in pd.read_csv(tables / "results.csv")["metric"].tolist()
+    assert own.name in pd.read_csv(tables / "effects.csv")["metric"].tolist()
+    html = page.read_text(encoding="utf-8")
+    assert f"<th>{own.title}</th>" in html.replace(' scope="col"', "")
+    assert f"{own.title[0].upper()}{own.title[1:]}" in html  # above its forest plot
     for name in ("results", "effects"):
-        assert TITLE in (tables / f"{name}.tex").read_text()
+        assert own.title in (tables / f"{name}.tex").read_text(encoding="utf-8")
 
 
-def test_a_user_s_metric_is_in_the_terminal(folder: Path) -> None:
+@both
+def test_it_is_in_the_terminal(own: Own, tmp_path: Path) -> None:
     console = Console(width=200, record=True, file=None)
     with console.capture() as captured:
-        console.print(results_table(cllora.results(folder)))
-    assert "worst text" in captured.get()
+        console.print(results_table(cllora.results(finished(tmp_path, own))))
+    assert own.short in captured.get()
 
 
-def test_a_user_s_metric_is_listed(folder: Path, command) -> None:
-    out = command("list", "metrics", "--json", "--load", folder.parent / "mine.py")[1]
-    assert json.loads(out)["metrics"]["worst_text"]["help"].startswith("The highest loss of a text")
+@both
+def test_it_is_listed(own: Own, tmp_path: Path, command) -> None:
+    (tmp_path / "mine.py").write_text(own.file)
+    out = command("list", "metrics", "--json", "--load", tmp_path / "mine.py")[1]
+    assert json.loads(out)["metrics"][own.name]["help"].startswith(own.help)
+
+
+@both
+def test_trackers_are_told_it_with_the_last_round(own: Own, tmp_path: Path) -> None:
+    told = heard()
+    folder = finished(tmp_path, own, report_to=["ear"])
+    study = Study.parse(read_json(folder / "study.json"))
+    cllora.results(folder)  # which runs the user's file
+    follow_last_round(study, folder)
+    assert told[-1][0] == 3
+    assert told[-1][1][f"metrics.{own.name}"] > told[-1][1]["metrics.final_loss"] > 0
+    assert not any(name.startswith("metrics.") for _, figures in told[:-1] for name in figures)
+
+
+def heard() -> list[tuple[int, dict[str, float]]]:
+    """A list that a tracker called `ear` fills with what it is told."""
+    told: list[tuple[int, dict[str, float]]] = []
+
+    @trackers.register()
+    @contextlib.contextmanager
+    def ear(run):
+        """Hears."""
+        yield lambda number, figures: told.append((number, dict(figures)))
+
+    return told
+
+
+def follow_last_round(study: Study, folder: Path) -> None:
+    cell = study.cells()[0]
+    record = read_rounds(folder / cell.name)[-1]
+    with Tracking(study, folder) as tracking:
+        tracking.follow(Progress(cell, cells=6, index=0, round=3, rounds=3, resumed=False, record=record))
 
 
 def test_a_metric_can_be_named_by_its_file_when_reporting(tmp_path: Path, command) -> None:
@@ -89,31 +171,18 @@ def test_a_metric_can_be_named_by_its_file_when_reporting(tmp_path: Path, comman
     assert "worst_text" in cllora.results(folder, load=[tmp_path / "mine.py"]).metrics
 
 
-def test_trackers_are_told_all_metrics_with_the_last_round(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[tuple[int, dict[str, float]]] = []
-
-    @trackers.register()
-    @contextlib.contextmanager
-    def ear(run):
-        """Hears."""
-        yield lambda number, figures: told.append((number, dict(figures)))
-
+def test_a_metric_that_fails_costs_trackers_that_one_alone(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     @metrics.register(title="broken", unit=NATS)
     def broken(run: room.RunRecord) -> float:
         raise ZeroDivisionError("no texts")
 
-    study = make_study((0.1, "iid"), num_seeds=2, load=[str(folder.parent / "mine.py")], report_to=["ear"])
-    cell = study.cells()[0]
+    told = heard()
+    study = make_study((0.1, "iid"), num_seeds=3, report_to=["ear"])
     with pytest.raises(UsageError, match=r"metric 'broken' failed on .*ZeroDivisionError: no texts"):
-        cllora.results(folder)  # which runs the user's file first
-    record = read_rounds(folder / cell.name)[-1]
-    with Tracking(study, folder) as tracking:
-        tracking.follow(Progress(cell, cells=4, index=0, round=3, rounds=3, resumed=False, record=record))
-    *earlier, (last, figures) = told
-    assert last == 3
-    assert not any(name.startswith("metrics.") for _, told_before in earlier for name in told_before)
-    assert figures["metrics.worst_text"] > figures["metrics.final_loss"] > 0
-    assert "metrics.oscillation" not in figures  # NaN: three rounds show none
+        cllora.results(folder)
+    follow_last_round(study, folder)
+    assert told[-1][1]["metrics.final_loss"] > 0
+    assert "metrics.oscillation" not in told[-1][1]  # NaN: three rounds show none
     assert "report_to: metric 'broken' failed" in caplog.text
 
 

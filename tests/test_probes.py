@@ -25,9 +25,10 @@ from support.studies import interrupted, study_fields
 OLD = Path(__file__).parent / "data" / "run_of_0.1.0"
 MINE = '''
 import pandas as pd
+from cllora.metrics import NATS
 from cllora.probes import probes
 
-@probes.register(when="round", title="worst text")
+@probes.register(when="round", title="worst text", numbers={{"loss": (NATS, "lower")}})
 def {name}(model, moment, *, worst: int = 1) -> pd.DataFrame:
     """The texts with the highest loss under the global model."""
     losses = model.evaluate("probe", moment.model, moment.texts)
@@ -56,7 +57,9 @@ def test_a_users_ten_lines_are_a_table_in_the_run_in_the_list_and_for_trackers(t
     results = cllora.results(tmp_path / "out")
     assert "worst_texts" in results.probes
     assert results.probe("worst_texts").drop(columns=["cell", "seed"]).equals(table)
-    assert probe_figures(cell, 3)["worst_texts.loss"] == pytest.approx(table.query("round == 3")["loss"].mean())
+    last = pytest.approx(table.query("round == 3")["loss"].mean())
+    assert probe_figures(cell, 3)["worst_texts.loss"] == last
+    assert results.metrics["worst_texts.loss"].tolist() == [last]
     code, out, _ = command("list", "probes", "--json", "--load", str(file))
     listed = json.loads(out)["probes"]["worst_texts"]
     assert code == 0

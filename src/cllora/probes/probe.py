@@ -3,14 +3,18 @@
 A probe is a function of an `Evaluator` and a `Moment` that returns a table. Its options are its keyword-only arguments,
 its docstring is its help.
 
-    >>> @probes.register(when="end", title="Loss at the first token")
+    >>> @probes.register(when="end", title="loss at the first token", numbers={"loss": (NATS, "lower")})
     ... def first_token(model: Evaluator, moment: Moment) -> pd.DataFrame:
     ...     \"\"\"The loss of the token right after each text's first, under the final global model.\"\"\"
     ...     blocks = model.token_losses(moment.model, moment.texts)
     ...     rows = [(s, x) for b in blocks for s, p, x in zip(b.sample, b.position, b.nll) if p == 1]
     ...     return pd.DataFrame(rows, columns=["sample", "loss"])
+
+The numbers that a table comes to are told to trackers; those that the probe gives a unit are metrics too, here
+`first_token.loss`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +24,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from cllora.errors import UsageError
+from cllora.metrics import Better, RunRecord, Unit, metrics
 from cllora.model.engine import Evaluator
 from cllora.registry import Registry
 from cllora.types import Ids, Layout, Model, Participant, Partition, Vector
@@ -77,15 +82,50 @@ class ProbeFacts:
     title: what a reader is shown; its name if empty.
     summary: turns a table of one round into numbers by name, which trackers are told.
     models: whether it measures the one global model, and is refused where a strategy has several, or is for any.
+    numbers: those of `summary` that are metrics too, as `PROBE.NUMBER`, with their unit and better direction.
     """
 
     when: When = "end"
     title: str = ""
     summary: Summary = means
     models: Literal["one", "any"] = "one"
+    numbers: Mapping[str, tuple[Unit, Better]] = field(default_factory=dict)
 
 
-probes: Registry[Probe, ProbeFacts] = Registry("probe", ProbeFacts)
+class Probes(Registry[Probe, ProbeFacts]):
+    """The registry of probes. The numbers that a probe states are registered as metrics with it."""
+
+    def register(self, name: str | None = None, **facts: object) -> Callable[[Probe], Probe]:
+        """Register a function of an `Evaluator` and a `Moment`, see `Registry.register`."""
+        register = super().register(name, **facts)
+
+        def add(probe: Probe) -> Probe:
+            register(probe)
+            key = name or probe.__name__
+            for number in self._facts[key].numbers:
+                _register_metric(key, number, self._facts[key])
+            return probe
+
+        return add
+
+
+def _register_metric(name: str, number: str, facts: ProbeFacts) -> None:
+    """Register a number of a probe as a metric: what the table of its last round comes to."""
+
+    def compute(run: RunRecord) -> float:
+        table = run.probe(name)
+        if table is None:
+            return math.nan
+        return facts.summary(table[table["round"] == table["round"].max()]).get(number, math.nan)
+
+    unit, better = facts.numbers[number]
+    title = f"{number.replace('_', ' ')} of {facts.title or name.replace('_', ' ')}"
+    compute.__doc__ = f"The number {number} of the probe {name}, after the last round that it measured."
+    metrics.register(f"{name}.{number}", title=title, unit=unit, better=better)(compute)
+
+
+probes = Probes("probe", ProbeFacts)
+"""The registry of probes: `@probes.register(when="end")` over a function of an `Evaluator` and a `Moment`."""
 
 
 def measure(name: str, options: Mapping[str, object], model: Evaluator, moment: Moment) -> pd.DataFrame:
