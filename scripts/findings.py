@@ -16,10 +16,11 @@ from pathlib import Path
 import pandas as pd
 
 import cllora
+from cllora.analysis import Results
+from cllora.claims import Verdict, verdicts
 from cllora.metrics import metrics
-from cllora.metrics.formats import capital
+from cllora.metrics.formats import capital, megabytes, number, signed
 from cllora.presets import find_study
-from cllora.reports import drawn
 from cllora.spec import PRIMARY
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +36,10 @@ STUDIES = (
     "ablate/context-s2",
 )
 LONG = ("longlora", "longlora/rank")
-"""The studies whose tables are the report's own, of long contexts."""
-LONG_COLUMNS = ["cell", "perplexity (last bin)", "under its own pattern (last bin)", "bits per byte"]
-LONG_COLUMNS += ["loss against control", "of the control's", "peak memory (MB)", "bytes of a message (MB)"]
-CALLED = {"of the control's": "training time of the control's", "peak memory (MB)": "peak MB"}
-CALLED |= {"bytes of a message (MB)": "MB a message"}
+"""The studies whose tables are of long contexts."""
+LONG_METRICS = ["position_loss", "last_position_loss", "bits_per_byte", "base_position_loss", "base_last_position_loss"]
+LONG_METRICS += ["own_position_loss", "own_last_position_loss", "training_seconds", "time_ratio", "peak_mb"]
+LONG_METRICS += ["message_bytes"]
 VERDICTS = "-verdicts"
 JUDGED = {"paper/length": "abcdhjklm", "paper/quantity": "efghm", "ablate/context": "i", "ablate/context-s2": "i"}
 """The studies that the paper's claims, and the question that it leaves open, are judged by; and by which each."""
@@ -62,16 +62,60 @@ def measured(folder: Path) -> pd.DataFrame:
 
 def judged(folder: Path, letters: str) -> pd.DataFrame:
     """What the runs in a folder say of the claims with these letters: claim, verdict, effect and why."""
-    shown = drawn("verdicts", cllora.results(folder)).shown
-    return shown.loc[shown["claim"].str[1].isin(list(letters)), ["claim", "verdict", "effect [95 % interval]", "why"]]
+    every = verdicts(cllora.results(folder))
+    return pd.DataFrame([judgement(verdict) for verdict in every if verdict.claim.label in letters])
+
+
+def judgement(verdict: Verdict) -> dict[str, str]:
+    show = verdict.claim.unit.signed
+    doubt = "" if math.isnan(verdict.low) else f" [{show(verdict.low)}, {show(verdict.high)}]"
+    return {
+        "claim": f"({verdict.claim.label}) {capital(verdict.claim.title)}",
+        "verdict": verdict.kind,
+        "effect [95 % interval]": "–" if math.isnan(verdict.effect) else f"{show(verdict.effect)}{doubt}",
+        "why": verdict.why or "–",
+    }
 
 
 def write_long_context(name: str, folder: Path) -> None:
-    """What the runs in a folder say of long contexts: as the report has it, and the numbers of every run."""
-    figure = drawn("long_context", cllora.results(folder))
-    shown = figure.shown[LONG_COLUMNS].rename(columns=CALLED)
-    shown.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
-    figure.table.to_csv(TABLES / f"{file_name(name)}-runs.csv", index=False, float_format="%.6g")
+    """Write what the runs in a folder say of long contexts: a row per cell, and the numbers of every run."""
+    results = cllora.results(folder)
+    rows = pd.DataFrame([long_row(results, cell) for cell in results.cells])
+    rows.to_csv(TABLES / f"{file_name(name)}.csv", index=False)
+    runs = results.metrics[["cell", *results.axes, "seed", *LONG_METRICS]]
+    runs.to_csv(TABLES / f"{file_name(name)}-runs.csv", index=False, float_format="%.6g")
+
+
+def long_row(results: Results, cell: str) -> dict[str, str]:
+    """A cell's means over seeds; perplexities are of mean losses."""
+    mean = results.averaged[results.averaged["cell"] == cell].mean(numeric_only=True)
+    compared = results.contrasts("position_loss").query("cell == @cell")
+    pattern = results.first[cell].experiment.model.attention.name
+    return {
+        "cell": results.named(cell),
+        "perplexity (last bin)": perplexities(mean, ""),
+        "under its own pattern (last bin)": "–" if pattern == "full" else perplexities(mean, "own_"),
+        "bits per byte": number(mean["bits_per_byte"]),
+        "loss against control": "control" if cell in results.controls else with_interval(compared),
+        "training time of the control's": number(mean["time_ratio"], 2),
+        "peak MB": number(mean["peak_mb"], 0),
+        "MB a message": megabytes(mean["message_bytes"]),
+    }
+
+
+def perplexities(mean: pd.Series, kind: str) -> str:
+    """The perplexity over all positions, and in brackets that of the last bin."""
+    whole, last = (math.exp(mean[f"{kind}{bins}position_loss"]) for bins in ("", "last_"))
+    return f"{number(whole, 2)} ({number(last, 2)})"
+
+
+def with_interval(compared: pd.DataFrame) -> str:
+    """A cell's difference in nats with its interval over all comparisons, if there is one."""
+    if compared.empty:
+        return "–"
+    row = compared.iloc[0]
+    doubt = "" if math.isnan(row["low_holm"]) else f" [{signed(row['low_holm'])}, {signed(row['high_holm'])}]"
+    return f"{signed(row['difference'])}{doubt}"
 
 
 def plain_block(table: pd.DataFrame) -> str:
@@ -82,15 +126,17 @@ def plain_block(table: pd.DataFrame) -> str:
 
 def block(name: str, table: pd.DataFrame) -> str:
     """A study's table as Markdown, with its figure above: one row per cell."""
-    of = {metric: rows.set_index("cell") for metric, rows in table.groupby("metric", sort=False)}
+    by_metric = {metric: rows.set_index("cell") for metric, rows in table.groupby("metric", sort=False)}
     lines = [f"![{alt(table)}](images/findings-{file_name(name)}.svg)", ""]
-    lines += [f"| cell | seeds | {' | '.join(f'{metrics.metric(name).short}, difference' for name in of)} | answer |"]
-    lines += ["|" + "---|" * (3 + len(of))]
+    lines += [
+        f"| cell | seeds | {' | '.join(f'{metrics.metric(name).short}, difference' for name in by_metric)} | answer |"
+    ]
+    lines += ["|" + "---|" * (3 + len(by_metric))]
     for cell in dict.fromkeys(table["cell"]):
-        told = [difference(rows.loc[cell]) for rows in of.values()]
-        row = of[main_of(table)].loc[cell]
+        differences = [difference(rows.loc[cell]) for rows in by_metric.values()]
+        row = by_metric[main_of(table)].loc[cell]
         answer = row["answer"] if isinstance(row["answer"], str) else f"control: {row['mean']:.3f}"
-        lines.append(f"| {cell} | {int(row['seeds'])} | {' | '.join(told)} | {answer} |")
+        lines.append(f"| {cell} | {int(row['seeds'])} | {' | '.join(differences)} | {answer} |")
     return "\n".join(lines)
 
 
@@ -113,9 +159,9 @@ def main_of(table: pd.DataFrame) -> str:
 
 def alt(table: pd.DataFrame) -> str:
     rows = table[(table["metric"] == main_of(table)) & table["difference"].notna()]
-    told = "; ".join(f"{row['cell']} {difference(row)}" for _, row in rows.iterrows())
+    differences = "; ".join(f"{row['cell']} {difference(row)}" for _, row in rows.iterrows())
     title = capital(metrics.metric(main_of(table)).title)
-    return f"{title} against the control, in thousandths of a nat per token, with 95 % intervals: {told}"
+    return f"{title} against the control, in thousandths of a nat per token, with 95 % intervals: {differences}"
 
 
 STYLE = """<style>text{font:13px system-ui,sans-serif;fill:#222}.grey{fill:#666}.zero{stroke:#888}.margin{fill:#8882}
@@ -145,26 +191,26 @@ def forest(table: pd.DataFrame) -> str:
     ]
     for i, (_, row) in enumerate(rows.iterrows()):
         y, kind = high * (i + 1), kind_of(row["answer"])
-        told = f"{row['cell']}: {difference(row)}, {row['answer']}"
+        hover = f"{row['cell']}: {difference(row)}, {row['answer']}"
         parts += [
             f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row["cell"])}</text>',
-            f'<g class="{kind}" stroke-width="2"><title>{escape(told)}</title>',
+            f'<g class="{kind}" stroke-width="2"><title>{escape(hover)}</title>',
             f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}"/>',
             f"{mark(kind, x(row['difference']), y)}</g>",
         ]
     ticks = [-most / 1.1, 0.0, most / 1.1]
     parts += [
-        f'<text class="grey" x="{x(t):.1f}" y="{bottom + 18}" text-anchor="middle">{said}</text>'
-        for t, said in zip(ticks, (thousandths(-most / 1.1, 0), "0", thousandths(most / 1.1, 0)), strict=True)
+        f'<text class="grey" x="{x(t):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
+        for t, label in zip(ticks, (thousandths(-most / 1.1, 0), "0", thousandths(most / 1.1, 0)), strict=True)
     ]
     parts += [
         f'<text class="grey" x="{x(0)}" y="{bottom + 36}" text-anchor="middle">{metrics.metric(main_of(table)).title} '
         "minus the control's, thousandths of a nat per token (shaded: margin)</text>"
     ]
-    for i, (kind, said) in enumerate(KINDS.items()):
+    for i, (kind, words) in enumerate(KINDS.items()):
         at = 110 + 150 * i + 90 * (i == 2)
         parts.append(f'<g class="{kind}" stroke-width="2">{mark(kind, at, bottom + 54)}</g>')
-        parts.append(f'<text class="grey" x="{at + 12}" y="{bottom + 58}">{said}</text>')
+        parts.append(f'<text class="grey" x="{at + 12}" y="{bottom + 58}">{words}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -190,8 +236,8 @@ def file_name(name: str) -> str:
 def written(page: str) -> str:
     """The page, each made part as its CSV file has it."""
 
-    def made(found: re.Match[str]) -> str:
-        name = found[1]
+    def made(mark: re.Match[str]) -> str:
+        name = mark[1]
         table = pd.read_csv(TABLES / f"{file_name(name)}.csv", dtype=None if name in STUDIES else str)
         text = block(name, table) if name in STUDIES else plain_block(table)
         return f"<!-- made: {name} -->\n{text}\n<!-- end -->"

@@ -20,6 +20,7 @@ from cllora.reports.answer import answer
 from cllora.spec import Cell, Study
 from cllora.types import Partition
 from support.reports import drawn, section
+from support.scripts import script
 from support.synthetic import make_study, record_of, write_study
 
 EDGES = [0, 64, 128, 256]
@@ -112,6 +113,30 @@ def test_positions_come_to_the_mean_over_all_tokens_and_to_that_of_the_last_bin(
         1.0,
         pytest.approx(30 / math.log(2) / 100),
     ]
+
+
+def test_the_findings_table_is_the_report_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made of the same results by itself, without the report."""
+    findings = script("findings")
+    monkeypatch.setattr(findings, "TABLES", tmp_path)
+    folder = write_long(tmp_path / "study", long_study())
+    findings.write_long_context("longlora", folder)
+    shown = drawn("long_context", read_runs(folder)).shown
+    table = pd.read_csv(tmp_path / "longlora.csv")
+    assert shown is not None
+    for name in ("cell", "perplexity (last bin)", "under its own pattern (last bin)", "loss against control"):
+        assert table[name].tolist() == shown[name].tolist()
+    assert table["bits per byte"].map("{:.3f}".format).tolist() == shown["bits per byte"].tolist()
+    assert set(pd.read_csv(tmp_path / "longlora-runs.csv")["seed"]) == {0, 1}
+
+
+def test_the_findings_verdicts_are_the_claims_own(tmp_path: Path) -> None:
+    folder = write_long(tmp_path, long_study())
+    as_far = claims.verdict("longlora/as-far", read_runs(folder))
+    made = script("findings").judged(folder, ["i", "longlora/as-far"]).set_index("verdict")
+    assert set(made.index) == {"not tested", as_far.kind}
+    assert made.loc[as_far.kind, "effect [95 % interval]"].startswith(as_far.claim.unit.signed(as_far.effect))
+    assert made.loc["not tested", "effect [95 % interval]"] == "–"
 
 
 def test_the_claim_is_told_with_its_interval_and_what_it_saved(runs: Runs) -> None:

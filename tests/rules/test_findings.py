@@ -1,15 +1,14 @@
 """docs/findings.md says what its tables say."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from support.scripts import script
+
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("findings", ROOT / "scripts" / "findings.py")
-findings = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(findings)
+findings = script("findings")
 
 
 def test_every_made_part_is_as_its_table_has_it():

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,26 @@ def test_statistics_know_nothing_of_cllora(tmp_path):
         "import math\nimport pandas\nfrom cllora.seeds import rng\nfrom cllora.stats import holm\n"
     )
     assert not_of_stats(tmp_path / "more.py") == ["more.py imports cllora.seeds", "more.py imports pandas"]
+
+
+def past_results(path: Path) -> list[str]:
+    """What a file of the report, or the findings, takes of a run in another way than from `cllora.results`."""
+    text, names = path.read_text(encoding="utf-8"), imported(ast.parse(path.read_text(encoding="utf-8")))
+    faults = [f"{path.name} reads {word}" for word in re.findall(r"\bread_(?!text|csv)\w+|\.parquet|\.jsonl", text)]
+    return faults + [f"{path.name} imports {name}" for name in sorted(names) if name.startswith("cllora.store.")]
+
+
+def test_reports_and_findings_take_all_numbers_from_the_results(tmp_path):
+    findings = TESTS.parent / "scripts" / "findings.py"
+    assert [fault for path in (SOURCE / "reports").rglob("*.py") for fault in past_results(path)] == []
+    assert past_results(findings) == []
+    assert not any(name.startswith("cllora.reports") for name in imported(ast.parse(findings.read_text("utf-8"))))
+    (tmp_path / "own.py").write_text("from cllora.store import read_rounds\nlosses = 'losses.parquet'\n")
+    assert past_results(tmp_path / "own.py") == [
+        "own.py reads read_rounds",
+        "own.py reads .parquet",
+        "own.py imports cllora.store.read_rounds",
+    ]
 
 
 def test_files_and_functions_can_be_read_in_one_sitting():
