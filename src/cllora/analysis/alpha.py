@@ -23,7 +23,7 @@ class Curve:
     """The effects that were measured at several alphas, all else equal; arrays (M,) by ascending alpha, all finite.
 
     `difference` is the global loss, mean of the last half of the rounds, minus that of `iid`, in nats per token, with
-    its 95 % interval (NaN with one seed). `setting` says what else sets these runs apart from others of the study;
+    its interval (NaN with one seed). `setting` says what else sets these runs apart from others of the study;
     `measured_on` what they ran on.
     """
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ class Contrast:
         any.
     spread: the standard deviation of the differences, divided by n - 1; NaN with fewer than two pairs.
     seeds: the number of pairs n.
-    low, high: the 95 % interval of `difference` for the comparison by itself: by signed ranks, or of fewer than 8 pairs
+    low, high: the interval of `difference` for the comparison by itself: by signed ranks, or of fewer than 8 pairs
         Student's t.
     mean_difference, mean_low, mean_high: the mean of the differences and its t interval, which is wrong more often than
         it says where few seeds come out far off.
@@ -60,7 +60,7 @@ class Contrast:
     low_holm, high_holm: the interval at the level at which Holm's method decides, which leaves out zero just where the
         difference is shown.
     p_holm, p_equivalent_holm: the p values adjusted by Holm's method.
-    differs, equivalent: whether these are at most 0.05.
+    differs, equivalent: whether these are at most 1 - level.
     registered: whether it was registered before the study was run (`cllora plan`); where something was, all else is
         exploratory.
     needed, needed_most: the seeds in all that it would take to tell, and what it may take as the spread is not known
@@ -183,7 +183,7 @@ def margin_of(gains: Sequence[float], share: float) -> float:
     return share * mean if mean > 0 else math.nan
 
 
-def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: float) -> dict[str, Any]:
+def _alone(differences: Sequence[Numbers], margins: Sequence[float], level: float) -> dict[str, object]:
     """The fields of `Contrast` for each comparison by itself, from the differences of its pairs."""
     mean, spread, seeds = np.array([summary(own) for own in differences]).reshape(-1, 3).T
     low, high = np.array([interval(own, level) for own in differences]).reshape(-1, 2).T

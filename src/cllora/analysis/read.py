@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from cllora import store
 from cllora.analysis.contrasts import LEVEL
@@ -122,7 +121,7 @@ def read_record(folder: Path) -> RunRecord:
     )
 
 
-def _if_there(path: Path) -> dict[str, Any]:
+def _if_there(path: Path) -> store.Object:
     return store.read_json(path) if path.exists() else {}
 
 
@@ -168,7 +167,7 @@ def _reason(folder: Path) -> str:
     return str(store.read_json(folder / store.FAILED)["error"])
 
 
-def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[str, Any]]]:
+def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[str, object]]]:
     """The fields `section.field` in which experiments differ, and each experiment's values of them."""
     fields = [_fields(experiment) for experiment in experiments]
     every = list(dict.fromkeys(path for flat in fields for path in flat))
@@ -176,7 +175,7 @@ def _differing(experiments: Sequence[Experiment]) -> tuple[list[str], list[dict[
     return differ, [{path: flat.get(path) for path in differ} for flat in fields]
 
 
-def _fields(experiment: Experiment) -> dict[str, Any]:
+def _fields(experiment: Experiment) -> dict[str, object]:
     sections = experiment.model_dump(mode="json", exclude={"seed"})
     return {
         path: value
@@ -187,7 +186,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _order(labels: Mapping[str, Any]) -> list[tuple[bool, float, str]]:
+def _order(labels: Mapping[str, object]) -> list[tuple[bool, float, str]]:
     """Numbers by size, then words."""
     return [(False, float(v), "") if isinstance(v, int | float) else (True, 0.0, axis_text(v)) for v in labels.values()]
 

@@ -1,7 +1,6 @@
 """The rows of the table of runs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from cllora.metrics import metrics
 from cllora.spec import Registration, without_seed
 
 
-def described(run: Run) -> dict[str, Any]:
+def described(run: Run) -> dict[str, object]:
     """The columns of `Results.metrics` that are no metrics, but the cell."""
     return {
         **run.labels,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from cllora.errors import UsageError
 from cllora.metrics.formats import megabytes, number, percent
@@ -125,7 +125,7 @@ class Metric:
             UsageError: the function failed, or gave no number.
         """
         try:
-            value: Any = self.compute(*records)
+            value: object = self.compute(*records)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             raise UsageError(f"metric '{self.name}' failed on {records[0].folder}: {problem}") from error
@@ -196,6 +196,6 @@ def measured(record: RunRecord) -> Mapping[str, float]:
     return {metric.name: metric.value(record) for metric in metrics.every() if not metric.against_control}
 
 
-def _positional(function: Callable[..., Any]) -> list[str]:
+def _positional(function: Callable[..., object]) -> list[str]:
     parameters = inspect.signature(function).parameters.items()
     return [name for name, p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

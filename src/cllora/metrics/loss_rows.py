@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ class LossRows:
     nll: Numbers
     tokens: NDArray[np.int64]
 
-    def __getitem__(self, rows: NDArray[Any]) -> Self:
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
         """Return the rows at a mask or at places."""
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 

@@ -198,7 +198,7 @@ def _gaps(on_test: pd.DataFrame, own_local: pd.DataFrame, curve: pd.DataFrame, o
     )
 
 
-def _losses_by(table: pd.DataFrame, *keys: str) -> dict[Any, float]:
+def _losses_by(table: pd.DataFrame, *keys: str) -> dict[Any, float]:  # Any: a number, or a tuple of several
     """The losses of a table by round and client, or by other keys."""
     columns = [table[key].tolist() for key in keys or ("round", "client")]
     return dict(zip(columns[0] if len(columns) == 1 else zip(*columns, strict=True), table["loss"], strict=True))

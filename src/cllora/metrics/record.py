@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from cllora.metrics.curves import forgetting
 from cllora.metrics.fairness import fairness
 from cllora.metrics.losses import Tables, class_losses
 from cllora.spec import Experiment
-from cllora.store import read_losses
+from cllora.store import Object, read_losses
 from cllora.types import Environment, Partition
 
 
@@ -34,10 +33,10 @@ class RunRecord:
     folder: Path
     experiment: Experiment
     partition: Partition
-    rounds: Sequence[Mapping[str, Any]]
+    rounds: Sequence[Object]
     tables: Tables
     environment: Environment = field(default_factory=Environment)
-    costs: Mapping[str, Any] = field(default_factory=dict)
+    costs: Object = field(default_factory=dict)
     probes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property

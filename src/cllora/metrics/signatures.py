@@ -5,9 +5,8 @@ only. They mark what is worth looking at; whether a setting causes it is a quest
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from scipy.special import ndtri
 
 from cllora.metrics.fairness import between
 from cllora.metrics.losses import Tables
+from cllora.store import Object
 
 TESTS = {"own_local": "its own test texts", "test_local": "the global test texts"}
 
@@ -31,7 +31,7 @@ class Signature:
     sentence: str
 
 
-def signatures(tables: Tables, rounds: Sequence[Mapping[str, Any]]) -> list[Signature]:
+def signatures(tables: Tables, rounds: Sequence[Object]) -> list[Signature]:
     """All that the rules of this module find in a run, each at its own thresholds, in the order of rounds.
 
     Args:
@@ -156,7 +156,7 @@ def never_learns(
     ]
 
 
-def turns(gaps: pd.DataFrame, rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def turns(gaps: pd.DataFrame, rounds: Sequence[Object]) -> pd.DataFrame:
     """The table that `early_overfitting` reads, one row per evaluated round and client trained in it.
 
     Columns round, client, train_loss (of `rounds.jsonl`), own_local and test_local (of `local_gaps`), last (the run's

@@ -8,7 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-Trace = dict[str, Any]
+Settings = dict[str, Any]  # Any: whatever Plotly takes under its own names
+"""Settings of a chart, under Plotly's names."""
+Trace = Settings
 """A trace of a chart, by its `type`."""
 
 
@@ -16,22 +18,22 @@ Trace = dict[str, Any]
 class Chart:
     """The layout of a chart, and its traces."""
 
-    layout: dict[str, Any]
+    layout: Settings
     data: list[Trace] = field(default_factory=list)
 
-    def x_axis(self, **settings: Any) -> None:
+    def x_axis(self, **settings: object) -> None:
         """Set some of the horizontal axis."""
         self.layout["xaxis"] |= settings
 
-    def y_axis(self, **settings: Any) -> None:
+    def y_axis(self, **settings: object) -> None:
         """Set some of the vertical axis."""
         self.layout["yaxis"] |= settings
 
-    def shape(self, **shape: Any) -> None:
+    def shape(self, **shape: object) -> None:
         """Draw a shape besides the traces."""
         self.layout["shapes"] = [*self.layout.get("shapes", ()), shape]
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> Settings:
         """The traces as `data`, and the `layout`, as Plotly's script draws them."""
         return {"data": self.data, "layout": self.layout}
 

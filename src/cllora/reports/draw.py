@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from plotly.colors import get_colorscale
 
 from cllora.analysis import Results
 from cllora.reports import alt
-from cllora.reports.chart import Chart, Trace
+from cllora.reports.chart import Chart, Settings, Trace
 from cllora.reports.columns import cell as text_of
 from cllora.reports.columns import column
 from cllora.reports.figure import LegendEntry, Plot
@@ -208,7 +207,7 @@ def _(spec: Heatmap, rows: pd.DataFrame, results: Results) -> Chart:
     return figure
 
 
-def _colours(spec: Heatmap) -> dict[str, Any]:
+def _colours(spec: Heatmap) -> Settings:
     """The colours of `z`: the same in all pictures of a specification, but for contours, which have each their own."""
     bar = {"title": {"text": column(spec.z).title, "side": "right", "font": {"size": 12}}, "thickness": 12}
     signed = {**bar, "tickformat": "+.2~g"}

@@ -1,12 +1,11 @@
 """A section as it is shown: charts, a legend, sentences and a table of text. Renderers write it as HTML or LaTeX."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from cllora.reports.chart import Chart, MadeWhenRead
+from cllora.reports.chart import Chart, MadeWhenRead, Settings
 
 
 @dataclass(frozen=True)
@@ -17,10 +16,10 @@ class Plot:
     alt: str
     title: str = ""
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> Settings:
         """The traces as `data`, and the `layout`, as Plotly's script draws them."""
         held = vars(self)["chart"]
-        content: dict[str, Any] = held.content() if isinstance(held, Chart) else held.to_dict()
+        content: Settings = held.content() if isinstance(held, Chart) else held.to_dict()
         return content
 
 

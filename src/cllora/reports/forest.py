@@ -1,13 +1,12 @@
 """A forest plot: every comparison as a point with its intervals, and what it shows."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cllora.analysis import Results, typed
-from cllora.reports.chart import Chart, Trace
+from cllora.reports.chart import Chart, Settings, Trace
 from cllora.reports.columns import column
 from cllora.reports.figure import LegendEntry
 from cllora.reports.say import SHOWS, pair
@@ -36,7 +35,7 @@ def forest_keys(spec: Forest, results: Results) -> Sequence[LegendEntry]:
 
 
 def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> Chart:
-    """One row per comparison: thick its own 95 % interval, thin that of the level that Holm decides at.
+    """One row per comparison: thick its own interval, thin that of the level that Holm decides at.
 
     The rows' names end in the answer, where there are several, so that neither colour nor shape is needed to read it.
     """
@@ -64,7 +63,7 @@ def forest(spec: Forest, rows: pd.DataFrame, results: Results) -> Chart:
     return figure
 
 
-def _band(place: int, margin: float) -> dict[str, Any]:
+def _band(place: int, margin: float) -> Settings:
     """The band of differences smaller than the margin, over the height of one row."""
     ends = {"x0": -margin, "x1": margin, "y0": place - 0.5, "y1": place + 0.5}
     look = {"fillcolor": GRID, "opacity": 0.75, "line": {"width": 0}, "layer": "below"}

@@ -5,8 +5,6 @@ import functools
 import gzip
 import importlib.resources
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import jinja2
 import pandas as pd
@@ -14,6 +12,7 @@ import plotly.offline
 from markupsafe import Markup, escape
 from plotly.io.json import to_json_plotly
 
+from cllora.reports.chart import Settings
 from cllora.reports.columns import cell, shown
 from cllora.reports.figure import Figure
 from cllora.reports.style import DARK
@@ -75,7 +74,7 @@ def toggled(figure: Figure) -> set[str]:
     return {name for trace in traces for name in (trace.get("meta") or [trace.get("name")])}
 
 
-def chart(content: Mapping[str, Any]) -> Markup:
+def chart(content: Settings) -> Markup:
     """A chart's data, to be drawn by the page's script. `<` is written so that no text can end the element."""
     return Markup(to_json_plotly(content).replace("<", "\\u003c"))
 

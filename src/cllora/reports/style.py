@@ -1,12 +1,11 @@
 """The looks of charts: one palette that holds up for colour-blind eyes, in the light and in the dark."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from plotly.colors import sample_colorscale
 
-from cllora.reports.chart import Chart, Trace
+from cllora.reports.chart import Chart, Settings, Trace
 
 INK, MUTED, GRID, PAPER, CLEAR = "#1b2430", "#5b6775", "#dde2e8", "#ffffff", "rgba(0,0,0,0)"
 SERIES = ("#0067a5", "#c8500a", "#00876a", "#9c3f86", "#8a6d00", "#5a6ea8")
@@ -49,7 +48,7 @@ def ordered_colours(many: int) -> list[str]:
     return colours
 
 
-def chart(x: str, y: str, height: int = 380, **layout: Any) -> Chart:
+def chart(x: str, y: str, height: int = 380, **layout: object) -> Chart:
     """An empty chart with its axes' titles; everything else about its looks is set here, once."""
     title = {"standoff": 8, "font": {"size": 12}}
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
@@ -76,7 +75,7 @@ def trace(
     y: str,
     name: str,
     look: Look,
-    how: Mapping[str, Any],
+    how: Settings,
     width: float = 2.5,
     size: float = 6,
 ) -> Trace:
@@ -90,7 +89,7 @@ def trace(
     return {"type": "scatter", **places, "line": line, "marker": marker, **how}
 
 
-def hovering(texts: Iterable[str]) -> dict[str, Any]:
+def hovering(texts: Iterable[str]) -> Settings:
     """Points that tell a text of their own to whom points at them."""
     return {"mode": "markers", "text": list(texts), "hovertemplate": "%{text}<extra></extra>"}
 

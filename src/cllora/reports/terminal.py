@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -50,7 +49,7 @@ def _short(value: object, name: str) -> str:
     return text_of(plain, name).replace(" ", "")
 
 
-def result_rows(source: Path | Results) -> list[dict[str, Any]]:
+def result_rows(source: Path | Results) -> list[dict[str, object]]:
     """The metrics of every run as plain data; what was not measured is None.
 
     Raises:
@@ -59,13 +58,13 @@ def result_rows(source: Path | Results) -> list[dict[str, Any]]:
     return _plain((read(source) if isinstance(source, Path) else source).metrics)
 
 
-def verdict_rows(results: Results) -> list[dict[str, Any]]:
+def verdict_rows(results: Results) -> list[dict[str, object]]:
     """The comparisons of every claim that a study tests, with their verdicts, as plain data."""
     return _plain(verdict_table(answered(verdicts(results))))
 
 
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+def _plain(table: pd.DataFrame) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records"))
     return rows
 
 

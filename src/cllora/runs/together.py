@@ -189,7 +189,7 @@ class MemberEngine(Wrapped):
     def save_adapter(self, adapter: Model | Vector, folder: Path) -> None:
         self._measured(self._inner.save_adapter, adapter, folder)
 
-    def _measured(self, compute: Callable[..., object], *arguments: object) -> Any:
+    def _measured(self, compute: Callable[..., object], *arguments: object) -> Any:  # Any: what it computes
         return self._member.ask(Measuring(partial(compute, *arguments)))
 
 

@@ -37,7 +37,7 @@ class CellWork:
         self._threads = threads
         self._cache = cache
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         cache = self._cache
         return _work_here, (
             os.getcwd(),
@@ -147,7 +147,7 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def import_run_cell() -> Any:
+def import_run_cell() -> Any:  # Any: its type names what is to be imported late
     """Import the function that runs cells, and with it torch and transformers: thousands of modules, among which
     collecting garbage costs a second and finds none."""
     collecting = gc.isenabled()

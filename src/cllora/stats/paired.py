@@ -5,8 +5,6 @@ n - 1) and n, the number of pairs, describe the differences of one comparison. W
 spread, and every measure of doubt is NaN.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, stdtr, stdtrit
@@ -78,7 +76,7 @@ def _error(spread: ArrayLike, n: Numbers) -> Numbers:
     return np.asarray(np.asarray(spread, float) / np.sqrt(n))
 
 
-def _standing(distance: Any, spread: ArrayLike, n: Numbers) -> Numbers:
+def _standing(distance: ArrayLike, spread: ArrayLike, n: Numbers) -> Numbers:
     """A distance in standard errors; where nothing varies plus or minus infinity, and 0 for no distance at all."""
     distance, error = np.broadcast_arrays(np.asarray(distance, float), _error(spread, n))
     with np.errstate(divide="ignore", invalid="ignore"):

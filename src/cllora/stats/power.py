@@ -2,7 +2,6 @@
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,5 +84,5 @@ def _observed_spreads(seeds: int) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(2 * gammaincinv(freedom / 2, (1 + _nodes()[0]) / 2) / freedom))
 
 
-def _mean(values: NDArray[Any]) -> float:
+def _mean(values: NDArray[np.float64]) -> float:
     return float(values @ _nodes()[1] / 2)

@@ -1,6 +1,6 @@
 """Folders on disk: a run that whoever has it can resume, report or rerun. No pickle anywhere."""
 
-from cllora.store.files import atomic_write, lock_of, read_json, write_json
+from cllora.store.files import Object, atomic_write, lock_of, read_json, write_json
 from cllora.store.folder import (
     FAILED,
     begin,
@@ -25,6 +25,7 @@ from cllora.store.wire import message_bytes, serialise
 __all__ = [
     "FAILED",
     "Looks",
+    "Object",
     "ProbeTables",
     "atomic_write",
     "begin",

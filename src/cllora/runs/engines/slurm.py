@@ -51,12 +51,11 @@ class _Jobs:
     def __init__(self, executor: Any, at_once: int | None) -> None:  # Any: submitit's, which is imported late
         self.at_once = at_once
         self._executor = executor
-        self._jobs: list[Any] = []
+        self._jobs: list[Any] = []  # Any: submitit's too
 
     def submit(self, function: Callable[..., object], *arguments: object) -> Handle:
-        job: Any = self._executor.submit(function, *arguments)
-        self._jobs.append(job)
-        handle: Handle = job
+        handle: Handle = self._executor.submit(function, *arguments)
+        self._jobs.append(handle)
         return handle
 
     def stop(self) -> None:
