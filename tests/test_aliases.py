@@ -8,6 +8,7 @@ from cllora.catalog import named_today
 from cllora.corpus import features
 from cllora.errors import UsageError, deprecated
 from cllora.partition import partitioners
+from cllora.presets import find_study
 from cllora.spec import ALIASES, Experiment, PartitionSpec, Study
 
 PAIRS = sorted(ALIASES["partition.scheme"].items())
@@ -79,6 +80,11 @@ def test_a_study_in_names_of_0_1_0_is_the_same_study_and_warns(warned):
         "data.spoil is now data.corrupt; the old name goes with the next release",
         "partition.by: spoiled is now corrupted; the old name goes with the next release",
     ]
+
+
+def test_a_preset_by_its_name_of_0_1_0_is_the_same_preset_and_warns(warned):
+    assert find_study("size/mechanism@embedded") == find_study("size/drift@embedded")
+    assert warned.messages == ["preset size/mechanism is now size/drift; the old name goes with the next release"]
 
 
 def test_ids_are_those_of_0_1_0_and_the_written_experiment_warns_of_nothing(warned):

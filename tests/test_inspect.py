@@ -62,11 +62,12 @@ def test_json_has_the_alpha_of_the_deal(command, tmp_path):
     assert 0.45 < alpha["low"] < alpha["estimate"] < alpha["high"] < 1
     as_unlike = length["alpha_as_unlike"]
     assert as_unlike["low"] < alpha["estimate"] < as_unlike["high"]  # these owners are a Dirichlet draw
-    assert not any("the likeliest draw" in sentence for sentence in found["said"])
+    assert not any("the likeliest draw" in sentence for sentence in found["sentences"])
     assert found["quantity"]["alpha"]["estimate"] == "iid"
     assert found["owners"] == len(found["by_owner"]["names"]) == len(length["by_owner"]["js"]) == 30
     assert found["texts"] == sum(found["by_owner"]["texts"]) == 1200
-    assert len(found["said"]) >= 2
+    assert len(found["sentences"]) >= 2
+    assert found["said"] == found["sentences"]  # as 0.1.0 called them
 
 
 def test_a_file_per_owner_is_the_same_as_a_column(command, tmp_path):
@@ -174,9 +175,9 @@ def curves(study):
 def test_against_a_study_the_effect_lies_between_the_measured_ones(command, study, curves, tmp_path):
     code, out, err = command(write_owners(tmp_path), "--column", "who", "--against", study, "--json")
     assert code == 0, err
-    said = " ".join(json.loads(out)["said"])
+    sentences = " ".join(json.loads(out)["sentences"])
     for part in ("at alpha 0.1", "at alpha 1", "on the line between them", "nats per token", "4 clients", "3 seeds"):
-        assert part in said
+        assert part in sentences
     (curve,) = curves
     assert curve.alphas.tolist() == [0.1, 1, 100]
     middle, *_ = curve.between(10**-0.5)

@@ -94,7 +94,7 @@ def test_the_papers_epochs_go_with_its_models():
     assert two.where == {}
 
 
-@pytest.mark.parametrize("name", ["paper/length", "paper/table1", "size/mechanism"])
+@pytest.mark.parametrize("name", ["paper/length", "paper/table1", "size/drift"])
 def test_an_axis_over_models_becomes_one_over_stand_ins(name):
     study, small = find_study(name), find_study(f"{name}@embedded")
     assert small.grid["model.name"] == tuple(STAND_INS[model] for model in study.grid["model.name"])
@@ -106,7 +106,7 @@ def test_the_papers_epochs_stay_in_proportion_at_embedded_scale():
     found = {c.experiment.model.name: c.experiment.local.epochs for c in find_study("paper/length@embedded").cells()}
     assert found == {"embedded-64": 10, "embedded-128": 6, "embedded": 2}
     assert {found[STAND_INS[model]] / epochs for model, epochs in EPOCHS.items()} == {2}
-    assert {c.experiment.local.epochs for c in find_study("size/mechanism@embedded").cells()} == {2}
+    assert {c.experiment.local.epochs for c in find_study("size/drift@embedded").cells()} == {2}
 
 
 def test_one_size_at_embedded_scale_is_the_widest_base_as_the_demo_trains_it():

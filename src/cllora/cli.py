@@ -148,7 +148,7 @@ def inspect(
         )
     findings = sentences(owners, curves)
     if as_json:
-        print_json({**owners.to_mapping(), "said": findings})
+        print_json({**owners.to_mapping(), "sentences": findings, "said": findings})  # `said` is of 0.1.0
     else:
         print_wide(inspection_view(owners, findings))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from cllora.errors import UsageError
 from cllora.places import expanded
 from cllora.presets.demo import demo, real
-from cllora.presets.registry import WIDTHS, PresetFacts, StandIns, presets, pretraining_tokens, stand_ins
+from cllora.presets.registry import WIDTHS, PresetFacts, StandIns, name_today, presets, pretraining_tokens, stand_ins
 from cllora.presets.scale import at_embedded_scale
 from cllora.registry import guess, load_plugins
 from cllora.spec import Study, load_study_file
@@ -51,6 +51,7 @@ def find_study(name: str, settings: Iterable[str] = (), load: Iterable[str] = ()
 
 def _preset(name: str) -> Study:
     short, at, scale = name.partition("@")
+    short = name_today(short)
     if short not in presets.names() and expanded(name).is_dir():
         raise UsageError(f"{name} is a folder; give a preset's name or a YAML file")
     if short not in presets.names():

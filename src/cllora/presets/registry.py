@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from cllora.errors import UsageError
+from cllora.errors import UsageError, deprecated
 from cllora.registry import Registry, guess
 from cllora.spec import Study
 
@@ -33,13 +33,27 @@ class StandIns:
 
 @dataclass(frozen=True)
 class PresetFacts:
-    """The facts of a preset: the models that stand in for its own at embedded scale, if any do."""
+    """The facts of a preset.
+
+    stand_ins: the models that stand in for its own at embedded scale, if any do.
+    formerly: its name in 0.1.0, where that is another.
+    """
 
     stand_ins: StandIns | None = None
+    formerly: str = ""
 
 
 presets: Registry[Callable[[], Study], PresetFacts] = Registry("preset", PresetFacts)
 """Studies by name: `@presets.register("my/study") def study() -> Study`."""
+
+
+def name_today(name: str) -> str:
+    """A preset's name as it is today; with a warning if it was given as in 0.1.0."""
+    for today in presets.names():
+        if name and presets.facts(today).formerly == name:
+            deprecated(f"preset {name}", today)
+            return today
+    return name
 
 
 def stand_ins() -> list[StandIns]:

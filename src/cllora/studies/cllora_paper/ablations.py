@@ -102,14 +102,14 @@ def dose() -> Study:
     return _ablation("quality-dose", {"data.corrupt.share": (0, 0.1, 0.25, 0.5)}, data=data, partition=partition)
 
 
-@presets.register("size/mechanism", stand_ins=STAND_INS)
+@presets.register("size/drift", stand_ins=STAND_INS, formerly="size/mechanism")
 def sizes() -> Study:
     """Do larger models bear length skew better, and is it that their clients drift apart less? One local epoch for
     each: the paper gives smaller models more, which by itself lets clients drift further. At the end also: does
     attention change, and does averaging land in a valley?"""
-    fields = paper_fields("size-mechanism", scheme="client_mix")
+    fields = paper_fields("size-drift", scheme="client_mix")
     return _ablation(
-        "size-mechanism",
+        "size-drift",
         {"model.name": list(EPOCHS)},
         local={**fields["local"], "epochs": 1},
         evaluation={"every": 2, "attention": True, "surface": 9},
