@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from cllora.errors import UsageError
+from cllora.model.passes import EVALUATION_BLOCK
 from cllora.model.source import gguf_file, where
 from cllora.spec import Experiment
 
@@ -11,8 +12,6 @@ LIBRARIES = 700_000_000
 """Bytes of a process with torch, transformers and PEFT in it."""
 PER_HIDDEN = 34
 """Numbers that a layer keeps for the way back, for each token and unit of width (arXiv 2205.05198, 4.1)."""
-EVALUATED = 4096
-"""Tokens that are evaluated at once: the learner's `EVALUATION_BLOCK` on a CPU, which is not loaded for this."""
 SIZES = (("num_hidden_layers", "n_layer", "n_layers"), ("hidden_size", "n_embd", "d_model"), ("vocab_size",))
 """The names of depth, width and vocabulary in a model's config."""
 UNKNOWN = 1 << 62
@@ -25,7 +24,7 @@ def bytes_of(experiment: Experiment) -> int:
     layers, width, vocabulary = (_number(config, *names) for names in SIZES)
     tokens = experiment.local.batch_size * experiment.model.context
     kept = tokens * (layers * width * PER_HIDDEN + 2 * vocabulary)
-    return LIBRARIES + weights + 4 * (kept + EVALUATED * vocabulary)
+    return LIBRARIES + weights + 4 * (kept + EVALUATION_BLOCK["cpu"] * vocabulary)
 
 
 def _weights(name: str) -> tuple[int, dict[str, object]]:
