@@ -18,7 +18,7 @@ from cllora.errors import UsageError
 from cllora.reports import Comparison, Range, Statement, effect, results_table, say
 from cllora.reports.answer import answer
 from cllora.reports.page import page
-from cllora.reports.section import in_order
+from cllora.reports.section import in_order, sections
 from cllora.spec import Choice
 from cllora.types import DataRecord, Environment
 from support.reports import drawn, section, with_losses
@@ -108,6 +108,23 @@ def test_where_seeds_are_too_few_for_an_interval_over_all_comparisons_that_is_sa
     (row,) = [fact_of(of_seeds(runs, LOTTERY[:8])).contrast]
     nine = replace(row, comparisons=9, low_holm=math.nan, high_holm=math.nan)
     assert "(the largest of 9; 8 seeds are too few for a 95 % interval over all 9 comparisons)" in say(Comparison(nine))
+
+
+def test_a_study_that_is_looked_at_more_than_once_tells_the_level_that_it_has(runs: Runs) -> None:
+    """Its intervals are wider; no sentence, heading or caption calls them 95 %."""
+    looked_at = replace(runs, level=0.99)
+    every = {name: drawn(name, looked_at) for name in in_order()}
+    assert "99 % interval" in every["global_loss"].conclusion
+    assert "(99 % interval" in " ".join(what for _, what in answer(looked_at).numbers)
+    texts = {
+        name: " ".join([figure.conclusion, *figure.notes, *(plot.alt for plot in figure.plots), sections.help(name)])
+        for name, figure in every.items()
+        if name != "update_geometry"  # of one run's pairs of clients: no looks
+    }
+    for name, figure in every.items():
+        assert "95 %" not in texts.get(name, ""), name
+        assert figure.shown is None or "95 %" not in figure.shown.to_csv(), name
+    assert {row.level for row in looked_at.comparisons("late_loss")} == {0.99}
 
 
 def test_the_first_screen_names_cells_so_that_they_can_be_told_apart(runs: Runs) -> None:

@@ -525,7 +525,10 @@ def test_the_report_has_a_row_for_every_tested_claim(tmp_path: Path) -> None:
     assert "this study tests 5" in say(fact)
     assert say(fact).endswith("not applicable: (c) and (m).")
     assert figure.title == "The paper's claims"
-    about, untested = figure.notes
+    levels, about, untested = figure.notes
+    assert levels.startswith("Each comparison supports a claim at 5 %")
+    at = figure.table.dropna(subset=["level"])
+    assert {*at.loc[at["of_comparison"] != "contradicted", "level"]} <= {0.95}
     assert about.startswith("The claims of the paper that this study tests, and the question (i)")
     assert all(f"({letter})" in untested for letter in "defgil")
     assert "`cllora run paper/quantity`" in untested

@@ -15,17 +15,21 @@ VerdictKind = Literal["supported", "contradicted", "undecided", "not tested", "n
 
 ALPHA = 0.05
 """The largest probability of a wrong verdict on one claim, for each way of being wrong."""
+NO_INTERVAL = (math.nan, math.nan, math.nan)
+"""Both ends of an interval, and its level, where there is none."""
 
 
 @dataclass(frozen=True)
 class ComparisonVerdict:
     """The verdict on one comparison that a claim rests on: of one metric, over `seeds` replicates.
 
-    difference, low, high: the estimate and its interval (`cllora.stats.interval`), at the level 1 - 0.05 where the
-        comparison supports the claim or is undecided, and 1 - 0.05 / N where it contradicts it, for N comparisons of
-        the claim; under the rule `at least`, which bounds every run, the least and the most. needed, needed_most: the
-        seeds in all that it would take, as in `cllora.stats.needed`; NaN where nothing is known of the spread, or
-        nothing is needed.
+    difference, low, high: the estimate and its interval (`cllora.stats.interval`); under the rule `at least`, which
+        bounds every run, the least and the most.
+    level: of the interval: 1 - 0.05 (less where the study is looked at more than once) where the comparison supports
+        the claim or is undecided, and 1 - 0.05 / N where it contradicts it, for N comparisons of the claim; NaN where
+        there is no interval.
+    needed, needed_most: the seeds in all that it would take, as in `cllora.stats.needed`; NaN where nothing is known of
+        the spread, or nothing is needed.
     """
 
     name: str
@@ -33,6 +37,7 @@ class ComparisonVerdict:
     difference: float
     low: float
     high: float
+    level: float
     seeds: int
     margin: float
     needed: float
@@ -158,7 +163,7 @@ def untested(claim: Claim, lacking: str = "", kind: VerdictKind = "not tested") 
 def nothing(kind: VerdictKind) -> ComparisonVerdict:
     """The verdict on a comparison that there is none of."""
     nan = math.nan
-    return ComparisonVerdict("", kind, nan, nan, nan, 0, nan, nan, nan, ())
+    return ComparisonVerdict("", kind, nan, nan, nan, nan, 0, nan, nan, nan, ())
 
 
 def _measured(comparison: Comparison) -> Numbers:
@@ -168,21 +173,23 @@ def _measured(comparison: Comparison) -> Numbers:
 def _of_comparison(claim: Claim, comparison: Comparison, values: Numbers, many: int, alpha: float) -> ComparisonVerdict:
     """The verdict on one of `many` comparisons of a claim."""
     if not len(values):
-        return _judged_as(comparison, "not tested", (math.nan, math.nan), values, alpha)
+        return _judged_as(comparison, "not tested", NO_INTERVAL, values, alpha)
     if claim.rule == "at least":
         kind: VerdictKind = "supported" if values.min() >= comparison.margin else "contradicted"
-        return _judged_as(comparison, kind, (float(values.min()), float(values.max())), values, alpha)
+        return _judged_as(comparison, kind, (float(values.min()), float(values.max()), math.nan), values, alpha)
     at = [evidenced(values, comparison.margin, level) for level in (alpha, alpha / many)]
     kind = decide(at[0], at[1], claim.rule) if len(values) > 1 else "undecided"
-    ends = interval(values, 1 - (alpha / many if kind == "contradicted" else alpha))
+    level = 1 - (alpha / many if kind == "contradicted" else alpha)
+    low, high = interval(values, level)
     # That there is no effect supports this rule, and contradicts the others.
     of_none = alpha if claim.rule == "barely" else alpha / many
-    return _judged_as(comparison, kind, ends, values, of_none)
+    return _judged_as(comparison, kind, (low, high, level), values, of_none)
 
 
 def _judged_as(
-    comparison: Comparison, kind: VerdictKind, ends: tuple[float, float], values: Numbers, alpha: float
+    comparison: Comparison, kind: VerdictKind, ends: tuple[float, float, float], values: Numbers, alpha: float
 ) -> ComparisonVerdict:
+    """The verdict on a comparison, with both ends of its interval and the level of that."""
     seeds = needed(values, comparison.margin, alpha) if kind == "undecided" else (math.nan, math.nan)
     return ComparisonVerdict(
         comparison.name, kind, estimate(values), *ends, len(values), comparison.margin, *seeds, comparison.cells

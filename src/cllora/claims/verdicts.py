@@ -51,6 +51,7 @@ def verdict_table(of_claims: Iterable[Verdict]) -> pd.DataFrame:
             "difference": part.difference,
             "low": part.low,
             "high": part.high,
+            "level": part.level,
             "unit": verdict.claim.unit.name,
             "margin": part.margin,
             "seeds": part.seeds,

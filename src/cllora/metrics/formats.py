@@ -28,6 +28,11 @@ def percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{round(100 * share, digits) + 0.0:.{digits}f} %".replace("-", "−")
 
 
+def level(share: float) -> str:
+    """Format a level, of intervals or of error: `95 %`, `99.17 %`, `5 %`."""
+    return f"{100 * share:.4g} %"
+
+
 def brief(x: float) -> str:
     """A number with four digits that count."""
     return "–" if math.isnan(x) else f"{x:.4g}".replace("-", "−")

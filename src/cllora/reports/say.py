@@ -1,13 +1,14 @@
 """Facts as sentences. No sentence here says more than the data does."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from cllora.analysis import Contrast, seeds_text
 from cllora.errors import counted
 from cllora.metrics import metrics
-from cllora.metrics.formats import capital, listed, number
+from cllora.metrics.formats import capital, level, listed, number
 from cllora.reports.columns import cell, column
 from cllora.reports.facts import (
     Answers,
@@ -45,6 +46,8 @@ def _(fact: Statement) -> str:
 @say.register
 def _(fact: NotMeasured) -> str:
     subject = _subject(fact.quantity)
+    if not fact.asked:
+        return f"Not asked for: {column(fact.quantity).title}."
     if fact.why:
         return f"{fact.why}, so nothing is known of {subject}."
     return capital(f"{_apposed(subject)} was not measured.")
@@ -84,8 +87,8 @@ def _subject(metric: str, part: str = "") -> str:
 
 
 def _apposed(subject: str) -> str:
-    """A subject before its verb: one with a comma in it ends in one."""
-    return f"{subject}," if "," in subject else subject
+    """A subject before its verb: one with a comma in it, brackets apart, ends in one."""
+    return f"{subject}," if "," in re.sub(r"\(.*?\)", "", subject) else subject
 
 
 def _apart(row: Contrast, digits: int) -> str:
@@ -99,8 +102,12 @@ def digits_of(fact: Comparison) -> int:
     """Decimals: three, or as many as it takes to tell the ends of an interval that leaves out zero from zero."""
     if not fact.clear:
         return 3
-    nearest = min(abs(fact.contrast.low_holm), abs(fact.contrast.high_holm))
-    return max(3, min(6, 1 - math.floor(math.log10(nearest))))
+    return _digits(min(abs(fact.contrast.low_holm), abs(fact.contrast.high_holm)))
+
+
+def _digits(size: float) -> int:
+    """Decimals that tell a size from zero: three to six."""
+    return max(3, min(6, 1 - math.floor(math.log10(size)))) if size else 3
 
 
 def interval(fact: Comparison) -> str:
@@ -110,10 +117,10 @@ def interval(fact: Comparison) -> str:
         return "one seed: no interval"
     over = f" over all {row.comparisons} comparisons" if row.comparisons > 1 else ""
     if math.isnan(row.low_holm):
-        return f"{row.seeds} seeds are too few for a 95 % interval{over}"
+        return f"{row.seeds} seeds are too few for a {level(row.level)} interval{over}"
     low, high = (column(row.metric).signed(end, digits_of(fact)) for end in (row.low_holm, row.high_holm))
     seeds = "only 2 seeds" if row.seeds == 2 else f"{row.seeds} seeds"
-    return f"95 % interval{over} {low} to {high}, {seeds}"
+    return f"{level(row.level)} interval{over} {low} to {high}, {seeds}"
 
 
 def pair(row: Contrast) -> str:
@@ -121,7 +128,7 @@ def pair(row: Contrast) -> str:
     show = column(row.metric).signed
     doubt = "one seed: no interval"
     if row.seeds > 1:
-        doubt = f"95 % interval {show(row.low)} to {show(row.high)}, {counted(row.seeds, 'seed')}"
+        doubt = f"{level(row.level)} interval {show(row.low)} to {show(row.high)}, {counted(row.seeds, 'seed')}"
     return f"{row.cell} against {row.against}: {show(row.difference)} ({doubt}), {row.answer}"
 
 
@@ -136,7 +143,7 @@ def _(fact: Answers) -> str:
         rows = [row for row in every if row.shows == "differs" and sign * row.difference > 0]
         if rows:
             metric, most = column(fact.metric), max(abs(row.difference) for row in rows)
-            by = f"by {'' if len(rows) == 1 else 'up to '}{metric.written(most)} {metric.unit}".rstrip()
+            by = f"by {'' if len(rows) == 1 else 'up to '}{metric.written(most, _digits(most))} {metric.unit}".rstrip()
             parts.append(f"{_apposed(_subject(fact.metric))} is {way} at {_named(rows, len(every))} ({by})")
     same, undecided = ([row for row in every if row.shows == shows] for shows in ("equivalent", "undecided"))
     if same:

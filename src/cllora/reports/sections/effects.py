@@ -7,7 +7,7 @@ import pandas as pd
 from cllora.analysis import Results, chance, typed, with_chance
 from cllora.errors import counted
 from cllora.metrics import metrics
-from cllora.metrics.formats import capital
+from cllora.metrics.formats import capital, level
 from cllora.reports import notes
 from cllora.reports.columns import column
 from cllora.reports.facts import Interval, NotMeasured, Statement, Tally
@@ -27,11 +27,11 @@ DECIDED = ("p_holm", "p_equivalent_holm", "needed", "needed_most", "answer", "sh
 @sections.register(title="Effects against the control", after="global_loss")
 def effects(results: Results) -> Section | NotMeasured:
     """Every cell minus its control, paired by seed, one picture an outcome, each on its own scale; left of zero is
-    lower than the control. Thick: the 95 % interval of the comparison by itself; thin: the interval at the level at
-    which Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that
-    it differs. The grey band is the margin, for losses a share of what training gained in the control: an effect that
-    is shown to lie within it is called equivalent to none. Dashed, where controls were drawn again: what one seed
-    alone shows by chance."""
+    lower than the control. Thick: the interval of the comparison by itself; thin: the interval at the level at which
+    Holm's procedure decides among the cells of that outcome, which leaves out zero just where the answer is that it
+    differs. The grey band is the margin, for losses a share of what training gained in the control: an effect that is
+    shown to lie within it is called equivalent to none. Dashed, where controls were drawn again: what one seed alone
+    shows by chance."""
     parts = [results.contrasts(metric.name).dropna(subset=["difference"]) for metric in metrics.shown_in("forest")]
     parts = [rows for rows in parts if len(rows)]
     if not parts:
@@ -67,11 +67,12 @@ def _by_chance(results: Results) -> tuple[Statement, ...]:
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     doubted = zip(*(rows[name] for name in ("difference", "low", "high")), strict=True)
+    at = level(rows["level"].iloc[0])
     return pd.DataFrame(
         {
             "outcome": [column(metric).heading for metric in rows["metric"]],
             "cell": rows["cell"],
-            "difference, 95 % interval by itself": [Interval(*numbers) for numbers in doubted],
+            f"difference, {at} interval by itself": [Interval(*numbers) for numbers in doubted],
             **{name: rows[name] for name in ("seeds", "margin", "p_holm", "p_equivalent_holm", "answer")},
         }
     )

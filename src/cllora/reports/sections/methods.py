@@ -7,7 +7,7 @@ import pandas as pd
 from cllora.analysis import Results, environment
 from cllora.errors import counted
 from cllora.metrics import metrics
-from cllora.metrics.formats import listed, percent
+from cllora.metrics.formats import level, listed, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Fact, Statement
 from cllora.reports.section import Section, sections
@@ -18,12 +18,12 @@ DEFINITIONS = {
     "loss per token": "negative log-likelihood of all texts over all their predicted tokens, in nats; exp of it is the "
     "perplexity",
     "base": "the untrained model on the same texts: round 0, where the adapter changes nothing",
-    "difference": f"cell minus control, paired by seed: from {BY_RANKS} pairs on the typical one (Hodges, Lehmann) "
-    "with the interval of Wilcoxon's signed ranks, of fewer the mean with Student's t interval; 95 %, in tables for "
+    "difference": "cell minus control, paired by seed: from {pairs} pairs on the typical one (Hodges, Lehmann) "
+    "with the interval of Wilcoxon's signed ranks, of fewer the mean with Student's t interval; {level}, in tables for "
     "each comparison by itself, in sentences at the level at which Holm's procedure decides among all N that it chose "
     "from",
-    "differs, clear": "p of the test of no difference at most 0.05 after Holm's correction over all N comparisons",
-    "equivalent within m": "two one-sided tests find the difference smaller than the margin m at 5 % after Holm's "
+    "differs, clear": "p of the test of no difference at most {error} after Holm's correction over all N comparisons",
+    "equivalent within m": "two one-sided tests find the difference smaller than the margin m at {error} after Holm's "
     "correction",
     "seeds needed": "to find a difference as large as m, or to show equivalence where there is none, with 80 % power: "
     "at the spread of differences that was observed, and at its upper 80 % limit, as few seeds know their spread badly",
@@ -42,7 +42,9 @@ def methods(results: Results) -> Section:
     shown = [m for m in metrics.every() if "table" in m.places or "forest" in m.places]
     defined = {metric.title: _titled(metrics.help(metric.name)) for metric in shown}
     margin = f"of losses {percent(results.margin)} of what training gained in the control, mean over pairs"
-    words = {**DEFINITIONS, "margin m": margin, **(STARTED if results.has_start else {}), **defined}
+    numbers = {"pairs": BY_RANKS, "level": level(results.level), "error": level(1 - results.level)}
+    definitions = {term: text.format(**numbers) for term, text in DEFINITIONS.items()}
+    words = {**definitions, "margin m": margin, **(STARTED if results.has_start else {}), **defined}
     meanings = pd.DataFrame(words.items(), columns=["what", "value"])
     return Section(
         facts=(_strength(results),),

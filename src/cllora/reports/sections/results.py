@@ -4,6 +4,7 @@ import pandas as pd
 
 from cllora.analysis import Results
 from cllora.metrics import NATS, Metric, Place, metrics
+from cllora.metrics.formats import level
 from cllora.reports import notes
 from cllora.reports.facts import Interval, Mean, effect_on_clients
 from cllora.reports.notes import BY_WHAT
@@ -72,6 +73,6 @@ def _weak(results: Results) -> str:
     if len(results.seeds) == 1:
         return "One seed: no interval can be given, and no difference told from chance."
     return (
-        f"In brackets: 95 % interval of the difference, paired by seed ({BY_WHAT}), for each comparison by "
-        "itself (not adjusted for there being several); the answer is adjusted."
+        f"In brackets: {level(results.level)} interval of the difference, paired by seed ({BY_WHAT}), for each "
+        "comparison by itself (not adjusted for there being several); the answer is adjusted."
     )

@@ -9,7 +9,7 @@ from cllora import claims
 from cllora.analysis import Results
 from cllora.claims import ComparisonVerdict, Source, Verdict, VerdictKind
 from cllora.errors import counted
-from cllora.metrics.formats import capital, listed, span
+from cllora.metrics.formats import capital, level, listed, span
 from cllora.reports.facts import Fact, NotMeasured, Statement
 from cllora.reports.section import Section, sections
 
@@ -26,10 +26,10 @@ MOST_COMPARISONS = 3
 
 @sections.register(title="Claims", after="results")
 def verdicts(results: Results) -> Section | NotMeasured:
-    """The claims that this study tests. A claim is supported (✔) if every comparison that it rests on bears it out,
-    each at 5 %; contradicted (✘) if any tells against it, at 5 % over all of them; undecided (?) otherwise; not
-    applicable (∅) where a study such as this says nothing of it, whatever comes out. Differences below the margin count
-    as none. Intervals are of pairs of equal seed."""
+    """The claims that this study tests. A claim is supported (✔) if every comparison that it rests on bears it out;
+    contradicted (✘) if any tells against it, corrected for their number; undecided (?) otherwise; not applicable (∅)
+    where a study such as this says nothing of it, whatever comes out. Differences below the margin count as none.
+    Intervals are of pairs of equal seed."""
     every = claims.verdicts(results)
     tested = answered(every)
     sources = list(dict.fromkeys(verdict.claim.source for verdict in tested))
@@ -40,7 +40,17 @@ def verdicts(results: Results) -> Section | NotMeasured:
         facts=facts(tested),
         table=pd.DataFrame([_row(verdict) for verdict in tested]),
         file=claims.verdict_table(tested),
-        notes=(*(source.note for source in sources if source), _untested(every, sources)),
+        notes=(_levels(results), *(source.note for source in sources if source), _untested(every, sources)),
+    )
+
+
+def _levels(results: Results) -> str:
+    """The levels of error that verdicts are given at, and of the intervals beside them."""
+    error = level(1 - results.level)
+    return (
+        f"Each comparison supports a claim at {error}; what contradicts one does so at {error} over all of its "
+        f"comparisons. In brackets: the interval at the level that decides, {level(results.level)} or, of what "
+        "contradicts a claim of several comparisons, higher."
     )
 
 
@@ -74,7 +84,7 @@ def _row(verdict: Verdict) -> dict[str, str]:
     return {
         "claim": f"({asked.label}) {capital(asked.title)}",
         "verdict": f"{MARKS[verdict.kind]} {verdict.kind}",
-        "effect [95 % interval]": _effects(verdict) or "–",
+        "effect [interval]": _effects(verdict) or "–",
         "of what": f"{asked.computed} ({asked.unit.name})" if asked.unit.name else asked.computed,
         "why": verdict.why or "–",
         "runs behind it": _behind(verdict),

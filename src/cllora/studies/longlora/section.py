@@ -3,7 +3,7 @@
 import math
 
 from cllora.analysis import Contrast, Results, contrasts, typed
-from cllora.metrics.formats import number, signed
+from cllora.metrics.formats import level, number, signed
 from cllora.reports import Comparison, Fact, NotMeasured, Section, Statement, interval, sections
 from cllora.studies.longlora.claims import LOSS, WITH_BOTH, compares_recipe, is_recipe
 
@@ -53,7 +53,9 @@ def _of_parts(results: Results) -> list[Fact]:
     if axis is None or results.averaged[LOSS].isna().all():
         return []
     comparable = results.averaged[~results.averaged["cell"].isin(results.leaking)]
-    rows = contrasts(comparable, list(results.axes), {axis: "lora"}, LOSS).dropna(subset=["difference"])
+    rows = contrasts(comparable, list(results.axes), {axis: "lora"}, LOSS, level=results.level).dropna(
+        subset=["difference"]
+    )
     rows = rows[[set(value.split("+")) == WITH_BOTH for value in rows[axis]]]
     changes, numbers = [], {}
     for _, row in rows.iterrows():
@@ -63,6 +65,6 @@ def _of_parts(results: Results) -> list[Fact]:
         numbers[where] = float(row["difference"])
     if not changes:
         return []
-    doubt = "95 % intervals, each by itself" if rows["seeds"].max() > 1 else "one seed: no interval"
+    doubt = f"{level(results.level)} intervals, each by itself" if rows["seeds"].max() > 1 else "one seed: no interval"
     listed = " and ".join(changes)
     return [Statement(f"Norms and embeddings beside LoRA changed the loss by {listed} {NATS} ({doubt}).", numbers)]
