@@ -98,13 +98,13 @@ def in_turn(place: Path, cases: Sequence[dict[str, Any]], steps: int, seconds: f
     Where the first turn alone takes longer than that, it is the one: warming up is a small part of such a step.
     """
     with ExitStack() as stack:
-        steps_of = [stack.enter_context(stepper(place, **one)) for one in cases]
+        steps_of = [stack.enter_context(stepper(place, **case)) for case in cases]
         turns = [[step() for step in steps_of]]
         if sum(s for s, _ in turns[0]) < seconds:
             turns = []
             while len(turns) < steps and (not turns or sum(s for turn in turns for s, _ in turn) < seconds):
                 turns.append([step() for step in steps_of])
-    return [list(each) for each in zip(*turns, strict=True)]
+    return [list(turns_of) for turns_of in zip(*turns, strict=True)]
 
 
 def curve(shape: str, arguments: argparse.Namespace) -> list[Row]:
@@ -116,9 +116,9 @@ def curve(shape: str, arguments: argparse.Namespace) -> list[Row]:
         save_base(shape, Path(folder))
         for context in arguments.contexts:
             cases = [{"context": context, "attention": choice, **fixed} for choice in choices]
-            found = in_turn(Path(folder), cases, arguments.steps, arguments.seconds)
-            full = found[0]
-            for name, steps in zip(("full", *arguments.patterns), found, strict=True):
+            seconds = in_turn(Path(folder), cases, arguments.steps, arguments.seconds)
+            full = seconds[0]
+            for name, steps in zip(("full", *arguments.patterns), seconds, strict=True):
                 faster = statistics.median(a / b for (a, _), (b, _) in zip(full, steps, strict=True))
                 row: Row = {
                     "shape": shape,

@@ -88,7 +88,7 @@ def main() -> None:
     if options.cells < 2 or options.cells % 2:
         parser.error("--cells is a multiple of 2, one for each alpha")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    known = {
+    engines = {
         name: engine
         for name, engine in ENGINES.items()
         if engine["name"] not in PACKAGES or importlib.util.find_spec(PACKAGES[str(engine["name"])]) is not None
@@ -97,7 +97,7 @@ def main() -> None:
     rows = []
     for load in (0, 1):
         with busy(load):
-            for name, engine in known.items():
+            for name, engine in engines.items():
                 if load == 0 or name in BESIDE_A_BUSY_ONE:
                     seconds = run(engine, options)
                     rate = 3600 * options.cells / seconds.seconds

@@ -68,12 +68,12 @@ def made_up(lengths: str, count: int, vocabulary: int) -> Samples:
 def rate(work: Callable[[], float], repeats: int) -> float:
     """Median of what `work` did per second, after one run to warm up."""
     work()
-    found = []
+    rates = []
     for _ in range(repeats):
         began = time.perf_counter()
         done = work()
-        found.append(done / (time.perf_counter() - began))
-    return statistics.median(found)
+        rates.append(done / (time.perf_counter() - began))
+    return statistics.median(rates)
 
 
 def matrix_rate(dtype: torch.dtype, device: str) -> float:

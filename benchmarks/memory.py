@@ -95,10 +95,10 @@ def peak(case: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if kind == "training":
             save_base(*arguments, Path(folder))
-        found = subprocess.run(
+        done = subprocess.run(
             [sys.executable, __file__, "--case", case, "--place", folder], check=True, capture_output=True, text=True
         )
-    return int(found.stdout.split()[-1])
+    return int(done.stdout.split()[-1])
 
 
 def main() -> None:

@@ -39,12 +39,12 @@ def final_losses(precision: str, alphas: list[str], seeds: int, place: Path) -> 
         folder = cllora.run(
             study, place / precision, on_progress=lambda now: bars.update(task, total=now.cells, completed=now.index)
         )
-    found: dict[str, list[float]] = {alpha: [] for alpha in alphas}
+    losses: dict[str, list[float]] = {alpha: [] for alpha in alphas}
     for cell in study.cells():
-        found[str(cell.experiment.partition.options["alpha"])].append(
+        losses[str(cell.experiment.partition.options["alpha"])].append(
             read_rounds(folder / cell.name)[-1]["global_loss"]
         )
-    return found
+    return losses
 
 
 def interval(differences: list[float]) -> dict[str, float]:
@@ -68,7 +68,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.place or Path(folder)
         losses = {p: final_losses(p, arguments.alphas, arguments.seeds, place) for p in PRECISIONS}
-    effects = {p: {a: minus(of[a], of[CONTROL]) for a in arguments.alphas if a != CONTROL} for p, of in losses.items()}
+    effects = {
+        p: {a: minus(by_alpha[a], by_alpha[CONTROL]) for a in arguments.alphas if a != CONTROL}
+        for p, by_alpha in losses.items()
+    }
     rows = {f"effect of alpha {a}, {p}": interval(effects[p][a]) for a in effects["float32"] for p in PRECISIONS}
     for a in effects["float32"]:
         rows[f"effect of alpha {a}, bfloat16 minus float32"] = interval(

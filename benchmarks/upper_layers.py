@@ -68,12 +68,12 @@ def measure(shape: str, place: Path) -> dict[str, float | str]:
                 times.setdefault((use, way), []).append(seconds(work))
     cost = {key: statistics.median(values[1:]) for key, values in times.items()}
     tokens = int(learners["all layers"].samples.predicted(ids, 128).sum())
-    found: dict[str, float | str] = {"shape": shape, "first evaluation, s": round(makes, 2)}
+    row: dict[str, float | str] = {"shape": shape, "first evaluation, s": round(makes, 2)}
     for use in ("training", "evaluation"):
-        found[f"{use}, all layers, us per token"] = round(1e6 * cost[use, "all layers"] / tokens, 1)
+        row[f"{use}, all layers, us per token"] = round(1e6 * cost[use, "all layers"] / tokens, 1)
         for way in ("upper half", "upper half, kept"):
-            found[f"{use}, {way}"] = round(cost[use, way] / cost[use, "all layers"], 3)
-    return found
+            row[f"{use}, {way}"] = round(cost[use, way] / cost[use, "all layers"], 3)
+    return row
 
 
 def main() -> None:

@@ -42,18 +42,18 @@ def main() -> None:
     ids = np.arange(len(TEXTS))
     start = learner.initial(0)
     moved = (start + np.random.default_rng(1).normal(0, 0.02, len(start))).astype(np.float32)
-    found = {"base": learner.evaluate("base", start, ids).nll, "adapter": learner.evaluate("adapter", moved, ids).nll}
-    found["merged"] = found["adapter"]
+    losses = {"base": learner.evaluate("base", start, ids).nll, "adapter": learner.evaluate("adapter", moved, ids).nll}
+    losses["merged"] = losses["adapter"]
     worst = 0.0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         learner.adapters.write(moved)
         save_adapter(learner.base, folder / "adapter")
         save_merged(learner.base, folder / "merged")
-        for what, model in stock_models(name, folder):
+        for form, model in stock_models(name, folder):
             expected = [losses(model, learner.samples.tokens_of(int(i), CONTEXT)) for i in ids]
-            error = np.abs(found[what] - expected) / learner.samples.predicted(ids, CONTEXT)
-            sys.stdout.write(f"{what:8s} {error.max():.1e} nats a token at most, of {np.mean(expected):.1f} a text\n")
+            error = np.abs(losses[form] - expected) / learner.samples.predicted(ids, CONTEXT)
+            sys.stdout.write(f"{form:8s} {error.max():.1e} nats a token at most, of {np.mean(expected):.1f} a text\n")
             worst = max(worst, float(error.max()))
     sys.exit(f"{name}: further than {LIMIT:g} from stock transformers" if worst > LIMIT else 0)
 

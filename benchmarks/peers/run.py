@@ -66,12 +66,12 @@ def run_system(name: str, venvs: Path, task: Path, place: Path, pad: int) -> dic
     venv, script, *rest = SYSTEMS[name]
     result, log = place / f"{name}.json", place / f"{name}.log"
     command = [str(interpreter(venv, venvs)), str(HERE / script), str(task), str(result), *rest]
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         status, most = run_watched(command, env=environment(task, pad), stdout=output, stderr=output, cwd=place)
     if status != 0 or not result.exists():
-        sys.exit(f"{name} failed with status {status}:\n{log.read_text()[-4000:]}")
-    found = json.loads(result.read_text())
-    return {**found, "seconds_a_round": seconds_a_round(found), "peak_pss_mb": round(most / 1e6)}
+        sys.exit(f"{name} failed with status {status}:\n{log.read_text(encoding='utf-8')[-4000:]}")
+    measured = json.loads(result.read_text(encoding="utf-8"))
+    return {**measured, "seconds_a_round": seconds_a_round(measured), "peak_pss_mb": round(most / 1e6)}
 
 
 def off_by(result: dict, twin: dict) -> dict[str, float]:
@@ -90,35 +90,37 @@ def seconds_a_round(result: dict) -> float:
 
 def shown(results: list[dict]) -> Table:
     table = Table(box=None)
-    ours = next((each["seconds_a_round"] for each in results if each["system"] == "cllora"), None)
+    ours = next((system["seconds_a_round"] for system in results if system["system"] == "cllora"), None)
     table.add_column("system")
     for name in ("s a round", "cllora: times as fast", "s to end of round 1", "peak MB", "last loss", "off by"):
         table.add_column(name, justify="right")
-    for each in results:
+    for system in results:
         table.add_row(
-            each["system"],
-            f"{each['seconds_a_round']:.2f}",
-            f"{each['seconds_a_round'] / ours:.1f}" if ours else "",
-            f"{each['seconds_to_round_1']:.1f}",
-            f"{each['peak_pss_mb']:,}",
-            f"{each['global_loss'][-1]:.4f}",
-            f"{each['off_by']['after the last round']:.1e}" if "off_by" in each else "",
+            system["system"],
+            f"{system['seconds_a_round']:.2f}",
+            f"{system['seconds_a_round'] / ours:.1f}" if ours else "",
+            f"{system['seconds_to_round_1']:.1f}",
+            f"{system['peak_pss_mb']:,}",
+            f"{system['global_loss'][-1]:.4f}",
+            f"{system['off_by']['after the last round']:.1e}" if "off_by" in system else "",
         )
     return table
 
 
 def compare(results: list[dict]) -> list[str]:
     """Add each result's difference from the twin; sentences on those that are too far off or trained other texts."""
-    twin = next((each for each in results if each["system"] == "twin"), None)
+    twin = next((system for system in results if system["system"] == "twin"), None)
     problems = []
     if twin is None:
         problems.append("the twin did not run, so no losses were compared")
-    for each in results if twin else []:
-        each["off_by"] = off_by(each, twin)
-        if each["off_by"]["after the last round"] > AGREE:
-            problems.append(f"{each['system']} is off the twin, in nats per token: {each['off_by']}")
-        if each["trained_tokens"] != twin["trained_tokens"]:
-            problems.append(f"{each['system']} trained {each['trained_tokens']} tokens, not {twin['trained_tokens']}")
+    for system in results if twin else []:
+        system["off_by"] = off_by(system, twin)
+        if system["off_by"]["after the last round"] > AGREE:
+            problems.append(f"{system['system']} is off the twin, in nats per token: {system['off_by']}")
+        if system["trained_tokens"] != twin["trained_tokens"]:
+            problems.append(
+                f"{system['system']} trained {system['trained_tokens']} tokens, not {twin['trained_tokens']}"
+            )
     return problems
 
 
@@ -173,8 +175,8 @@ def main() -> None:
     }
     name = f"peers-{arguments.shape}" + (f"-padded-{arguments.pad}" if arguments.pad else "")
     out = arguments.out or HERE.parent / "results" / f"{name}-{date.today().isoformat()}.json"
-    for each in results:
-        each["client_losses"] = each["client_losses"][-1]  # the last round is what was compared
+    for system in results:
+        system["client_losses"] = system["client_losses"][-1]  # the last round is what was compared
     out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n", encoding="utf-8")
     if arguments.place is None:
         shutil.rmtree(place)

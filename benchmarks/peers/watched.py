@@ -25,20 +25,20 @@ def run_watched(command: list[str], **options) -> tuple[int, int]:
 
 def tree(pid: int) -> list[int]:
     """A process and its descendants."""
-    found, open_ = [], [pid]
+    processes, open_ = [], [pid]
     while open_:
-        found.append(open_.pop())
-        for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+        processes.append(open_.pop())
+        for children in Path(f"/proc/{processes[-1]}/task").glob("*/children"):
             try:
-                open_ += [int(child) for child in children.read_text().split()]
+                open_ += [int(child) for child in children.read_text(encoding="utf-8").split()]
             except OSError:  # The thread or the process has ended.
                 continue
-    return found
+    return processes
 
 
 def proportional_set_size(pid: int) -> int:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:  # The process has ended.
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))

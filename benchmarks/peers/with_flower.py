@@ -61,9 +61,9 @@ class GivenClients(FedAvg):
 
     def keep_losses(self, replies: list[RecordDict], weighted_by: str) -> MetricRecord:
         """Keep every client's loss, which an average would hide."""
-        metrics = sorted((reply["metrics"] for reply in replies), key=lambda each: each["client"])
+        metrics = sorted((reply["metrics"] for reply in replies), key=lambda client: client["client"])
         tests = [self.task.test_texts(ids) for ids in self.task.clients_test]
-        self.client_losses = [each["nll"] / predicted(texts) for each, texts in zip(metrics, tests, strict=True)]
+        self.client_losses = [client["nll"] / predicted(texts) for client, texts in zip(metrics, tests, strict=True)]
         return MetricRecord({"clients": len(metrics)})
 
 

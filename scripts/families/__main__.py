@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="compare again what has been compared")
     parser.add_argument("--page", action="store_true", help="write the page from what is kept")
     asked = parser.parse_args()
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     every = cases()
     chosen = [name for name, (family, _) in every.items() if not asked.only or {name, family} & set(asked.only)]
     unknown = set(asked.only) - set(every)
@@ -68,11 +68,11 @@ def main() -> None:
         PAGE.write_text(page({name: kept[name] for name in every if name in kept}, versions()), encoding="utf-8")
 
 
-def _line(number: int, of: int, name: str, found: dict[str, Any], seconds: float) -> str:
-    most = " ".join(f"{what} {value:.0e}" for what, value in found["differences"].items())
-    advice = [f"advice followed: {line}" for line in found["advice"]]
-    why = "; ".join([*found["faults"], *advice, *list(found["refusals"].values())[:1]] or found["notes"])
-    return f"{number:3}/{of} {name:45} {found['verdict']:10} {seconds:4.1f} s  {most}  {why[:200]}"
+def _line(number: int, total: int, name: str, kept: dict[str, Any], seconds: float) -> str:
+    most = " ".join(f"{kind} {value:.0e}" for kind, value in kept["differences"].items())
+    advice = [f"advice followed: {line}" for line in kept["advice"]]
+    why = "; ".join([*kept["faults"], *advice, *list(kept["refusals"].values())[:1]] or kept["notes"])
+    return f"{number:3}/{total} {name:45} {kept['verdict']:10} {seconds:4.1f} s  {most}  {why[:200]}"
 
 
 def versions() -> dict[str, str]:
@@ -83,20 +83,22 @@ def versions() -> dict[str, str]:
 def _stamp() -> str:
     """A hash of all that the results depend on: the sources of the model room and of this script, and the versions."""
     sources = [*sorted((ROOT / "src" / "cllora" / "model").glob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))]
-    said = "".join(path.read_text() for path in sources if path.name not in ("page.py", "__main__.py"))
-    return hashlib.sha256((said + str(versions())).encode()).hexdigest()[:12]
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in sources if path.name not in ("page.py", "__main__.py")
+    )
+    return hashlib.sha256((source + str(versions())).encode()).hexdigest()[:12]
 
 
 def _keep(kept: dict[str, Any]) -> None:
     KEPT.parent.mkdir(exist_ok=True)
-    KEPT.with_suffix(".part").write_text(json.dumps(kept, indent=1, sort_keys=True))
+    KEPT.with_suffix(".part").write_text(json.dumps(kept, indent=1, sort_keys=True), encoding="utf-8")
     KEPT.with_suffix(".part").replace(KEPT)
 
 
 def _apart(family: str, changes: dict[str, Any]) -> dict[str, Any]:
     """One case in a process of its own, so that a crash or a hang ends nothing else."""
     with tempfile.TemporaryDirectory() as place:
-        process = multiprocessing.get_context("fork").Process(target=_one, args=(family, changes, Path(place)))
+        process = multiprocessing.get_context("fork").Process(target=_compared, args=(family, changes, Path(place)))
         process.start()
         process.join(SECONDS)
         if process.is_alive():
@@ -104,25 +106,25 @@ def _apart(family: str, changes: dict[str, Any]) -> dict[str, Any]:
             process.join()
         result = Path(place) / "result.json"
         if result.exists():
-            return json.loads(result.read_text())
+            return json.loads(result.read_text(encoding="utf-8"))
         how = "ran out of time" if process.exitcode == -9 else f"ended with code {process.exitcode}"
         return dataclasses.asdict(Result(verdict="fails", faults=[f"the comparison {how}"]))
 
 
-def _one(family: str, changes: dict[str, Any], place: Path) -> None:
+def _compared(family: str, changes: dict[str, Any], place: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             save(tiny(family, changes), place / "model")
         except Exception as error:  # noqa: BLE001 - whatever a family needs that is not here
-            said = " ".join(str(error).split()).partition(" You can install")[0]
-            why = f"it cannot be built here: {type(error).__name__}: {said[:200]}"
+            problem = " ".join(str(error).split()).partition(" You can install")[0]
+            why = f"it cannot be built here: {type(error).__name__}: {problem[:200]}"
             result = Result(verdict="not built", notes=[why])
         else:
             try:
                 result = compare(place / "model")
             except Exception:  # noqa: BLE001
                 result = Result(verdict="fails", faults=[traceback.format_exc()[-600:]])
-    (place / "result.json.part").write_text(json.dumps(dataclasses.asdict(result)))
+    (place / "result.json.part").write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
     (place / "result.json.part").rename(place / "result.json")
 
 

@@ -108,9 +108,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 def cases() -> dict[str, tuple[str, dict[str, Any]]]:
     """Every case by its name, `family` or `family, variant`, with its family and the changes to its config."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    variants: dict[str, tuple[str, dict[str, Any]]] = {}
     for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        found[family] = (family, {})
+        variants[family] = (family, {})
         for variant, changes in VARIANTS.get(family, {}).items():
-            found[f"{family}, {variant}"] = (family, changes)
-    return found
+            variants[f"{family}, {variant}"] = (family, changes)
+    return variants

@@ -48,15 +48,15 @@ class Result:
     advice: list[str] = field(default_factory=list)
     verdict: str = ""
 
-    def differ(self, what: str, found: float, allowed: float, where: str = "") -> None:
+    def differ(self, kind: str, difference: float, allowed: float, where: str = "") -> None:
         """Note a difference, and a fault if it is more than is allowed or no number."""
-        if not found <= self.differences.get(what, 0.0):
-            self.differences[what] = found
-        elif found < self.differences[what]:
+        if not difference <= self.differences.get(kind, 0.0):
+            self.differences[kind] = difference
+        elif difference < self.differences[kind]:
             return
-        if not found <= allowed:
-            self.faults = [fault for fault in self.faults if not fault.startswith(f"{what} off by")]
-            self.faults.append(f"{what} off by {self.differences[what]:.1e}{where}")
+        if not difference <= allowed:
+            self.faults = [fault for fault in self.faults if not fault.startswith(f"{kind} off by")]
+            self.faults.append(f"{kind} off by {self.differences[kind]:.1e}{where}")
 
 
 def compare(folder: Path, quick: bool = False) -> Result:
@@ -86,8 +86,8 @@ def compare(folder: Path, quick: bool = False) -> Result:
         _check_positions(result, folder, samples, loras[0])
     if result.contexts:
         default, *others = loras
-        for some in [others] if quick or kind_of(default) in result.targets else [[default], others]:
-            _compare_adapter(result, folder, samples, max(result.contexts), some)
+        for chosen in [others] if quick or kind_of(default) in result.targets else [[default], others]:
+            _compare_adapter(result, folder, samples, max(result.contexts), chosen)
     result.verdict = _verdict(result, readable=True)
     return result
 
@@ -164,18 +164,20 @@ def _compare_base(result: Result, base: Base, samples: Samples, context: int, or
     except Exception as error:  # noqa: BLE001 - a finding
         result.faults.append(f"traceback at context {context}: {_line(error)} {_place(error)}")
         return
-    for what, found in (("base", together), ("base alone", alone)):
-        _losses_differ(result, what, found, samples, context, oracle)
+    for kind, losses in (("base", together), ("base alone", alone)):
+        _losses_differ(result, kind, losses, samples, context, oracle)
 
 
-def _losses_differ(result: Result, what: str, found: Any, samples: Samples, context: int, oracle: stock.Oracle) -> None:
+def _losses_differ(
+    result: Result, kind: str, losses: Any, samples: Samples, context: int, oracle: stock.Oracle
+) -> None:
     texts = [samples.tokens_of(i, context) for i in range(len(samples))]
-    off = [abs(nll - oracle.loss(text)) / (len(text) - 1) for nll, text in zip(found, texts, strict=True)]
+    off = [abs(nll - oracle.loss(text)) / (len(text) - 1) for nll, text in zip(losses, texts, strict=True)]
     worst = int(np.argmax(off))
-    if off[worst] > result.differences.get(what, 0.0):
+    if off[worst] > result.differences.get(kind, 0.0):
         result.noise = max(result.noise, oracle.noise(texts[worst]))
     where = f" (context {context}, text of {len(texts[worst])})"
-    result.differ(what, float(off[worst]), max(TOLERANCE, 10 * result.noise), where)
+    result.differ(kind, float(off[worst]), max(TOLERANCE, 10 * result.noise), where)
 
 
 def _compare_adapter(result: Result, folder: Path, samples: Samples, context: int, loras: list[LoraSpec]) -> None:
@@ -183,11 +185,11 @@ def _compare_adapter(result: Result, folder: Path, samples: Samples, context: in
     kind = kind_of(loras[0])
     ids = np.arange(len(samples))
     try:
-        found = _base(result, folder, context, loras)
-        if found is None:
+        loaded = _base(result, folder, context, loras)
+        if loaded is None:
             result.faults.append(f"refused with {kind}: {result.refusals.get(context)}")
             return
-        base, kind = found[0], kind_of(found[1])
+        base, kind = loaded[0], kind_of(loaded[1])
         learner = Learner(base, samples, context)
         draw = np.random.default_rng(1)
         adapter = (learner.initial(0) + 0.1 * draw.standard_normal(learner.layout.size)).astype(np.float32)
@@ -243,8 +245,8 @@ def _verdict(result: Result, readable: bool) -> str:
 
 
 def _line(error: BaseException) -> str:
-    said = " ".join(str(error).split()).partition(" Model type should be")[0]
-    return f"{type(error).__name__}: {said[:200]}"
+    problem = " ".join(str(error).split()).partition(" Model type should be")[0]
+    return f"{type(error).__name__}: {problem[:200]}"
 
 
 def _place(error: BaseException) -> str:

@@ -119,7 +119,7 @@ def _chosen_layers(config: PretrainedConfig) -> list[int]:
     """The first layer of each kind that the default config has, at least two and at most four."""
     depth = _depth(config)
     lists = [value for value in vars(config).values() if isinstance(value, list | tuple) and len(value) == depth]
-    kinds = [tuple(str(each[layer]) for each in lists) for layer in range(depth)]
+    kinds = [tuple(str(kinds_of_layers[layer]) for kinds_of_layers in lists) for layer in range(depth)]
     first = sorted({kinds.index(kind) for kind in kinds})[:4]
     return first if len(first) > 1 else [0, 1]
 

@@ -59,7 +59,7 @@ def page(kept: Kept, versions: Mapping[str, str]) -> str:
     by: dict[str, list[str]] = defaultdict(list)
     for name in sorted(kept):
         by[kept[name]["verdict"]].append(name)
-    date = max(found["date"] for found in kept.values())
+    date = max(result["date"] for result in kept.values())
     text = TOP.format(**versions, date=date)
     text += SUPPORTED + "".join(_supported(name, kept[name]) for name in by.pop("supported", []))
     noted = [name for name in sorted(kept) if kept[name]["verdict"] == "supported" and kept[name]["notes"]]
@@ -70,19 +70,21 @@ def page(kept: Kept, versions: Mapping[str, str]) -> str:
     return text + (NOT_BUILT + "".join(_left_out(name, kept[name]) for name in sorted(left_out)) if left_out else "")
 
 
-def _supported(name: str, found: Mapping[str, Any]) -> str:
-    off = found["differences"]
-    base = max(value for what, value in off.items() if what not in ("adapter", "merged", "gradient"))
+def _supported(name: str, result: Mapping[str, Any]) -> str:
+    off = result["differences"]
+    base = max(value for kind, value in off.items() if kind not in ("adapter", "merged", "gradient"))
     worst = [base, off["adapter"], off["merged"], off["gradient"]]
     numbers = " | ".join(f"{value:.0e}" for value in worst)
     ways = ("default targets", "all-linear", "linear layers by name")
-    lora = ", ".join(("default", "all-linear", "names")[i] for i, way in enumerate(ways) if way not in found["targets"])
-    return f"| {name} | {found['model_class']} | {_up_to(found)} | {numbers} | {lora} |\n"
+    lora = ", ".join(
+        ("default", "all-linear", "names")[i] for i, way in enumerate(ways) if way not in result["targets"]
+    )
+    return f"| {name} | {result['model_class']} | {_up_to(result)} | {numbers} | {lora} |\n"
 
 
-def _up_to(found: Mapping[str, Any]) -> str:
-    longest = max(found["contexts"])
-    names = [name for name, values in found["thresholds"].items() if longest in values]
+def _up_to(result: Mapping[str, Any]) -> str:
+    longest = max(result["contexts"])
+    names = [name for name, values in result["thresholds"].items() if longest in values]
     if longest > POSITIONS:
         return "any"
     if set(names) & set(WINDOWS):
@@ -95,18 +97,18 @@ def _grouped(names: list[str], kept: Kept) -> str:
     reasons: dict[str, list[str]] = defaultdict(list)
     for name in names:
         # At the least context: what is kept in a file has its keys in another order than what was found just now.
-        line = min(kept[name]["refusals"].items(), key=lambda said: int(said[0]))[1]
+        line = min(kept[name]["refusals"].items(), key=lambda refusal: int(refusal[0]))[1]
         reasons[re.sub(r"'NAME' \([\w-]+\):? ?|'NAME' ?", "", line)].append(name)
     ordered = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
     return "".join(_item(f'"{reason}": {"; ".join(families)}') for reason, families in ordered)
 
 
-def _fault(name: str, found: Mapping[str, Any]) -> str:
-    return _item(f"{name} ({found['model_class'] or 'not loaded'}): {'; '.join(found['faults'] or found['notes'])}")
+def _fault(name: str, result: Mapping[str, Any]) -> str:
+    return _item(f"{name} ({result['model_class'] or 'not loaded'}): {'; '.join(result['faults'] or result['notes'])}")
 
 
-def _left_out(name: str, found: Mapping[str, Any]) -> str:
-    return _item(f"{name}: {'; '.join(found['notes'])}")
+def _left_out(name: str, result: Mapping[str, Any]) -> str:
+    return _item(f"{name}: {'; '.join(result['notes'])}")
 
 
 def _item(text: str) -> str:

@@ -57,18 +57,18 @@ class Oracle:
         self._model = model
         self._rotary = [module for module in model.modules() if "Rotary" in type(module).__name__]
         self._first = [(dict(module.__dict__), dict(module._buffers)) for module in self._rotary]
-        self._known: dict[tuple[int, ...], float] = {}
+        self._losses: dict[tuple[int, ...], float] = {}
 
     @torch.no_grad()
     def loss(self, text: NDArray[np.integer[Any]]) -> float:
         """The loss of one text (T,) of token ids, in nats, summed over its predicted tokens."""
         key = tuple(int(token) for token in text)
-        if key not in self._known:
+        if key not in self._losses:
             for module, (fields, buffers) in zip(self._rotary, self._first, strict=True):
                 module.__dict__.update(fields)
                 module._buffers.update(buffers)
-            self._known[key] = float(mean_loss(self._model, key)) * (len(key) - 1)
-        return self._known[key]
+            self._losses[key] = float(mean_loss(self._model, key)) * (len(key) - 1)
+        return self._losses[key]
 
     @torch.no_grad()
     def noise(self, text: NDArray[np.integer[Any]]) -> float:
@@ -89,8 +89,11 @@ def mean_loss(model: Any, text: tuple[int, ...]) -> torch.Tensor:
 def gradient(model: Any, text: tuple[int, ...], names: tuple[str, ...]) -> list[NDArray[np.float32]]:
     """The gradient of a text's mean loss at the trainable parameters of a PEFT model, by their names in its files."""
     mean_loss(model, text).backward()
-    found = _by_name(model)
-    return [(torch.zeros_like(found[name]) if found[name].grad is None else found[name].grad).numpy() for name in names]
+    parameters = _by_name(model)
+    return [
+        (torch.zeros_like(parameters[name]) if parameters[name].grad is None else parameters[name].grad).numpy()
+        for name in names
+    ]
 
 
 def _by_name(model: Any) -> dict[str, Any]:

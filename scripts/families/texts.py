@@ -17,20 +17,20 @@ LIMITS += ("keep_window_size", "window_size", "index_topk", "indexer_budget")
 
 def thresholds(config: PretrainedConfig) -> dict[str, list[int]]:
     """Every number in a config at which something may begin for longer texts, by its name; configs within included."""
-    found: dict[str, list[int]] = {}
+    lengths: dict[str, list[int]] = {}
 
     def look(fields: Any) -> None:
         if isinstance(fields, list | tuple):
-            for each in fields:
-                look(each)
+            for inner in fields:
+                look(inner)
         if isinstance(fields, dict):
             for name, value in fields.items():
                 if name in LIMITS and isinstance(value, int) and not isinstance(value, bool) and 2 < value <= POSITIONS:
-                    found[name] = sorted({*found.get(name, []), value})
+                    lengths[name] = sorted({*lengths.get(name, []), value})
                 look(value)
 
     look(config.get_text_config().to_dict())
-    return dict(sorted(found.items()))
+    return dict(sorted(lengths.items()))
 
 
 def made_up(lengths: list[int]) -> Samples:

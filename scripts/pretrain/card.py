@@ -127,12 +127,14 @@ The schedule follows the tokens and not the clock, so the same processor and ver
 def write(folder: Path, first: Path) -> None:
     """Write `README.md` and `loss.svg` beside the `pretraining.json` of a folder; `first` has the base to compare."""
     facts, config = _read(folder)
-    (folder / "README.md").write_text(_card(facts, config, *_read(first)))
-    (folder / "loss.svg").write_text(_picture(facts["curve"]))
+    (folder / "README.md").write_text(_card(facts, config, *_read(first)), encoding="utf-8")
+    (folder / "loss.svg").write_text(_picture(facts["curve"]), encoding="utf-8")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    return json.loads((folder / "pretraining.json").read_text()), json.loads((folder / "config.json").read_text())
+    return json.loads((folder / "pretraining.json").read_text(encoding="utf-8")), json.loads(
+        (folder / "config.json").read_text(encoding="utf-8")
+    )
 
 
 def _card(facts: dict[str, Any], config: dict[str, Any], first: dict[str, Any], first_config: dict[str, Any]) -> str:
@@ -194,20 +196,20 @@ def _options(facts: dict[str, Any]) -> str:
     plan = facts.get("plan", {})
     by_tokens = ("seed", "tokens", "tokens_per_step", "processes")
     names = by_tokens if plan.get("tokens") else ("minutes", "tokens_per_step")
-    what = "--architecture rotary" if facts["architecture"] == "rotary" else f"--width {plan.get('width')}"
+    kind = "--architecture rotary" if facts["architecture"] == "rotary" else f"--width {plan.get('width')}"
     values = (str(plan.get(name)).removesuffix(".0") for name in names)
-    return " ".join([what, *(f"--{name.replace('_', '-')} {value}" for name, value in zip(names, values, strict=True))])
+    return " ".join([kind, *(f"--{name.replace('_', '-')} {value}" for name, value in zip(names, values, strict=True))])
 
 
 def _rows(facts: dict[str, Any], by_first: dict[str, Any]) -> list[str]:
     """The table of what was measured, with the first base's figures on the same texts below where there is another."""
-    found = []
+    rows = []
     sets = {"held_out": "the pretraining's packages, held out", "demo": "the demo's packages, never seen"}
-    for key, of in sets.items():
-        found.append(f"| {of} | {_row(facts[key])} |")
+    for key, texts in sets.items():
+        rows.append(f"| {texts} | {_row(facts[key])} |")
         if key in by_first:
-            found.append(f"| the same, by `embedded` | {_row(by_first[key])} |")
-    return found
+            rows.append(f"| the same, by `embedded` | {_row(by_first[key])} |")
+    return rows
 
 
 def _row(figures: dict[str, float]) -> str:

@@ -4,8 +4,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "src" / "cllora"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "cllora"
 FILES = sorted(SOURCE.rglob("*.py"))
+PROGRAMS = [path for place in ("benchmarks", "examples", "scripts") for path in sorted((ROOT / place).rglob("*.py"))]
 
 NO_NAMES = frozenset(
     {"found", "each", "it", "of", "said", "known", "told", "that", "those", "these", "this", "them", "they", "what"}
@@ -13,7 +15,7 @@ NO_NAMES = frozenset(
 )
 """Pronouns, particles and participles that say nothing of the value."""
 
-OPTIONS = {("corpus/long_texts.py", "of")}
+OPTIONS = {("src/cllora/corpus/long_texts.py", "of")}
 """Options that studies are written with: another name would be another experiment."""
 
 NO_BEGINNINGS = frozenset(
@@ -54,8 +56,8 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
 
 def test_a_name_says_what_it_holds():
     faults = []
-    for path in FILES:
-        file = path.relative_to(SOURCE).as_posix()
+    for path in [*FILES, *PROGRAMS]:
+        file = path.relative_to(ROOT).as_posix()
         for line, name in names_in(ast.parse(path.read_text(encoding="utf-8"))):
             if name.strip("_") in NO_NAMES and (file, name) not in OPTIONS:
                 faults.append(f"{file}:{line} {name}")
