@@ -3,7 +3,6 @@
 import errno
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from cllora.corpus import load_samples
 from cllora.errors import UsageError
 from cllora.spec import DataSpec
 from support.corpus import BOS, ByteTokenizer, jsonl
+from support.fixtures import needs_fork
 
 ROWS = [{"text": f"text {i}", "label": i} for i in range(10)]
 
@@ -120,6 +120,7 @@ def load_and_be_killed(path: str, cache: Path) -> None:
     load_samples(DataSpec(path=path), ByteTokenizer(), cache=cache, progress=kill)
 
 
+@needs_fork
 def test_what_a_killed_process_left_is_ignored_and_in_time_removed(tmp_path: Path, cache: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", *[{"text": f"text {i}"} for i in range(6000)])
     killed = multiprocessing.get_context("fork").Process(target=load_and_be_killed, args=(path, cache))
@@ -139,6 +140,7 @@ def test_what_a_killed_process_left_is_ignored_and_in_time_removed(tmp_path: Pat
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", *[{"text": f"text {i}"} for i in range(6000)])
+    resource = pytest.importorskip("resource", reason="only systems like Linux bound a file's size")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))  # a file that may not grow fails as a full disk does
     try:

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -211,7 +210,7 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_study_goes_on(tiny_mod
     while not any(committed_round(cell) >= 1 for cell in cells) and time.monotonic() < until:
         time.sleep(0.1)
     workers = psutil.Process(driver.pid).children(recursive=True)
-    driver.send_signal(signal.SIGKILL)
+    driver.kill()
     driver.wait()
     assert len(workers) >= 2
     assert psutil.wait_procs(workers, timeout=30)[1] == []

@@ -20,7 +20,7 @@ from cllora.model import gguf as converting
 from cllora.model.gguf import folder_of
 from cllora.model.source import PACKAGED, origin_of, where
 from cllora.places import cache_folder
-from support.fixtures import refused
+from support.fixtures import needs_fork, refused
 from support.gguf_files import weights, write_gguf
 from support.models import tiny_config
 from support.studies import study_fields
@@ -599,6 +599,7 @@ def converted(path, cache, start, found):
     found.put(str(folder_of(path)))
 
 
+@needs_fork
 def test_several_processes_that_start_at_once_share_one_folder(plain_file, tmp_path):
     context = multiprocessing.get_context("fork")
     start, found = context.Event(), context.Queue()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import transformers
+from filelock import FileLock
 from peft import PeftModel
 
 import cllora
@@ -21,6 +22,7 @@ from cllora.errors import UsageError
 from cllora.runs.export import export_run
 from cllora.spec import Study
 from cllora.store import read_experiment, read_losses, read_partition, read_probe, read_rounds
+from support.fixtures import needs_fork
 from support.samples import NUM_TEXTS
 from support.studies import interrupted, numbers, study_fields
 
@@ -195,6 +197,7 @@ for line in sys.stdin:
 """
 
 
+@needs_fork
 def test_killed_at_random_points_it_ends_with_the_same_numbers(finished, tiny_models, texts, tmp_path):
     """SIGKILL, again and again, each time after so many more writes, until the moments are spread over the run."""
     study = tmp_path / "study.yaml"
@@ -242,13 +245,9 @@ def test_a_folder_that_holds_another_study_is_refused(finished, tiny_models, tex
 
 
 def test_a_folder_in_use_is_refused(tiny_models, texts, tmp_path):
-    import fcntl
-
     (tmp_path / "busy").mkdir()
-    with (tmp_path / "busy" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another process"):
-            cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path / "busy")
+    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(UsageError, match="another process"):
+        cllora.run(Study.parse(study_fields(tiny_models("opt"), texts)), tmp_path / "busy")
 
 
 def copied(finished, tmp_path):

@@ -8,20 +8,20 @@ the same weights can be had again. Run it again after an interruption and it goe
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import platform
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import card
 import measure
 import numpy as np
 import torch
 from architecture import FULL_WIDTH, SHAPES, untrained
+from filelock import FileLock, Timeout
 from texts import PRETRAINING_PACKAGES, Texts, load_texts
 from tokens import encode, train_tokenizer
 from train import QUICK_DOCUMENTS, QUICK_JOINED, Plan, train
@@ -56,10 +56,10 @@ def main() -> None:
     measured = _measured(plan, state, texts, tokenizer, out)
     if joined:
         measured["by_first"] = {"demo": _by_first(texts, tokenizer, out)}
-    (out / "pretraining.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (out / "pretraining.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     card.write(out, FIRST)
     checkpoint.unlink()
-    lock.close()
+    lock.release()
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,12 +80,12 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _lock(checkpoint: Path) -> TextIO:
+def _lock(checkpoint: Path) -> FileLock:
     """Refuse a second run that would write the same checkpoint; the lock ends with the process, however it ends."""
-    lock = checkpoint.with_suffix(".lock").open("w")
+    lock = FileLock(checkpoint.with_suffix(".lock"))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(timeout=0)
+    except Timeout:
         raise SystemExit(f"another run is writing {checkpoint}: wait for it, or choose another --out") from None
     return lock
 

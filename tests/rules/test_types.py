@@ -4,7 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "src" / "cllora"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "cllora"
 
 MOST_ANY = 60
 """How many `Any` there may be in all. It goes down: lower it with them."""
@@ -30,6 +31,32 @@ def test_an_array_of_real_numbers_has_one_name():
     assert defined == [SOURCE / "types" / "arrays.py"]
 
 
+ONE_SYSTEM = (
+    r'"/proc/|\b(fcntl|termios|pwd|grp)\b|\bos\.(fork|kill|killpg|setsid|sched_\w+|sysconf)\b|SIGKILL|import resource\b'
+)
+"""What only Linux has, or only systems of its kind."""
+
+
 def test_the_operating_system_is_asked_behind_one_door():
-    asking = [path for path in SOURCE.rglob("*.py") if re.search(r'"/proc/|\bfcntl\b', path.read_text("utf-8"))]
+    asking = [path for path in SOURCE.rglob("*.py") if re.search(ONE_SYSTEM, path.read_text("utf-8"))]
     assert asking == [SOURCE / "model" / "machine.py"]
+
+
+def without_encoding(text: str) -> list[int]:
+    """The lines at which a file is read or written as text in whatever encoding the machine has."""
+    lines = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name = node.func.attr
+            modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            as_text = name in ("read_text", "write_text") or (name == "open" and modes in (["r"], ["w"], ["a"]))
+            told = any(keyword.arg == "encoding" for keyword in node.keywords)
+            lines += [node.lineno] if as_text and not told else []
+    return lines
+
+
+def test_text_is_read_and_written_as_utf_8_whatever_the_machine_is():
+    places = ("src", "scripts", "benchmarks", "examples")
+    files = [path for place in places for path in sorted((ROOT / place).rglob("*.py"))]
+    assert [f"{path.name}:{line}" for path in files for line in without_encoding(path.read_text("utf-8"))] == []
+    assert without_encoding("a.read_text()\nb.open('w')\nc.open('rb')\nd.write_text(e, encoding='utf-8')\n") == [1, 2]

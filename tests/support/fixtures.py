@@ -1,9 +1,14 @@
-"""What the fixtures give: its types, and when it is a refusal."""
+"""What the fixtures give: its types, and when it is a refusal; and what a test needs of the machine."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 MakePackage = Callable[..., Path]
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, and killed by SIGKILL")
 
 
 def refused(result, *parts):

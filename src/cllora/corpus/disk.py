@@ -161,7 +161,7 @@ class SampleWriter:
         }
         (self._folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
         for file in self._folder.iterdir():
-            with file.open("rb") as stream:
+            with file.open("r+b") as stream:  # for writing, as Windows asks
                 os.fsync(stream.fileno())
 
     def close(self) -> None:

@@ -23,11 +23,16 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        to_disk(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """See a file that was written to the disk. Windows asks for it to be open for writing."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def lock_of(path: Path) -> FileLock:
@@ -39,7 +44,7 @@ def lock_of(path: Path) -> FileLock:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line, its end included, and see it to the disk."""
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8", newline="\n") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -65,5 +70,5 @@ def read_json(path: Path) -> Object:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file as UTF-8, whatever the machine's own encoding is."""
-    path.write_text(text, encoding="utf-8")
+    """Write a file as UTF-8 with lines that end in a line feed, whatever the machine's own are."""
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -17,8 +17,8 @@ log = logging.getLogger("cllora")
 
 @engines.register()
 def auto(setting: Setting) -> Engine:
-    """The engine that CLLORA_ENGINE names; else processes where there are several cells and cores, no GPU, and memory
-    for them; else inline."""
+    """The engine that CLLORA_ENGINE names; else processes where there are several cells and cores, no GPU, memory for
+    them, and not Windows; else inline."""
     named = os.environ.get(VARIABLE)
     if named:
         chosen: Engine = engines.bind(named, {})(setting)
@@ -35,9 +35,10 @@ def auto(setting: Setting) -> Engine:
 def workers_that_fit(setting: Setting) -> int:
     """Return how many processes at a time are of use here, by cells, cores and memory.
 
-    1 where a GPU may be used, or where other processes could not know all that the study names.
+    1 where a GPU may be used, where other processes could not know all that the study names, and on Windows, where a
+    file that the driver reads cannot be replaced.
     """
-    if setting.only_here is not None:
+    if setting.only_here is not None or os.name == "nt":
         return 1
     experiments = [cell.experiment for cell in setting.cells]
     if any(experiment.model.device != "cpu" for experiment in experiments) and may_have_gpu():

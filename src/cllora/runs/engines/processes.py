@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import loky
+import psutil
 from pydantic import PositiveInt
 
 from cllora.runs.engines.cores import cores
@@ -92,8 +93,11 @@ def _begun(driver: int) -> None:
 
 
 def _end_with(driver: int) -> None:
-    """End this process once its driver is gone, killed as it may be; the cell is as whole as at any other end."""
-    while os.getppid() == driver:
+    """End this process once its driver is gone, killed as it may be; the cell is as whole as at any other end.
+
+    On Windows a process keeps the number of a parent that is gone.
+    """
+    while os.getppid() == driver and psutil.pid_exists(driver):
         time.sleep(1)
     os._exit(1)
 
