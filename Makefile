@@ -8,7 +8,7 @@ RUN := runs/real/alpha=0.1,seed=0
 .PHONY: demo real test check format docs wheel clean
 
 # The stamp says that the pinned set is installed; it is made anew when the pins or the metadata change.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt src/cllora/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -41,13 +41,16 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
-# What a user installs: built, put into an environment of its own, and run for one round.
+# What a user installs: built from the source archive, put into an environment of its own, and run for one round of a
+# small cell of the demo. Modules are compiled as they are imported, which few of them are.
 wheel: $(VENV)/.installed
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --quiet
-	$(PYTHON) -m venv build/wheel
-	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
-	cd build && wheel/bin/cllora run demo --out wheel/demo --set federation.num_rounds=1 --set seeds=1 --set "partition.alpha=[iid]" --set local.steps=1
+	$(PYTHON) -m venv --without-pip build/wheel
+	$(BIN)/python -m pip --python build/wheel/bin/python install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt dist/*.whl
+	cd build && wheel/bin/cllora run demo --out wheel/demo --set federation.num_rounds=1 --set seeds=1 --set local.steps=1 \
+	  --set "partition.alpha=[iid]" --set "data.corrupt.share=[0]" \
+	  --set "data.corpus.packages=[jinja2, pydantic, rich]" --set data.corpus.per_package=150
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cllora.runs import run
     from cllora.spec import Experiment, Study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Experiment", "Results", "Study", "report", "results", "run"]
 
 _HOMES = {
