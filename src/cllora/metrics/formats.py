@@ -1,7 +1,7 @@
 """Numbers and words as a person reads them: a true minus sign, a dash for what was not measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 def number(x: float, digits: int = 3) -> str:
@@ -46,6 +46,12 @@ def whole(x: float) -> str:
 def span(low: int, high: int) -> str:
     """`3 to 7`, or `3` if that is all."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def ends(values: Iterable[float], show: Callable[[float], str]) -> str:
+    """The least and the most of some values, `0.1 to 0.3`, or the one that they all are."""
+    values = list(values)
+    return " to ".join(dict.fromkeys(map(show, (min(values), max(values)))))
 
 
 def listed(words: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from functools import singledispatch
 import pandas as pd
 
 from cllora.analysis import typed
-from cllora.metrics.formats import capital, percent
+from cllora.metrics.formats import capital, ends, percent
 from cllora.reports.columns import column
 from cllora.reports.say import pair, places
 from cllora.reports.section import Bars, Dots, FigureSpec, Forest, Heatmap, Lines
@@ -49,10 +49,9 @@ def _(spec: Dots, rows: pd.DataFrame) -> str:
 def _(spec: Bars, rows: pd.DataFrame) -> str:
     size, place = (spec.x, spec.y) if spec.y == "cell" else (spec.y, spec.x)
     sums, most = rows.groupby(place)[size].sum(), rows.groupby(place)[size].max()
-    ends = " to ".join(dict.fromkeys(map(column(size).show, (sums.min(), sums.max()))))
-    share = percent((most / sums.clip(lower=1e-9)).mean())
+    share, sizes = percent((most / sums.clip(lower=1e-9)).mean()), ends(sums, column(size).show)
     return (
-        f"bars of {len(sums):,} {column(place).title}s with {ends} {column(size).title}, stacked by {spec.by}; "
+        f"bars of {len(sums):,} {column(place).title}s with {sizes} {column(size).title}, stacked by {spec.by}; "
         f"on average {share} of a bar are of one {spec.by}."
     )
 
@@ -64,8 +63,8 @@ def _(spec: Heatmap, rows: pd.DataFrame) -> str:
         marked = ", ".join(f"{text} at {name}" for name, text in zip(own["name"], own["text"], strict=True))
         return f"contours of the {column(spec.z).title}. Marked: {marked}."
     measured, (x, y, z) = rows.dropna(subset=[spec.z]), (column(name) for name in (spec.x, spec.y, spec.z))
-    ends = (measured.iloc[int(at)] for at in (measured[spec.z].argmin(), measured[spec.z].argmax()))
+    extremes = (measured.iloc[int(at)] for at in (measured[spec.z].argmin(), measured[spec.z].argmax()))
     values = " to ".join(
-        f"{z.show(row[spec.z])} at {x.title} {row[spec.x]:g}, {y.title} {row[spec.y]:g}" for row in ends
+        f"{z.show(row[spec.z])} at {x.title} {row[spec.x]:g}, {y.title} {row[spec.y]:g}" for row in extremes
     )
     return f"heat map of the {z.title} by {y.title} and {x.title}, from {values}."

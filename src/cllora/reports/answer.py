@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from cllora.analysis import Results, typed, with_chance
 from cllora.errors import counted
-from cllora.metrics.formats import listed, number, percent
+from cllora.metrics.formats import ends, listed, number, percent
 from cllora.reports.columns import column
 from cllora.reports.facts import Answers, Change, Comparison, Fact, Statement, carried_by_few, effect, largest
 from cllora.reports.say import interval
@@ -98,9 +98,9 @@ def _saved(results: Results) -> list[tuple[str, str]]:
     shares = results.averaged.groupby("cell")["saved"].mean().dropna()
     if shares.empty:
         return []
-    least, most = percent(shares.min()), percent(shares.max())
-    share = most if least == most else f"{least.removesuffix(' %')} to {most}"
-    return [(share, "of the communication saved against sending the full model")]
+    return [
+        (ends(shares, percent).replace(" % to ", " to "), "of the communication saved against sending the full model")
+    ]
 
 
 def _of_different_data(results: Results) -> list[Fact]:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from cllora.analysis import Results
-from cllora.metrics.formats import megabytes, percent
+from cllora.metrics.formats import ends, megabytes, percent
 from cllora.reports.columns import PARTS
 from cllora.reports.facts import Fact, NotMeasured, Range, Statement
 from cllora.reports.section import Bars, Dots, Section, sections
@@ -45,16 +45,12 @@ def _saved(results: Results, costs: pd.DataFrame) -> list[Fact]:
     sent: Fact = Range("bytes_sent", means(results.averaged, "bytes_sent"))
     if costs["bytes_full"].isna().any():
         return [sent, NotMeasured("share saved", "The full model's size was not recorded")]
-    low, high = (dict(zip(costs.index, costs[name], strict=True)) for name in ("saved", "bytes_full"))
-    if max(low.values()) < SAVES:
+    if costs["saved"].max() < SAVES:
         text = "The full model would have been no more for as many messages."
-        return [sent, Statement(text, {"saved": max(low.values())})]
-    ends = [
-        " to ".join(dict.fromkeys(map(show, (min(v.values()), max(v.values())))))
-        for v, show in ((low, percent), (high, megabytes))
-    ]
-    text = f"That is {ends[0]} less than the full model's {ends[1]} MB for as many messages."
-    return [sent, Statement(text, {"saved": min(low.values())})]
+        return [sent, Statement(text, {"saved": float(costs["saved"].max())})]
+    less, full = ends(costs["saved"], percent), ends(costs["bytes_full"], megabytes)
+    text = f"That is {less} less than the full model's {full} MB for as many messages."
+    return [sent, Statement(text, {"saved": float(costs["saved"].min())})]
 
 
 def _parts(results: Results) -> pd.DataFrame:

@@ -3,13 +3,12 @@
 import pandas as pd
 
 from cllora.analysis import Results
-from cllora.errors import counted
 from cllora.reports.facts import Change, Share
 from cllora.reports.section import BASE, Heatmap, Section, sections
 from cllora.reports.tables import groups
 
-MOST_CELLS = 5
-"""Cells that the page draws; the file has all."""
+MOST = 6
+"""Pictures that the page draws: the base's and five cells'."""
 
 
 @sections.register(title="Passkey retrieval", after="long_context", probe="passkey")
@@ -22,25 +21,22 @@ def passkey(results: Results) -> Section:
     # Of a base there is one measurement a seed, whatever was trained on it.
     base = table.drop_duplicates(["base", "seed", "length", "depth"])
     cells = groups(table)
-    drawn = _drawn(results, cells)
-    left_out = len(cells) - len(drawn)
+    squares = _squares(results, base, {cell: cells[cell] for cell in _ranked(results, cells)})
     retrieval = Change(
         "passkeys_found", _share_found(base, "before"), _share_found(table, "after"), _most(results, cells)
     )
     return Section(
         facts=(retrieval, Change("key_loss", float(base["nats_before"].mean()), float(table["nats_after"].mean()))),
-        figures=(Heatmap(_squares(results, base, drawn), "depth", "length", "key_loss", text="text", facet="picture"),),
+        figures=(Heatmap(squares, "depth", "length", "key_loss", text="text", facet="picture", most=MOST),),
         table=pd.DataFrame([_row(results.named(cell), rows) for cell, rows in cells.items()]),
         file=table.drop(columns="base"),
-        notes=(f"Not drawn: {counted(left_out, 'more cell')}; their numbers are in the file." if left_out else "",),
     )
 
 
-def _drawn(results: Results, cells: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The control, and the cells that found the most or, of those, were nearest to it."""
+def _ranked(results: Results, cells: dict[str, pd.DataFrame]) -> list[str]:
+    """The control, then the cells by how many keys they found and, of equals, how near they were to it."""
     ranked = sorted(cells, key=lambda cell: (-cells[cell]["found_after"].sum(), cells[cell]["nats_after"].mean()))
-    chosen = list(dict.fromkeys([*results.controls, *ranked]))[:MOST_CELLS]
-    return {cell: rows for cell, rows in cells.items() if cell in chosen}
+    return [cell for cell in dict.fromkeys([*results.controls, *ranked]) if cell in cells]
 
 
 def _squares(results: Results, base: pd.DataFrame, cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
