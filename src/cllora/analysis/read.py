@@ -132,7 +132,7 @@ def _read_run(folder: Path, labels: Mapping[str, str]) -> Run:
 
 
 def _read_runs(
-    places: Iterable[tuple[Path, Mapping[str, Any]]], shown: Mapping[str, str], finished: Mapping[Path, Run]
+    places: Iterable[tuple[Path, Mapping[str, object]]], shown: Mapping[str, str], finished: Mapping[Path, Run]
 ) -> list[Run]:
     """The runs that hold a round, by the values of the axes as they are shown; those that are `finished` were read."""
     return [

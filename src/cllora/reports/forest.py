@@ -70,7 +70,7 @@ def _band(place: int, margin: float) -> Settings:
     return {"type": "rect", **look, **ends}
 
 
-def _by_chance(end: float) -> dict[str, Any]:
+def _by_chance(end: float) -> Settings:
     """A line at an end of the differences that one seed shows by chance."""
     return {"type": "line", "x0": end, "x1": end, "y0": 0, "y1": 1, "yref": "y domain", "line": CHANCE_LINE}
 
