@@ -134,7 +134,9 @@ def main() -> None:
     )
     for row in rows:
         row["times less"] = round(first / row["CPU minutes, about"], 1)
-        needed, minutes = (f"{row[f'{of}, about']} ({row[f'{of}, from']} to {row[f'{of}, to']})" for of in NEEDED)
+        needed, minutes = (
+            f"{row[f'{cost}, about']} ({row[f'{cost}, from']} to {row[f'{cost}, to']})" for cost in NEEDED
+        )
         numbers = [str(row[name]) for name in ("gain", "effect", "spread")]
         table.add_row(str(row["design"]), *numbers, needed, str(row["CPU s a pair"]), minutes, str(row["times less"]))
     Console(width=120).print(table)

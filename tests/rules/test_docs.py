@@ -1,5 +1,7 @@
 """What the docs say: links lead somewhere, code runs, commands exist and print what is shown, names are explained."""
 
+import doctest
+import importlib
 import re
 import shlex
 import subprocess
@@ -34,6 +36,17 @@ def test_links_lead_somewhere(page):
         assert place.exists(), f"{page.name} links to {target}"
         if anchor:
             assert anchor in anchors(place), f"{page.name} links to {target}"
+
+
+SNIPPETS = sorted(path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SNIPPETS, ids=lambda path: path.stem)
+def test_every_snippet_in_a_docstring_runs(path):
+    module = importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+    ran = doctest.testmod(module)
+    assert ran.attempted
+    assert ran.failed == 0
 
 
 def test_every_python_block_in_extending_runs_and_registers(tmp_path):

@@ -3,6 +3,7 @@
 A probe is a function of an `Evaluator` and a `Moment` that returns a table. Its options are its keyword-only arguments,
 its docstring is its help.
 
+    >>> from cllora.metrics import NATS
     >>> @probes.register(when="end", title="loss at the first token", numbers={"loss": (NATS, "lower")})
     ... def first_token(model: Evaluator, moment: Moment) -> pd.DataFrame:
     ...     \"\"\"The loss of the token right after each text's first, under the final global model.\"\"\"
