@@ -22,6 +22,9 @@ _T = TypeVar("_T")
 
 POLL_SECONDS = 0.01
 
+Part = Callable[[Any], _T]  # Any: a `CellWork`, whose room knows of this one
+"""A part of a cell's work: it is given the work, in a worker."""
+
 
 @dataclass(frozen=True)
 class OverClients:
@@ -64,7 +67,7 @@ class Pool:
         """The number of parts that are computed at a time; None where that is the workers' to say."""
         return self._workers.at_once
 
-    def results(self, parts: Sequence[Callable[[Any], _T]]) -> list[_T]:
+    def results(self, parts: Sequence[Part[_T]]) -> list[_T]:
         """Return the results of all parts, in their order. A part is given the work, in a worker.
 
         Raises:
@@ -102,10 +105,10 @@ class Pool:
             time.sleep(POLL_SECONDS)
         return done
 
-    def _outcome(self, handle: Handle, deaths: Counter[int], place: int) -> "Outcome[Any] | None":
+    def _outcome(self, handle: Handle, deaths: Counter[int], place: int) -> "Outcome[Any] | None":  # Any: of any part
         """The outcome of a part; None where its worker died, and another shall try."""
         try:
-            outcome: Outcome[Any] = handle.result()
+            outcome: Outcome[Any] = handle.result()  # Any: of any part
         except UsageError:  # There was no part yet: the worker could not load the study's files, say.
             raise
         except Exception as error:  # noqa: BLE001 (libraries differ in how they say that a worker died)
@@ -140,7 +143,7 @@ class Outcome(Generic[_T]):
         return self.value
 
 
-def attempted(work: Work, part: Callable[[Any], _T]) -> Outcome[_T]:
+def attempted(work: Work, part: Part[_T]) -> Outcome[_T]:
     """Compute a part in a worker."""
     with kept_for_the_driver(work.folder), redirect_stdout(sys.stderr):
         try:
