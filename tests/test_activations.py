@@ -49,6 +49,12 @@ def both(folder, place, **choices):
     return learner_of(folder, None, **choices), learner_of(folder, place, **choices)
 
 
+@pytest.fixture(scope="module")
+def of_llama(tiny_models):
+    """What a learner on `llama` comes to that keeps nothing."""
+    return everything(learner_of(tiny_models("llama")))
+
+
 def adapter_of(learner, seed=1):
     draw = np.random.default_rng(seed).normal(0, 0.1, learner.layout.size)
     return learner.initial(0) + draw.astype(np.float32)
@@ -200,9 +206,9 @@ def test_upper_layers_alone_are_pefts(family, tiny_models, tmp_path):
 
 
 @pytest.mark.parametrize("most", [0, 9_000])
-def test_what_there_is_no_room_for_is_computed_in_every_pass(most, tiny_models, tmp_path):
-    whole, kept = learner_of(tiny_models("llama")), learner_of(tiny_models("llama"), tmp_path, most=most)
-    assert_same(everything(kept), everything(whole))
+def test_what_there_is_no_room_for_is_computed_in_every_pass(most, of_llama, tiny_models, tmp_path):
+    kept = learner_of(tiny_models("llama"), tmp_path, most=most)
+    assert_same(everything(kept), of_llama)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= most
     met = tokens_met(kept)
     kept.evaluate("x", adapter_of(kept), IDS)
@@ -221,25 +227,24 @@ def flipped(path):
     [flipped, lambda path: os.truncate(path, 5000), lambda path: path.write_bytes(b"rubbish"), os.remove],
     ids=["flipped", "cut", "rubbish", "removed"],
 )
-def test_a_damaged_file_is_mended(damage, tiny_models, tmp_path):
-    whole, kept = both(tiny_models("llama"), tmp_path)
-    expected = everything(whole)
+def test_a_damaged_file_is_mended(damage, of_llama, tiny_models, tmp_path):
+    kept = learner_of(tiny_models("llama"), tmp_path)
     everything(kept)
     for path in tmp_path.iterdir():
         damage(path)
-    assert_same(everything(kept), expected)
+    assert_same(everything(kept), of_llama)
     met = tokens_met(kept)
     kept.evaluate("x", adapter_of(kept), IDS)
     assert met[0] == 0
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
-def test_a_full_disk_is_one_warning(tiny_models, tmp_path, caplog):
-    whole, kept = both(tiny_models("llama"), tmp_path)
+def test_a_full_disk_is_one_warning(of_llama, tiny_models, tmp_path, caplog):
+    kept = learner_of(tiny_models("llama"), tmp_path)
     for use in ("training", "evaluation"):
         (tmp_path / f"{use}-1").symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING, "cllora"):
-        assert_same(everything(kept), everything(whole))
+        assert_same(everything(kept), of_llama)
     (line,) = (record.getMessage() for record in caplog.records if "activations" in record.getMessage())
     assert "No space left" in line
 

@@ -25,8 +25,9 @@ def train(learner, work, ids, local, seed, *name):
     return learner.train([Job(work, ids, name)], local, seed)[0]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=FAMILIES, scope="module")
 def family(request, tiny_models):
+    """A learner, made once: what it trains and evaluates leaves nothing behind in it."""
     return learner_of(tiny_models(request.param))
 
 

@@ -13,6 +13,7 @@ from cllora.spec import Study
 from cllora.store import probe_names, read_partition, read_probe, read_rounds, write_probe
 from support.learning import learner_of, random_adapter
 from support.reports import drawn, section
+from support.samples import NUM_TEXTS
 from support.studies import study_fields
 from support.synthetic import make_study, write_study
 
@@ -138,7 +139,7 @@ def test_a_run_measures_what_its_own_rounds_say(tiny_models, texts, tmp_path):
     norms = [math.hypot(points["x"][name], points["y"][name]) for name in trained]
     assert norms == pytest.approx(geometry["norm"].tolist(), rel=1e-4)
     # 40 texts are tested on, which is no more than are taken: the loss is the round's own.
-    assert len(read_partition(cell).global_test) == found["texts"][0] == 40 < TEXTS
+    assert len(read_partition(cell).global_test) == found["texts"][0] == NUM_TEXTS // 10 < TEXTS
     assert points["loss"]["global"] == pytest.approx(rounds[-1]["global_loss"], rel=1e-6)
 
 
