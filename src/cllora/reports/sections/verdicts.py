@@ -29,7 +29,7 @@ def verdicts(results: Results) -> Section | NotMeasured:
     """The claims that this study tests. A claim is supported (✔) if every comparison that it rests on bears it out;
     contradicted (✘) if any tells against it, corrected for their number; undecided (?) otherwise; not applicable (∅)
     where a study such as this says nothing of it, whatever comes out. Differences below the margin count as none.
-    Intervals are of pairs of equal seed."""
+    Intervals are of pairs of equal seed; minutes are what the runs behind a verdict took, one after the other."""
     every = claims.verdicts(results)
     tested = answered(every)
     sources = list(dict.fromkeys(verdict.claim.source for verdict in tested))
@@ -38,7 +38,7 @@ def verdicts(results: Results) -> Section | NotMeasured:
     return Section(
         title=sources[0].title if len(sources) == 1 and sources[0] else "",
         facts=facts(tested),
-        table=pd.DataFrame([_row(verdict) for verdict in tested]),
+        table=pd.DataFrame([{**_row(verdict), "minutes": _minutes(results, verdict)} for verdict in tested]),
         file=claims.verdict_table(tested),
         notes=(_levels(results), *(source.note for source in sources if source), _untested(every, sources)),
     )
@@ -89,6 +89,12 @@ def _row(verdict: Verdict) -> dict[str, str]:
         "why": verdict.why or "–",
         "runs behind it": _behind(verdict),
     }
+
+
+def _minutes(results: Results, verdict: Verdict) -> str:
+    """The minutes that the runs behind a verdict took, one after the other."""
+    seconds = [run.outcome["seconds"] for run in results.members if results.cell(run.labels) in verdict.cells]
+    return f"{sum(seconds) / 60:.1f}" if seconds else "–"
 
 
 def _effects(verdict: Verdict) -> str:
