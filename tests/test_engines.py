@@ -121,42 +121,10 @@ def killing(tmp_path, monkeypatch):
     return {"load": [str(file)]}
 
 
-CLIENTS = {"federation": {"num_rounds": 2, "clients_per_round": 5}, "local": {"steps": 2, "batch_size": 24}}
-
-
-@pytest.mark.parametrize("engine", [PROCESSES, OTHERS[1]], ids=lambda engine: engine["name"])
-def test_clients_over_workers_give_the_same_folder_though_one_is_killed(
-    engine, killing, tiny_models, texts, tmp_path, caplog
-):
-    package = engines.facts(engine["name"]).package
-    if package is not None and importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
-    fields = {**study_fields(tiny_models("opt"), texts, **CLIENTS), **killing}
-    out = cllora.run(Study.parse({**fields, "engine": {**engine, "clients": True}}), tmp_path / "out")
-    assert (tmp_path / "death").exists()
-    assert caplog.text.count("another does what it was at") == 1
-    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
-    assert numbers(out) == numbers(here)
-    assert read_json(out / "pins.json") == read_json(here / "pins.json")
-    assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
-
-
-def test_a_gpu_that_is_not_there_is_one_line_of_ray(tiny_models, texts, tmp_path):
-    pytest.importorskip("ray")
-    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": {**OTHERS[1], "gpus": 99}})
-    with pytest.raises(UsageError, match=r"engine\.gpus: Ray finds 0 GPUs on this machine"):
-        cllora.run(asked, tmp_path)
-
-
-PROBES = ["attention_entropy", "loss_by_position", {"name": "loss_surface", "side": 2}]
-
-
-@pytest.mark.parametrize(("strategies", "probes"), [(["ditto", "flora"], PROBES), (["ifca"], [])])
-def test_clients_over_workers_whatever_strategies_and_probes_ask_for(strategies, probes, tiny_models, texts, tmp_path):
-    """Clients that look at their loss, that train over what is frozen, or several pieces; measurements of every kind,
-    over other texts too; contexts of their own; and layers of which the outputs are kept."""
-    fields = study_fields(
-        tiny_models("opt"),
+def over_clients_study(model, texts, strategies, probes):
+    """Contexts of clients' own, layers of which the outputs are kept, and measurements over other texts too."""
+    return study_fields(
+        model,
         texts,
         federation={"num_rounds": 2, "clients_per_round": 4},
         local={"steps": 2, "batch_size": 24, "contexts": [64, 40]},
@@ -166,12 +134,42 @@ def test_clients_over_workers_whatever_strategies_and_probes_ask_for(strategies,
         control={"federation.strategy": strategies[0]},
         partition__by="prefix_ifd",
     )
-    over_workers = {**PROCESSES, "clients": True}
+
+
+@pytest.mark.parametrize("engine", [PROCESSES, OTHERS[1]], ids=lambda engine: engine["name"])
+def test_clients_over_workers_give_the_same_folder_though_one_is_killed(
+    engine, killing, tiny_models, texts, tmp_path, caplog
+):
+    """Clients that look at their loss, and that train over what is frozen; measurements of every kind."""
+    package = engines.facts(engine["name"]).package
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    probes = ["attention_entropy", "loss_by_position", {"name": "loss_surface", "side": 2}]
+    fields = {**over_clients_study(tiny_models("opt"), texts, ["ditto", "flora"], probes), **killing}
+    out = cllora.run(Study.parse({**fields, "engine": {**engine, "clients": True}}), tmp_path / "out")
+    assert (tmp_path / "death").exists()
+    assert caplog.text.count("another does what it was at") == 1
+    here = cllora.run(Study.parse({**fields, "engine": HERE}), tmp_path / "here")
+    assert numbers(out) == numbers(here)
+    assert read_json(out / "pins.json") == read_json(here / "pins.json")
+    assert {path.name for path in out.iterdir()} == {path.name for path in here.iterdir()}
+
+
+def test_a_client_of_several_models_over_workers_is_that_of_one_process(tiny_models, texts, tmp_path):
+    fields = over_clients_study(tiny_models("opt"), texts, ["ifca"], [])
+    over_workers = {**PROCESSES, "workers": 1, "clients": True}
     folders = [
         cllora.run(Study.parse({**fields, "engine": engine}), tmp_path / engine["name"])
         for engine in (HERE, over_workers)
     ]
     assert numbers(folders[0]) == numbers(folders[1])
+
+
+def test_a_gpu_that_is_not_there_is_one_line_of_ray(tiny_models, texts, tmp_path):
+    pytest.importorskip("ray")
+    asked = Study.parse({**study_fields(tiny_models("opt"), texts), "engine": {**OTHERS[1], "gpus": 99}})
+    with pytest.raises(UsageError, match=r"engine\.gpus: Ray finds 0 GPUs on this machine"):
+        cllora.run(asked, tmp_path)
 
 
 def test_cells_together_and_clients_over_workers_are_one_or_the_other(tiny_models, texts, tmp_path):
