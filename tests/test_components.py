@@ -113,6 +113,18 @@ def test_a_studys_spread_is_that_of_its_losses(results: Results, own_texts: bool
     assert (even.cell, even.sd) == ("alpha = 100", 0.0)
 
 
+def test_runs_that_are_evaluated_in_other_rounds_have_no_differences_by_text(results: Results) -> None:
+    """`evaluation.every` may be an axis, and so may the number of rounds."""
+    fewer = [
+        replace(run, tables=replace(run.tables, curve=run.tables.curve.iloc[[0, -1]]))
+        if run.labels["alpha"] == "0.1"
+        else run
+        for run in results.members
+    ]
+    (even,) = variance(replace(results, members=fewer))
+    assert even.cell == "alpha = 100"
+
+
 def test_what_takes_more_variance_for_its_time_is_the_better_buy() -> None:
     spread = Spread("a", "b", 8, 0.01, 0.6, 0.3, 0.1, 85, 3, same_texts=False, evaluation=0.2, every_round=False)
     assert spread.prices == pytest.approx({"seeds": 1.0, "test texts": 0.7 * 1.2, "evaluated rounds": 0.85 * 1.2})

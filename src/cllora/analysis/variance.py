@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cllora.analysis.pairing import control_values
 from cllora.analysis.run import Run
 from cllora.analysis.tables import Results
 from cllora.metrics.curves import is_late
@@ -78,16 +79,24 @@ def _spread(results: Results, pairs: Sequence[Pair]) -> Spread:
 
 
 def _pairs(results: Results) -> list[list[Pair]]:
-    """The pairs of runs of every comparison: of those that count, equally far, with losses on the same texts."""
-    counted = results.averaged[~results.averaged["cell"].isin(results.leaking)]
-    wanted = set(zip(counted["cell"], counted["seed"], strict=True))
-    runs = {key: run for run in results.members if (key := (results.cell(run.labels), run.seed)) in wanted}
+    """The pairs of runs of every comparison, by the rule of `contrasts`: those with late losses in the same rounds, on
+    the same texts."""
+    rows = results.averaged[~results.averaged["cell"].isin(results.leaking)].reset_index(drop=True)
+    runs = {(results.cell(run.labels), run.seed): run for run in results.members}
+    every = [runs[key] for key in zip(rows["cell"], rows["seed"], strict=True)]
+    partners = control_values(rows.assign(row=rows.index), list(results.axes), results.control, "row").dropna()
     pairs: dict[str, list[Pair]] = {}
-    for (cell, seed), run in runs.items() if results.control else ():
-        control = runs.get((results.cell({**run.labels, **results.control}), seed), run)
-        if control is not run and same_test(run, control) and run.last_round == control.last_round:
-            pairs.setdefault(cell, []).append((run, control))
+    for row, partner in zip(partners.index.tolist(), partners.astype(int).tolist(), strict=True):
+        run, control = every[row], every[partner]
+        if run is not control and same_test(run, control) and _late_rounds(run) == _late_rounds(control):
+            pairs.setdefault(results.cell(run.labels), []).append((run, control))
     return [of_cell for of_cell in pairs.values() if len(of_cell) > 1]
+
+
+def _late_rounds(run: Run) -> list[int]:
+    rounds = run.tables.curve["round"]
+    late: list[int] = rounds[is_late(rounds)].tolist()
+    return late
 
 
 def _late(run: Run) -> pd.DataFrame:
