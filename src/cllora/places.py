@@ -1,4 +1,4 @@
-"""The folders of what cllora may lose: texts it has read, and measurements of the machine."""
+"""Places on the disk: the folders of what cllora may lose, paths as a user writes them, and files seen to the disk."""
 
 import os
 from pathlib import Path
@@ -24,3 +24,9 @@ def expanded(place: str | Path, prefix: str = "") -> Path:
         return Path(place).expanduser()
     except RuntimeError:
         raise UsageError(f"{prefix}there is no home folder for {place}; write the folder out") from None
+
+
+def to_disk(path: Path) -> None:
+    """See a file that was written to the disk. Windows asks for it to be open for writing."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())

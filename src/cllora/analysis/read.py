@@ -57,7 +57,8 @@ def results(folder: Path | str, load: Iterable[Path | str] = (), before: Results
         again = []
     shown, every = _shown(paths), [path for path, _ in (*wanted, *again)]
     finished = {run.folder: run for run in ((*before.members, *before.again) if before else ()) if run.finished}
-    runs = _read_runs(wanted, shown, finished)
+    runs, drawn_again = (_read_runs(places, shown, finished) for places in (wanted, again))
+    read = {run.folder for run in (*runs, *drawn_again)}
     if not runs:
         raise UsageError(f"{folder} holds no run with a finished round; give a folder made by `cllora run --out`")
     _check_distinct(runs)
@@ -67,8 +68,8 @@ def results(folder: Path | str, load: Iterable[Path | str] = (), before: Results
         axes={shown[path]: path for path in paths},
         control=control if any({**run.labels, **control} == run.labels for run in runs) else {},
         members=runs,
-        again=_read_runs(again, shown, finished),
-        missing=[path.name for path in every if not _has_round(path)],
+        again=drawn_again,
+        missing=[path.name for path in every if path not in read],
         failed={path.name: _reason(path) for path in every if (path / store.FAILED).is_file()},
         asked_seeds=asked_seeds,
         margin=margin,
@@ -138,7 +139,7 @@ def _read_runs(
     return [
         finished.get(path) or _read_run(path, {name: axis_text(labels[axis]) for axis, name in shown.items()})
         for path, labels in places
-        if _has_round(path)
+        if path in finished or _has_round(path)
     ]
 
 

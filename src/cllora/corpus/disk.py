@@ -14,7 +14,6 @@ Corrupted forms follow all other samples, in the order of the training texts tha
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from cllora.corpus.columns import RowWriter, rounded_as
 from cllora.corpus.encode import Sample
+from cllora.places import to_disk
 from cllora.types import Ids, Samples
 
 Value = Any  # of the type that the column has
@@ -161,8 +161,7 @@ class SampleWriter:
         }
         (self._folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
         for file in self._folder.iterdir():
-            with file.open("r+b") as stream:  # for writing, as Windows asks
-                os.fsync(stream.fileno())
+            to_disk(file)
 
     def close(self) -> None:
         """Close all files, finished or not."""

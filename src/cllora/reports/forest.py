@@ -21,8 +21,6 @@ KEYS = {
 MARGIN = LegendEntry("smaller than the margin", GRID)
 CHANCE = LegendEntry("what one seed shows by chance", MUTED, dash="dash")
 NUMBERS = ["difference", "low", "high", "low_holm", "high_holm", "margin", "chance"]
-
-
 ENDS = ("difference", "low_holm", "high_holm", "margin", "chance")
 CHANCE_LINE = {"color": MUTED, "width": 1.5, "dash": "dash"}
 

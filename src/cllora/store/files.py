@@ -9,6 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from cllora.errors import UsageError
+from cllora.places import to_disk
 
 Object = dict[str, Any]  # what a JSON file holds; its reader knows the shape
 
@@ -27,12 +28,6 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def to_disk(path: Path) -> None:
-    """See a file that was written to the disk. Windows asks for it to be open for writing."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
 
 
 def lock_of(path: Path) -> FileLock:

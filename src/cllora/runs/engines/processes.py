@@ -36,8 +36,8 @@ def processes(
     elsewhere(setting)
     if clients:
         check_alone(setting, together)
-        at_once = workers or max(1, cores() // (setting.threads or threads or 1))
         per_part = setting.threads or threads or 1
+        at_once = workers or max(1, cores() // per_part)
         return OverClients(per_part, partial(_started, at_once, per_part), ADVICE)
     together = setting.together or together
     at_once = workers or max(1, min(-(-len(setting.cells) // together), cores() // (setting.threads or threads or 1)))
